@@ -1,0 +1,126 @@
+"""Draw data/census_sample.csv: synthetic people, from frequencies measured on the UCI file."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice, repeat
+from pathlib import Path
+
+import numpy as np
+
+import census
+
+Record = tuple[str, ...]
+EXAMPLES = """\
+examples:
+  make_sample.py                       measure UCI's adult.data, downloaded once
+  make_sample.py --data adult.data     measure a file you already have
+"""
+# Each column is drawn given the columns beside it, the most telling first; the last ones are left
+# out where fewer than FEWEST UCI rows share them all. STEPS groups numbers that are given.
+GIVEN = {
+    "relationship": (),
+    "sex": ("relationship",),
+    "marital_status": ("relationship", "sex"),
+    "age": ("marital_status", "relationship", "sex"),
+    "country": (),
+    "race": ("country", "relationship"),
+    "education": ("age", "country", "sex"),
+    "occupation": ("education", "sex", "age"),
+    "workclass": ("occupation", "age", "education"),
+    "hours_per_week": ("age", "occupation", "sex", "workclass"),
+    "classes": ("marital_status", "education", "age", "hours_per_week", "occupation"),
+    "capital_gain": ("classes", "age", "education"),
+    "capital_loss": ("classes", "capital_gain", "age"),
+    "education_num": ("education",),
+    "fnlwgt": ("race", "sex"),
+}
+STEPS = {"age": 5, "hours_per_week": 10, "capital_gain": 5000, "capital_loss": 1000}
+FEWEST = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="make_sample.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", default="uci", help="uci or a file (default: uci)")
+    parser.add_argument("--rows", type=int, default=7000, help="people to draw (default: 7000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
+    arguments = parser.parse_args()
+    if arguments.rows < 1 or arguments.seed < 0:
+        parser.exit(2, "make_sample.py: --rows must be at least 1 and --seed at least 0\n")
+    try:
+        real = census.load(arguments.data).records
+        people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
+        write(people, arguments.out)
+    except census.DataError as error:
+        parser.exit(2, f"make_sample.py: {error}\n")
+    except OSError as error:
+        parser.exit(2, f"make_sample.py: {arguments.out}: {error.strerror}\n")
+    print(f"{len(people)} synthetic people in {arguments.out}")
+
+
+def draw_people(real: Sequence[Record], count: int, random: np.random.Generator) -> list[Record]:
+    """Draw people column by column, none of whom equals a row of `real`."""
+    columns = dict(zip(census.COLUMNS, zip(*real, strict=True), strict=True))
+    frequencies = {name: measure(columns, name) for name in GIVEN}
+    draws = (draw_person(columns, frequencies, random) for _ in range(10 * count))
+    known = set(real)
+    people = list(islice((person for person in draws if person not in known), count))
+    if len(people) < count:
+        raise census.DataError(f"{len(real)} rows are too few to draw {count} other people from")
+    return people
+
+
+def measure(columns: dict[str, Record], name: str) -> list[dict[Record, list[int]]]:
+    """List the rows that share the first 0, 1, 2... given columns of `name`, by their values."""
+    given = [[group(parent, value) for value in columns[parent]] for parent in GIVEN[name]]
+    frequencies = []
+    for depth in range(len(given) + 1):
+        rows = defaultdict(list)
+        keys = zip(*given[:depth], strict=True) if depth else repeat((), len(columns[name]))
+        for row, key in enumerate(keys):
+            rows[key].append(row)
+        frequencies.append(rows)
+    return frequencies
+
+
+def group(name: str, value: str) -> str:
+    return str(int(value) // STEPS[name]) if name in STEPS else value
+
+
+def draw_person(
+    columns: dict[str, Record],
+    frequencies: dict[str, list[dict[Record, list[int]]]],
+    random: np.random.Generator,
+) -> Record:
+    person: dict[str, str] = {}
+    for name, parents in GIVEN.items():
+        key = tuple(group(parent, person[parent]) for parent in parents)
+        rows = frequencies[name][0][()]
+        for depth in range(1, len(parents) + 1):
+            fewer = frequencies[name][depth].get(key[:depth], ())
+            if len(fewer) < FEWEST:
+                break
+            rows = fewer
+        person[name] = columns[name][rows[random.integers(len(rows))]]
+    # UCI's weights are close to fingerprints of their rows, and the encoding does not use them.
+    person["fnlwgt"] = str(round(int(person["fnlwgt"]), -3))
+    return tuple(person[name] for name in census.COLUMNS)
+
+
+def write(people: Sequence[Record], path: Path) -> None:
+    """Write people in UCI's format, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(", ".join(person) + "\n" for person in people))
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""PortableKNN: pyod's values, and an artifact that travels or refuses."""
+
+import io
+import math
+import os
+import pickle
+import pickletools
+import zlib
+
+import joblib
+import numpy as np
+import pytest
+from pyod.models.knn import KNN
+from sklearn.base import clone
+
+import census
+import portable_knn
+from portable_knn import PortableKNN
+
+PARAMS = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
+
+
+@pytest.fixture(scope="module")
+def parts(rows):
+    return census.split(rows, 0.2, 0)
+
+
+@pytest.fixture(scope="module")
+def detector(parts):
+    names = census.FEATURES
+    return PortableKNN(**PARAMS).fit(parts[0], feature_names=names, source="sample", sha256="ab")
+
+
+def reload(detector):
+    return pickle.loads(pickle.dumps(detector, protocol=4))
+
+
+def tamper(detector, **changes):
+    """Return the detector's state with some content changed and the digest made right again."""
+    content = {**detector.__getstate__()["content"], **changes}
+    return {"content": content, "digest": portable_knn._digest(content)}
+
+
+class TestValues:
+    def test_fit_is_pyods(self, parts, detector):
+        pyod = KNN(**PARAMS).fit(parts[0])
+        assert detector.threshold_ == pyod.threshold_
+        np.testing.assert_array_equal(detector.decision_scores_, pyod.decision_scores_)
+        np.testing.assert_array_equal(detector.labels_, pyod.labels_)
+
+    @pytest.mark.parametrize("method", ["largest", "mean", "median"])
+    def test_scores_are_pyods_bit_for_bit(self, rows, parts, method):
+        detector = PortableKNN(method=method, **PARAMS).fit(parts[0])
+        wild = np.random.default_rng(0).integers(-200, 200, size=(1000, 13))
+        for batch in (rows, wild):
+            expected = KNN.decision_function(detector, batch)
+            np.testing.assert_array_equal(detector.decision_function(batch), expected)
+
+    def test_one_row_scores_as_in_a_batch(self, rows, detector):
+        batch = detector.decision_function(rows[:500])
+        single = [detector.decision_function(row[None])[0] for row in rows[:500]]
+        np.testing.assert_array_equal(batch, single)
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"metric": "manhattan"},
+            {"metric": "euclidean"},
+            {"metric": "chebyshev"},
+            {"p": 1},
+            {"p": 2},
+            {"p": 3},
+            {"p": 7},
+        ],
+    )
+    def test_every_metric_is_pyods_bit_for_bit(self, rows, params):
+        detector = PortableKNN(**params).fit(rows[:2000])
+        expected = KNN.decision_function(detector, rows[2000:4000])
+        np.testing.assert_array_equal(detector.decision_function(rows[2000:4000]), expected)
+
+    def test_fractional_data_scores_as_pyods(self):
+        random = np.random.default_rng(0)
+        detector = reload(PortableKNN(p=5).fit(random.normal(size=(500, 4))))
+        wild = random.normal(size=(500, 4))
+        expected = PortableKNN(p=5).fit(np.asarray(detector.search_tree_.data))
+        np.testing.assert_allclose(
+            detector.decision_function(wild), KNN.decision_function(expected, wild), rtol=1e-14
+        )
+
+    def test_huge_inputs_score_as_pyods_to_the_last_but_one_bit(self, parts, detector):
+        wild = np.random.default_rng(0).integers(-(2**62), 2**62, size=(1000, 13))
+        expected = KNN.decision_function(detector, wild)
+        np.testing.assert_array_max_ulp(detector.decision_function(wild), expected, maxulp=1)
+
+    @pytest.mark.parametrize("p", [3, 5, 7, 16])
+    def test_any_power_below_the_limit_is_recovered(self, p):
+        powers = np.random.default_rng(p).integers(2**45, 2**46, size=(100_000, 1)).astype(float)
+        roots = np.array([[math.pow(power, 1 / p)] for power in powers[:, 0]])
+        rounded = PortableKNN(p=p)._round_as_numpy(roots)
+        np.testing.assert_array_equal(rounded, powers ** (1.0 / p))
+
+    @pytest.mark.parametrize(
+        ("params", "words"),
+        [
+            ({"metric": "cosine"}, "metric must be one of minkowski"),
+            ({"p": 0.5}, "p must be at least 1, got 0.5"),
+            ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
+        ],
+    )
+    def test_what_cannot_be_saved_or_searched_is_refused(self, rows, params, words):
+        with pytest.raises(ValueError, match=words):
+            PortableKNN(**params).fit(rows[:100])
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ([[1.0] * 12], r"got \(1, 12\)"),
+            ([1.0] * 13, r"got \(13,\)"),
+            (np.empty((0, 13)), r"got \(0, 13\)"),
+            ([[np.nan] * 13], "NaN or infinity"),
+            ([[np.inf] * 13], "NaN or infinity"),
+        ],
+    )
+    def test_bad_rows_are_refused(self, detector, row, words):
+        with pytest.raises(ValueError, match=words):
+            detector.decision_function(row)
+
+    def test_unfitted_says_so(self):
+        with pytest.raises(ValueError, match="not fitted"):
+            PortableKNN().decision_function([[1.0]])
+
+    def test_feature_names_must_fit(self, rows):
+        with pytest.raises(ValueError, match="2 feature names for 13 columns"):
+            PortableKNN().fit(rows[:100], feature_names=["a", "b"])
+
+
+class TestArtifact:
+    def test_a_reloaded_detector_works(self, rows, detector):
+        again = reload(detector)
+        np.testing.assert_array_equal(again.decision_scores_, detector.decision_scores_)
+        np.testing.assert_array_equal(again.labels_, detector.labels_)
+        for method in ("decision_function", "predict", "predict_proba", "predict_confidence"):
+            np.testing.assert_array_equal(
+                getattr(again, method)(rows[:1000]), getattr(detector, method)(rows[:1000])
+            )
+        unify = {"method": "unify"}
+        np.testing.assert_array_equal(
+            again.predict_proba(rows, **unify), detector.predict_proba(rows, **unify)
+        )
+        assert again.get_params() == detector.get_params()
+        assert again.threshold_ == detector.threshold_
+        assert list(again.feature_names_in_) == list(census.FEATURES)
+        assert (again.training_source_, again.training_sha256_) == ("sample", "ab")
+
+    def test_a_reloaded_detector_fits_and_saves_again(self, rows, detector):
+        again = reload(detector)
+        assert pickle.dumps(reload(again), protocol=4) == pickle.dumps(again, protocol=4)
+        assert again.fit(rows[:200]).n_features_in_ == 13
+
+    def test_unfitted_travels_too(self):
+        assert reload(PortableKNN(p=5)).p == 5
+        assert clone(PortableKNN(p=5)).p == 5
+
+    def test_it_holds_plain_values_only(self, detector):
+        content = pickle.dumps(detector, protocol=4)
+        operations = [(code.name, value) for code, value, _ in pickletools.genops(content)]
+        strings = [value for _, value in operations if isinstance(value, str)]
+        assert sum(name == "STACK_GLOBAL" for name, _ in operations) == 1
+        assert strings[:2] == ["portable_knn", "PortableKNN"]
+        assert not {"GLOBAL", "REDUCE", "INST", "OBJ"} & {name for name, _ in operations}
+        assert operations[0] == ("PROTO", 4)
+
+    @pytest.mark.parametrize(
+        ("values", "dtype"),
+        [
+            ([0.0, 255.0], "u1"),
+            ([-1.0, 127.0], "i1"),
+            ([0, 256], "u2"),
+            ([-1, 40_000], "i4"),
+            ([0, 2**40], "i8"),
+            ([0.5, 1.0], "f8"),
+            ([0.0, 1e300], "f8"),
+        ],
+    )
+    def test_arrays_take_the_smallest_exact_type(self, values, dtype):
+        packed = portable_knn._to_npy(np.array(values))
+        assert np.load(io.BytesIO(packed)).dtype == dtype
+        np.testing.assert_array_equal(portable_knn._from_npy(packed), values)
+
+    def test_check_rows_carry_pyods_own_scores(self, parts, detector):
+        pyod = KNN(**PARAMS).fit(parts[0])
+        expected = pyod.decision_function(detector.check_rows_)
+        np.testing.assert_array_equal(detector.check_scores_, expected)
+        assert len(set(expected)) >= 4
+
+    @pytest.mark.parametrize("change", ["threshold", "score_mean", "source"])
+    def test_changed_content_is_refused(self, detector, change):
+        state = detector.__getstate__()
+        state["content"][change] = 1
+        with pytest.raises(ValueError, match="does not match its digest"):
+            PortableKNN.__new__(PortableKNN).__setstate__(state)
+
+    def test_wrong_scores_are_refused(self, parts, detector):
+        shifted = portable_knn._to_npy(parts[0] + np.eye(13)[0])
+        state = tamper(detector, training_rows=shifted)
+        with pytest.raises(ValueError, match="where the detector was trained"):
+            PortableKNN.__new__(PortableKNN).__setstate__(state)
+
+    @pytest.mark.parametrize(("error", "accepted"), [(1e-12, True), (1e-8, False)])
+    def test_scores_may_differ_by_a_relative_1e9th(self, detector, error, accepted):
+        scores = (detector.check_scores_ * (1 + error)).tolist()
+        state = tamper(detector, check_scores=scores)
+        again = PortableKNN.__new__(PortableKNN)
+        if accepted:
+            again.__setstate__(state)
+        else:
+            with pytest.raises(ValueError, match="where the detector was trained"):
+                again.__setstate__(state)
+
+    def test_another_format_is_refused(self, detector):
+        with pytest.raises(ValueError, match="format 2 found, format 1 expected"):
+            PortableKNN.__new__(PortableKNN).__setstate__(tamper(detector, format=2))
+
+
+class TestSave:
+    def test_joblib_loads_it_and_anyone_may_read_it(self, detector, tmp_path):
+        path = tmp_path / "model.joblib"
+        detector.save(path)
+        assert joblib.load(path).threshold_ == detector.threshold_
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert pickle.loads(zlib.decompress(path.read_bytes())).threshold_ == detector.threshold_
+
+    def test_a_failed_save_leaves_the_old_file_whole(self, detector, tmp_path, monkeypatch):
+        path = tmp_path / "model.joblib"
+        path.write_bytes(b"the old artifact")
+
+        def fail(*_):
+            raise OSError("disk full")
+
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="disk full"):
+            detector.save(path)
+        assert path.read_bytes() == b"the old artifact"
+        assert os.listdir(tmp_path) == ["model.joblib"]

@@ -1,0 +1,46 @@
+# `make` prints the targets. DATA and PYTHON can be given: make train DATA=sample
+
+DATA ?= uci
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+RUN = .venv/bin/python
+# Byte code of this machine has no place in src/, which is uploaded as it is.
+export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
+DEMO = reports/demo
+
+.PHONY: help setup train demo serve test lint clean
+
+help: ## print this list
+	@echo "usage: make TARGET [DATA=uci|sample|PATH]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## install the pinned requirements into .venv, if they changed
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; give one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@echo "installing the pinned requirements into .venv with $(PYTHON), about a minute"
+	@$(PYTHON) -m venv --clear .venv
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+train: setup ## train on DATA, save monitoring_model.joblib and a picture
+	@$(RUN) scripts/train.py --data "$(DATA)"
+
+demo: setup ## train on the sample, serve it, and score a few requests over gRPC
+	@mkdir -p $(DEMO) && cp -r serving.yaml src $(DEMO)
+	@$(RUN) scripts/train.py --data sample --out $(DEMO)/monitoring_model.joblib --plot $(DEMO)/knn_comparison.png
+	@$(RUN) scripts/demo.py --folder $(DEMO)
+
+serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
+	@$(RUN) scripts/serve.py
+
+test: setup ## run the test suite
+	@$(RUN) -m pytest
+
+lint: setup ## check style and formatting
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+clean: ## remove .venv, reports and caches; artifact and data stay
+	rm -rf .venv reports .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

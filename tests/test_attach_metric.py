@@ -1,0 +1,141 @@
+"""scripts/attach_metric.py against a stub manager."""
+
+import json
+import os
+
+import joblib
+import pytest
+import stub_manager
+from conftest import assert_one_line, run_script
+
+
+@pytest.fixture
+def manager():
+    with stub_manager.running() as manager:
+        manager.add_version("adult", 1)
+        manager.add_version("census_monitoring", 1)
+        manager.add_version("census_monitoring", 2)
+        yield manager
+
+
+@pytest.fixture
+def attach(package, manager):
+    def attach(*options, target="adult:1"):
+        artifact = package / "monitoring_model.joblib"
+        where = ("--cluster", manager.address, "--artifact", artifact)
+        return run_script("attach_metric.py", target, *where, *options)
+
+    return attach
+
+
+@pytest.fixture
+def wanted(package):
+    """The request that the platform needs: 11 is adult:1, 13 is census_monitoring:2."""
+    threshold = float(joblib.load(package / "monitoring_model.joblib").threshold_)
+    return {
+        "name": "census_monitoring",
+        "modelVersionId": 11,
+        "config": {
+            "modelVersionId": 13,
+            "threshold": threshold,
+            "thresholdCmpOperator": {"kind": "LessEq"},
+        },
+    }
+
+
+def test_it_creates_the_metric(attach, manager, wanted):
+    result = attach()
+    assert result.returncode == 0, result.stderr
+    assert f"healthy if value LessEq {wanted['config']['threshold']!r}" in result.stdout
+    assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
+
+
+def test_again_changes_nothing(attach, manager):
+    attach()
+    before = list(manager.specs)
+    result = attach()
+    assert "attached to adult:1 already" in result.stdout
+    assert manager.specs == before
+
+
+def test_another_threshold_replaces_it(attach, manager, wanted):
+    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+    other = {**wanted, "id": "other", "name": "latency"}
+    manager.specs += [old, other]
+    result = attach()
+    assert result.stdout.splitlines()[0] == (
+        "replacing census_monitoring: healthy if value LessEq 4.0"
+    )
+    assert old not in manager.specs
+    assert other in manager.specs
+    assert len(manager.specs) == 2
+
+
+def test_the_tutorials_operator_is_replaced(attach, manager, wanted):
+    config = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
+    manager.specs.append({**wanted, "id": "old", "config": config})
+    assert "replacing census_monitoring: healthy if value Greater" in attach().stdout
+    assert [spec["config"]["thresholdCmpOperator"]["kind"] for spec in manager.specs] == ["LessEq"]
+
+
+def test_a_failed_replacement_leaves_the_old_one(attach, manager, wanted):
+    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+    manager.specs.append(old)
+    manager.failing["POST"] = 500
+    assert_one_line(attach(), "HTTP 500")
+    assert manager.specs == [old]
+
+
+def test_a_given_version_of_the_metric(attach, manager):
+    attach("--metric", "census_monitoring:1")
+    assert manager.specs[0]["config"]["modelVersionId"] == 12
+
+
+def test_dry_run_prints_the_request(attach, manager, wanted):
+    result = attach("--dry-run")
+    first, _, body = result.stdout.partition("\n")
+    assert first == f"POST {manager.address}/api/v2/monitoring/metricspec"
+    assert json.loads(body) == wanted
+    assert manager.specs == []
+
+
+def test_the_cluster_comes_from_hs(package, manager, tmp_path):
+    config = tmp_path / ".hs" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text(
+        f"clusters: [{{name: a, cluster: {{server: '{manager.address}'}}}}]\ncurrent_cluster: a\n"
+    )
+    artifact = package / "monitoring_model.joblib"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    result = run_script("attach_metric.py", "adult:1", "--artifact", artifact, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert len(manager.specs) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "words"),
+    [
+        ("", (), "expected NAME:VERSION, got ''"),
+        ("adult", (), "expected NAME:VERSION, got 'adult'"),
+        ("adult:7", (), "no version 7 of adult at http"),
+        ("none:1", (), "no model none at http"),
+        ("adult:1", ("--metric", "none"), "no model none at http"),
+        ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/version"),
+        ("adult:1", ("--cluster", "nowhere"), "MissingSchema"),
+        ("adult:1", ("--artifact", "none.joblib"), "cannot load none.joblib (No such file"),
+    ],
+)
+def test_one_clear_line(attach, manager, target, options, words):
+    assert_one_line(attach(*options, target=target), "attach_metric.py: ", words)
+    assert manager.specs == []
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_http_errors(attach, manager, status):
+    manager.failing["GET"] = status
+    assert_one_line(attach(), f"GET {manager.address}/api/v2/model/version: HTTP {status}")
+
+
+def test_something_else_than_a_manager(attach, manager):
+    manager.versions[:] = [{"surprise": True}]
+    assert_one_line(attach(), "answers otherwise than a manager")

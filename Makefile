@@ -1,4 +1,4 @@
-# `make` prints the targets. DATA and PYTHON can be given: make train DATA=sample
+# `make` prints the targets. Some take a variable: make train DATA=sample
 
 DATA ?= uci
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
@@ -8,10 +8,10 @@ RUN = .venv/bin/python
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
 DEMO = reports/demo
 
-.PHONY: help setup train demo serve test lint clean
+.PHONY: help setup train demo serve check upload metric test matrix lint clean
 
 help: ## print this list
-	@echo "usage: make TARGET [DATA=uci|sample|PATH]"
+	@echo "usage: make TASK [DATA=uci|sample|PATH] [TARGET=name:version] [RUNTIME=image]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## install the pinned requirements into .venv, if they changed
@@ -34,13 +34,25 @@ demo: setup ## train on the sample, serve it, and score a few requests over gRPC
 serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
 	@$(RUN) scripts/serve.py
 
+check: setup ## say what would go wrong after an upload
+	@$(RUN) scripts/check.py
+
+upload: setup ## check, then upload with the hs of either generation
+	@$(RUN) scripts/upload.py $(if $(RUNTIME),--runtime "$(RUNTIME)")
+
+metric: setup ## attach the uploaded metric to TARGET=name:version
+	@$(RUN) scripts/attach_metric.py "$(TARGET)"
+
 test: setup ## run the test suite
 	@$(RUN) -m pytest
+
+matrix: setup ## serve the artifact on every Python and beside every image's packages
+	@$(RUN) -m nox -f tests/noxfile.py
 
 lint: setup ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
 clean: ## remove .venv, reports and caches; artifact and data stay
-	rm -rf .venv reports .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv .nox .hs reports .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -54,7 +54,7 @@ def repository(package, tmp_path):
     """The package as a user has it: committed, with byte code that a run has left behind."""
     folder = tmp_path / "repository"
     shutil.copytree(package, folder)
-    (folder / "src" / "__pycache__").mkdir()
+    (folder / "src" / "__pycache__").mkdir(exist_ok=True)
     (folder / "src" / "__pycache__" / "func_main.cpython-311.pyc").write_bytes(b"\0")
     git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
     subprocess.run([*git[:3], "init", "-q"], check=True)

@@ -46,11 +46,16 @@ def parse_arguments() -> argparse.Namespace:
         default=0.05,
         help="share of training rows above the threshold (default: 0.05)",
     )
-    option("--seed", type=_within(int, 0, 2**32 - 1), default=0, help="of the split (default: 0)")
+    option(
+        "--seed",
+        type=_within(int, 0, 2**32 - 1),
+        default=census.SEED,
+        help="of the split (default: 0)",
+    )
     option(
         "--test-size",
         type=_within(float, 0.0001, 0.9999),
-        default=0.2,
+        default=census.TEST_SIZE,
         help="share of held-out rows (default: 0.2)",
     )
     option("--out", type=Path, default=census.ROOT / "monitoring_model.joblib", help="artifact")

@@ -55,6 +55,18 @@ def package(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def adult(tmp_path_factory):
+    """examples/adult in a folder of its own, trained on the sample."""
+    folder = tmp_path_factory.mktemp("adult")
+    ignore = shutil.ignore_patterns("__pycache__", "*.json", "train.py")
+    shutil.copytree(ROOT / "examples" / "adult", folder, ignore=ignore, dirs_exist_ok=True)
+    out = folder / "classifier.json"
+    result = run_script("../examples/adult/train.py", "--data", "sample", "--out", out)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
 def func_main(package):
     return import_function(package)
 

@@ -147,16 +147,3 @@ class TestSample:
     def test_bad_options(self):
         assert_one_line(run_script("make_sample.py", "--rows", 0), "--rows must be at least 1")
         assert_one_line(run_script("make_sample.py", "--data", "none.csv"), "none.csv", "No such")
-
-
-class TestDemo:
-    def test_normal_people_pass_and_absurd_ones_alarm(self, package):
-        result = run_script("demo.py", "--folder", package)
-        assert result.returncode == 0, result.stderr
-        verdicts = [line.split()[-1] for line in result.stdout.splitlines()[1:]]
-        assert verdicts == ["pass"] * 3 + ["ALARM"] * 3
-
-    def test_without_an_artifact(self, package, tmp_path):
-        shutil.copytree(package / "src", tmp_path / "src")
-        shutil.copy(package / "serving.yaml", tmp_path)
-        assert_one_line(run_script("demo.py", "--folder", tmp_path), "cannot load", "make train")

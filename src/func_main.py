@@ -7,6 +7,7 @@ import numpy as np
 
 ARTIFACT = Path(__file__).resolve().parents[1] / "monitoring_model.joblib"
 INT64_LIMIT = 2.0**63
+SCALARS = frozenset((np.int64, int, float))
 # The field of a tensor message that holds its values, by DataType; 2.x and 3.x number them alike.
 VALUE_FIELDS = dict.fromkeys((3, 4, 5, 6, 17), "int_val")
 VALUE_FIELDS.update({1: "float_val", 2: "double_val", 9: "int64_val", 10: "bool_val"})
@@ -58,7 +59,8 @@ def predict(**inputs):
     if problems:
         raise ValueError("; ".join(problems))
     value = float(detector.decision_function(np.array([row], dtype=np.float64))[0])
-    tensors = [inputs[name] for name in features if hasattr(inputs[name], "tensor_shape")]
+    others = [inputs[name] for name in features if type(inputs[name]) not in SCALARS]
+    tensors = [other for other in others if hasattr(other, "tensor_shape")]
     return _respond(value, tensors[0]) if tensors else {"value": value}
 
 
@@ -66,7 +68,9 @@ def _read_number(inputs, name):
     if name not in inputs:
         raise ValueError("missing")
     value = inputs[name]
-    if type(value) not in (np.int64, int, float):
+    if type(value) is np.int64:  # what runtimes give, and always in range
+        return value
+    if type(value) not in SCALARS:
         value = _read_single(value)
     if not -INT64_LIMIT <= value <= INT64_LIMIT:
         received = "NaN" if value != value else "infinity or a number beyond int64"

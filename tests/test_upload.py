@@ -142,6 +142,18 @@ class TestUpload:
         assert result.returncode == 0, result
         assert_arrived(manager.uploads[0], repository, runtime)
 
+    def test_the_target_uploads_too(self, hs, manager, adult, tmp_path):
+        hs, generation = hs
+        environment = make_home(tmp_path, generation, manager.address)
+        folder = shutil.copytree(adult, tmp_path / "adult")
+        options = ("--folder", folder, "--hs", hs, "--allow-sample")
+        result = run_script("upload.py", *options, env=environment)
+        assert result.returncode == 0, result
+        (upload,) = manager.uploads
+        assert upload["metadata"]["name"] == "adult"
+        files = sorted(name.replace("//", "/") for name in upload["files"])
+        assert files == ["classifier.json", "requirements.txt", "src/func_main.py"]
+
     def test_plain_hs(self, hs, manager, repository, tmp_path):
         hs, generation = hs
         environment = make_home(tmp_path, generation, manager.address)

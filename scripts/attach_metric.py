@@ -126,7 +126,9 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the request, change nothing")
     arguments = parser.parse_args()
     if not re.fullmatch(r"[^:]+:\d+", arguments.target):
-        parser.exit(2, f"attach_metric.py: expected NAME:VERSION, got {arguments.target!r}\n")
+        parser.exit(
+            2, f"attach_metric.py: expected TARGET NAME:VERSION, got {arguments.target!r}\n"
+        )
     try:
         threshold = read_threshold(arguments.artifact)
         address = arguments.cluster or find_cluster()

@@ -19,6 +19,10 @@ examples:
   upload.py --allow-sample    a detector trained on the sample, for a trial
 """
 RUNTIME_LINE = re.compile(r"^runtime:.*$", re.MULTILINE)
+HOW_TO_INSTALL = (
+    "on Python 3.8 `pip install hs==2.4.0 'markupsafe<2.1'` for a 2.x platform, "
+    "`pip install hs==3.0.3` for a 3.x one"
+)
 RUNTIME_3X = "hydrosphere/serving-runtime-python-3.7:3.0.3"
 
 
@@ -51,7 +55,7 @@ def main() -> None:
 def find_generation(hs: str) -> int:
     """Return 2 if hs has `upload`, as up to 2.4.0, else 3."""
     if shutil.which(hs) is None:
-        raise UploadError(f"{hs} is not installed: `pip install hs==2.4.0` or `hs==3.0.3`")
+        raise UploadError(f"{hs} is not installed: {HOW_TO_INSTALL}")
     result = subprocess.run([hs, "--help"], capture_output=True, text=True)
     if result.returncode:
         raise UploadError(f"`{hs} --help` failed: {result.stderr.strip().splitlines()[-1]}")

@@ -46,6 +46,7 @@ SERVERS = [
     ("3.13", "none"),
 ]
 
+nox.options.sessions = ["train", "serve"]
 nox.options.default_venv_backend = "venv"  # virtualenv no longer makes a Python 3.6
 nox.options.error_on_missing_interpreters = False
 nox.options.envdir = str(ROOT / ".nox")
@@ -78,6 +79,21 @@ def serve(session, image):
     packages = [MATRIX / python for python in TRAINERS if (MATRIX / python).exists()]
     if not packages:
         session.error("no artifact: none of the training interpreters is installed")
+    install_image(session, image)
+    for package in packages:
+        session.run("python", "tests/matrix.py", "compare", str(package), *IMAGES[image])
+
+
+@nox.session(python=["3.7", "3.8"])
+def image(session):
+    """Make the environment of release 3.0.3's image, with what scripts/serve.py needs besides."""
+    session.chdir(ROOT)
+    install_image(session, "3.0.3")
+    session.install("--quiet", "grpcio-health-checking", *IMAGES["3.0.3"])
+
+
+def install_image(session, image):
+    """Install what an image holds, then requirements.txt on top as the platform does."""
     if session.python == "3.6":  # its own pip 18 does not know the wheels
         session.install("--quiet", "pip==21.3.1")
     session.install("--quiet", "wheel")
@@ -85,5 +101,3 @@ def serve(session, image):
         session.install("--quiet", *IMAGES[image])
     session.install("--quiet", "-r", "requirements.txt")
     session.run("python", "-m", "pip", "check")
-    for package in packages:
-        session.run("python", "tests/matrix.py", "compare", str(package), *IMAGES[image])

@@ -115,8 +115,8 @@ def test_the_cluster_comes_from_hs(package, manager, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
-        ("", (), "expected NAME:VERSION, got ''"),
-        ("adult", (), "expected NAME:VERSION, got 'adult'"),
+        ("", (), "expected TARGET NAME:VERSION, got ''"),
+        ("adult", (), "expected TARGET NAME:VERSION, got 'adult'"),
         ("adult:7", (), "no version 7 of adult at http"),
         ("none:1", (), "no model none at http"),
         ("adult:1", ("--metric", "none"), "no model none at http"),

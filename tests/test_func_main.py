@@ -1,6 +1,7 @@
 """predict: the values, both message generations, every bad input, threads, and a bad artifact."""
 
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -276,6 +277,10 @@ class TestService:
         assert caplog.records == []
 
 
+# The end of zlib's stream and its checksum, which joblib does not read: the content's digest tells.
+UNREAD = 8
+
+
 class TestImport:
     """What an operator reads in the container's log when the artifact is not right."""
 
@@ -326,9 +331,24 @@ class TestImport:
     def test_flipped_bytes_never_load(self, package, tmp_path, func_main):
         content = (package / "monitoring_model.joblib").read_bytes()
         path = tmp_path / "flipped.joblib"
-        for position in range(0, len(content) - 4, len(content) // 50):  # the last 4: zlib's sum
+        for position in np.linspace(0, len(content) - UNREAD, 100).astype(int):
             flipped = bytearray(content)
             flipped[position] ^= 0x10
             path.write_bytes(flipped)
             with pytest.raises(RuntimeError, match="cannot load"):
                 func_main.load_detector(path)
+
+    def test_truncated_files_never_load(self, package, tmp_path, func_main):
+        content = (package / "monitoring_model.joblib").read_bytes()
+        path = tmp_path / "truncated.joblib"
+        for length in np.linspace(0, len(content) - UNREAD, 100).astype(int):
+            path.write_bytes(content[:length])
+            with pytest.raises(RuntimeError, match="cannot load"):
+                func_main.load_detector(path)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+    def test_unreadable(self, package, tmp_path):
+        def write_unreadable(path):
+            path.touch(mode=0o000)
+
+        assert "Permission denied" in self.fail(package, tmp_path, write_unreadable)

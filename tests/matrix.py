@@ -6,7 +6,6 @@ usage: matrix.py score PACKAGE DATA       score DATA's rows, keep them and the v
 
 import importlib
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -35,7 +34,8 @@ def compare(package, pins):
 
     if any(pin.startswith("hydrosdk") for pin in pins):
         importlib.import_module("hydrosdk.data.conversions")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    status = Path("/proc/self/status").read_text()
+    memory = int(status.split("VmHWM:")[1].split()[0]) // 1024
     rows, values = np.load(str(package / "rows.npy")), np.load(str(package / "values.npy"))
     assert len(rows) >= 2000
     for pin in pins:

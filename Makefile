@@ -8,7 +8,7 @@ RUN = .venv/bin/python
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help setup train demo shadow evaluate serve check upload metric test matrix lint clean
+.PHONY: help setup train demo shadow evaluate serve check upload metric test matrix bench soak lint clean
 
 help: ## print this list
 	@echo "usage: make TASK [DATA=uci|sample|PATH] [MODEL=examples/adult] [DRIFT=name@row]"
@@ -59,6 +59,13 @@ test: setup ## run the test suite
 
 matrix: setup ## serve the artifact on every Python and beside every image's packages
 	@$(RUN) -m nox -f tests/noxfile.py
+
+bench: setup ## measure latency, start-up, growth and batches beside pyod
+	@$(RUN) scripts/bench.py --data "$(DATA)"
+
+soak: setup ## fuzz predict, and send a million requests through the local runtime
+	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
+	@SOAK=1 $(RUN) -m pytest -s tests/test_soak.py
 
 lint: setup ## check style and formatting
 	@$(RUN) -m ruff check .

@@ -238,6 +238,8 @@ class PortableKNN(KNN):
     def _describe(self, feature_names, source, sha256):
         if feature_names is not None:
             self.feature_names_in_ = np.array(feature_names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):  # of an earlier fit
+            del self.feature_names_in_
         self.training_source_ = source
         self.training_sha256_ = sha256
 

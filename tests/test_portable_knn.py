@@ -56,6 +56,17 @@ class TestValues:
             expected = KNN.decision_function(detector, batch)
             np.testing.assert_array_equal(detector.decision_function(batch), expected)
 
+    @pytest.mark.parametrize("method", ["largest", "mean", "median"])
+    def test_equal_rows_count_each(self, method):
+        """Fewer distinct rows than neighbors, and one of them many times."""
+        rows = np.array([[0, 0]] * 30 + [[1, 1]] * 3 + [[9, 0]])
+        detector = PortableKNN(n_neighbors=15, p=5, method=method).fit(rows)
+        wild = np.array([[0, 0], [1, 1], [5, 5], [9, 0], [2, 1]])
+        expected = KNN.decision_function(detector, wild)
+        np.testing.assert_array_equal(detector.decision_function(wild), expected)
+        single = [detector.decision_function(row[None])[0] for row in wild]
+        np.testing.assert_array_equal(single, expected)
+
     def test_one_row_scores_as_in_a_batch(self, rows, detector):
         batch = detector.decision_function(rows[:500])
         single = [detector.decision_function(row[None])[0] for row in rows[:500]]
@@ -154,8 +165,10 @@ class TestArtifact:
 
     def test_a_reloaded_detector_fits_and_saves_again(self, rows, detector):
         again = reload(detector)
+        assert hasattr(again, "feature_names_in_")
         assert pickle.dumps(reload(again), protocol=4) == pickle.dumps(again, protocol=4)
         assert again.fit(rows[:200]).n_features_in_ == 13
+        assert not hasattr(again, "feature_names_in_")
 
     def test_unfitted_travels_too(self):
         assert reload(PortableKNN(p=5)).p == 5

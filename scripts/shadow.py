@@ -63,17 +63,17 @@ class Shadow:
         if check.reason:
             return check
         merged = {**tensors, **outputs}
-        if drift_name == "classes-flipped" and "classes" in outputs:
-            merged["classes"] = make_tensor(1 - outputs["classes"].int64_val[0])
-        if "classes" in merged:
-            check.sent = {**inputs, "classes": next(iter(merged["classes"].int64_val), None)}
+        for answer in outputs.get("classes", Tensor()).int64_val[:1]:
+            check.sent["classes"] = 1 - answer if drift_name == "classes-flipped" else answer
+            merged["classes"].int64_val[0] = check.sent["classes"]
         accepted, check.reason = validate(merged, self.contract["inputs"])
         if check.reason:
             check.result = REJECTED
             return check
         outputs, check.metric_ms, check.reason = self._call("metric", accepted)
         if not check.reason:
-            check.value = next(iter(outputs["value"].double_val), 0.0) if outputs else 0.0
+            values = outputs.get("value", Tensor()).double_val
+            check.value = values[0] if values else 0.0
             check.result = PASSED if check.value <= self.threshold else ALARM
         return check
 
@@ -103,9 +103,9 @@ def validate(tensors: dict[str, Tensor], fields: dict[str, dict]) -> tuple[dict[
         if name not in tensors:
             problems.append(f"Missing field {name}")
         elif tensors[name].dtype != DTYPES[field["type"]]:
-            names = types.DataType.Name
-            got = names(tensors[name].dtype)
-            problems.append(f"Expected {names(DTYPES[field['type']])} data type, got {got}")
+            names = {number: label for label, number in types.DataType.items()}
+            wanted, got = DTYPES[field["type"]], tensors[name].dtype
+            problems.append(f"Expected {names[wanted]} data type, got {names.get(got, got)}")
         elif list(tensors[name].tensor_shape.dims) != wanted:
             got = list(tensors[name].tensor_shape.dims)
             problems.append(f"Expected {wanted} shape, got {got}")

@@ -121,6 +121,22 @@ class TestReplay:
         assert "Expected DT_INT64 data type, got DT_DOUBLE" in result.stdout
         assert {line["result"] for line in read_csv(tmp_path)} == {"rejected"}
 
+    def test_a_value_under_another_name_never_alarms(self, adult, package, tmp_path):
+        """As sonar has it: 0.0 where `value` is absent, or not a double."""
+        metric = tmp_path / "metric"
+        (metric / "src").mkdir(parents=True)
+        (metric / "serving.yaml").write_text((package / "serving.yaml").read_text())
+        (metric / "src" / "func_main.py").write_text(
+            "import numpy as np\n"
+            "def predict(**inputs):\n"
+            "    return {'score': 99.0, 'value': np.float32(99)}\n"
+        )
+        artifact = package / "monitoring_model.joblib"
+        options = ("--data", "sample", "--metric", metric, "--target", adult, "--rows", 10)
+        run_script("shadow.py", *options, "--artifact", artifact, "--reports", tmp_path)
+        lines = read_csv(tmp_path)
+        assert {(float(line["value"]), line["result"]) for line in lines} == {(0.0, "passed")}
+
 
 class TestInterruption:
     """A replay that would take a minute, ended after its twentieth request."""
@@ -192,6 +208,7 @@ class TestValidate:
         [
             ({"age": None}, "Missing field age"),
             ({"age": Tensor(dtype=1)}, "Expected DT_INT64 data type, got DT_FLOAT"),
+            ({"age": Tensor(dtype=99)}, "Expected DT_INT64 data type, got 99"),
             (
                 {"age": Tensor(dtype=9, tensor_shape=TensorShape(dims=[1]))},
                 "Expected [] shape, got [1]",

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from urllib.parse import urljoin
 
-import joblib
 import requests
 
 from cluster import ClusterError, find_cluster
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+import portable_knn
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = """\
@@ -140,12 +142,10 @@ def main() -> None:
 
 
 def read_threshold(artifact: Path) -> float:
-    sys.path.insert(0, str(ROOT / "src"))
     try:
-        return float(joblib.load(artifact).threshold_)
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise MetricError(f"cannot load {artifact} ({reason}): `make train` makes it") from error
+        return float(portable_knn.load(artifact).threshold_)
+    except RuntimeError as error:
+        raise MetricError(error) from error
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ def main() -> None:
         if not artifact.exists():
             raise BenchError(f"{artifact} is missing: `make train` makes it")
         data = census.load(arguments.data)
-        unseen = census.find_unseen(data, joblib.load(artifact).training_sha256_)
+        unseen = census.find_unseen(data, joblib.load(artifact).origin_)
         held_out = census.encode([data.records[index] for index in unseen])
         results = measure(artifact, held_out)
     except (BenchError, census.DataError) as error:

@@ -266,11 +266,17 @@ def split(
     return rows[order[n_held_out:]], rows[order[:n_held_out]]
 
 
-def find_unseen(data: Census, training_sha256: str) -> np.ndarray:
-    """Return the indices of the rows that a model did not train on.
+def describe_origin(data: Census, test_size: float, seed: int) -> dict[str, str | float]:
+    """Say where the training part of a split came from, for the artifact to keep as `origin_`."""
+    return {"source": data.source, "sha256": data.sha256, "test_size": test_size, "seed": seed}
 
-    All rows of another file than the model's; of its own the part that the published split, the
-    default of training, holds out.
+
+def find_unseen(data: Census, origin: dict[str, str | float]) -> np.ndarray:
+    """Return the indices of the rows that a model of that origin did not train on.
+
+    All rows of another file than the model's; of its own the part that its split held out.
     """
     indices = np.arange(len(data.records))
-    return split(indices)[1] if data.sha256 == training_sha256 else indices
+    if data.sha256 != origin["sha256"]:
+        return indices
+    return split(indices, origin["test_size"], origin["seed"])[1]

@@ -57,7 +57,7 @@ name, types = json.loads(sys.argv[1])
 function = getattr(func_main, name, None)
 found = {"function": callable(function), "features": list(func_main.features)}
 model = getattr(func_main, "detector", None) or func_main.classifier
-found["source"] = model.training_source_
+found["source"] = model.origin_["source"]
 if found["function"]:
     inputs = {field: np.dtype(kind).type(1) for field, kind in types.items()}
     outputs = {field: np.asarray(value) for field, value in function(**inputs).items()}

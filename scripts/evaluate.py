@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
@@ -18,6 +17,8 @@ import census
 from drift import DRIFTS, corrupt
 
 sys.path.insert(0, str(census.ROOT / "src"))
+import portable_knn
+
 EXAMPLES = """\
 examples:
   evaluate.py                    the part of UCI's data that training held out
@@ -50,13 +51,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        detector = joblib.load(arguments.artifact)
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        parser.exit(2, f"evaluate.py: cannot load {arguments.artifact} ({reason}): `make train`\n")
+        detector = portable_knn.load(arguments.artifact)
+    except RuntimeError as error:
+        parser.exit(2, f"evaluate.py: {error}\n")
     try:
         data = census.load(arguments.data)
-        unseen = census.find_unseen(data, detector.training_sha256_)
+        unseen = census.find_unseen(data, detector.origin_)
         results = evaluate(detector, [data.records[index] for index in unseen])
         plot(results, len(unseen), detector.contamination, arguments.plot)
     except census.DataError as error:

@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import grpc
-import joblib
 import numpy as np
 import yaml
 from hydro_serving_grpc.serving.contract import types_pb2 as types
@@ -29,6 +28,8 @@ import drift
 from alarms import ALARM, PASSED, REJECTED, Check, plot, report, write_checks
 
 sys.path.insert(0, str(census.ROOT / "src"))
+import portable_knn
+
 EXAMPLES = """\
 examples:
   shadow.py --drift age-in-months@1000        local runtimes, drift from request 1000 on
@@ -195,7 +196,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay, then write and print what was checked, all of it or up to what ended it."""
     metric_folder = census.ROOT if is_address(arguments.metric) else Path(arguments.metric)
     detector = load_detector(arguments.artifact or metric_folder / "monitoring_model.joblib")
-    rows = choose_rows(arguments, detector.training_sha256_)
+    rows = choose_rows(arguments, detector.origin_)
     contract = yaml.safe_load((census.ROOT / "serving.yaml").read_text())["contract"]
     checks, status = [], 0
     with serve_or_call(arguments.target) as target, serve_or_call(arguments.metric) as metric:
@@ -220,20 +221,17 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def load_detector(artifact: Path) -> object:
+def load_detector(artifact: Path) -> portable_knn.PortableKNN:
     try:
-        return joblib.load(artifact)
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise ShadowError(f"cannot load {artifact} ({reason}): `make train` makes it") from error
+        return portable_knn.load(artifact)
+    except RuntimeError as error:
+        raise ShadowError(error) from error
 
 
-def choose_rows(arguments: argparse.Namespace, training_sha256: str) -> np.ndarray:
+def choose_rows(arguments: argparse.Namespace, origin: dict) -> np.ndarray:
     """Draw rows that the metric was not trained on, and corrupt those from the drift's start on."""
     data = census.load(arguments.data)
-    unseen = np.random.default_rng(arguments.seed).permutation(
-        census.find_unseen(data, training_sha256)
-    )
+    unseen = np.random.default_rng(arguments.seed).permutation(census.find_unseen(data, origin))
     records = [data.records[index] for index in np.resize(unseen, arguments.rows)]
     rows = census.encode(records)
     if arguments.drift_name and arguments.drift_name != "classes-flipped":

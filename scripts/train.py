@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# With AVX-512 numpy takes one root in twenty to the neighbouring float64, which the numpy 1.18 of
-# the images never does: scores trained without it are the images' own, on any processor.
-os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4")
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -97,7 +93,7 @@ def train(arguments: argparse.Namespace) -> None:
         data = census.load(arguments.data)
         rows = census.encode(data.records)
         training, held_out = census.split(rows, arguments.test_size, arguments.seed)
-        _begin(steps, "fitting pyod's KNN")
+        _begin(steps, "fitting the detector")
         detector = fit(training, data, arguments)
         _begin(steps, "scoring held-out rows")
         scores = detector.decision_function(held_out)
@@ -121,9 +117,8 @@ def fit(training: np.ndarray, data: census.Census, arguments: argparse.Namespace
     detector = PortableKNN(
         n_neighbors=arguments.neighbors, p=arguments.p, contamination=arguments.contamination
     )
-    return detector.fit(
-        training, feature_names=census.FEATURES, source=data.source, sha256=data.sha256
-    )
+    origin = census.describe_origin(data, arguments.test_size, arguments.seed)
+    return detector.fit(training, feature_names=census.FEATURES, origin=origin)
 
 
 def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:
@@ -165,7 +160,7 @@ def print_report(
 ) -> None:
     parts = {"training": detector.decision_scores_, "held-out": held_out_scores}
     size = arguments.out.stat().st_size
-    source, sha256 = detector.training_source_, detector.training_sha256_
+    source, sha256 = detector.origin_["source"], detector.origin_["sha256"]
     print(f"data          {source}, {sum(map(len, parts.values()))} rows, SHA-256 {sha256}")
     print(f"threshold_    {float(detector.threshold_)!r}")
     for name, scores in parts.items():
@@ -173,7 +168,7 @@ def print_report(
         print(f"{name:<14}{above}/{len(scores)} rows above it ({above / len(scores):.2%})")
     print(f"artifact      {_shorten(arguments.out)} ({size / 1000:.0f} KB)")
     print(f"picture       {_shorten(arguments.plot)}")
-    if detector.training_source_ == "sample":
+    if source == "sample":
         print("next          a sample of synthetic people is for trying out: `make train` for use")
     else:
         print("next          `make serve` to try it here, `hs upload` to put it on the platform")

@@ -2,7 +2,7 @@
 
 A plain dump of pyod's KNN holds scikit-learn's private tree objects and loads only where
 scikit-learn, numpy and joblib match. What `PortableKNN` saves is plain Python values and ``.npy``
-bytes; the search tree is built again on load, and a few rows are scored again to prove it.
+bytes; the index is built again on load, and a few rows are scored again to prove it.
 """
 
 import hashlib
@@ -11,43 +11,32 @@ import os
 import pickle
 import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 from pyod.models.knn import KNN
-from scipy.spatial import cKDTree
 
-FORMAT = 1
+from neighbors import NeighborIndex
+
+FORMAT = 2
 N_CHECK_ROWS = 8
-# An integer below it comes back from its float64 root: the root's own rounding, that of 1 / p and
-# that of the power add up to a relative error under 6e-15 for p up to 16.
-LARGEST_POWER = 2.0**46
-# False where numpy takes roots with AVX-512: one in twenty differs from the C library's.
-NUMPY_ROOTS_ARE_CS = all(np.arange(1.0, 1001.0) ** 0.2 == [pow(n, 0.2) for n in range(1, 1001)])
-# Splitting at the middle is quicker for one of UCI's rows; leaf sizes of 16 and 24 measured alike.
-TREE_OPTIONS = {"leafsize": 20, "balanced_tree": False}
-MINKOWSKI_P = {
-    "cityblock": 1,
-    "l1": 1,
-    "manhattan": 1,
-    "euclidean": 2,
-    "l2": 2,
-    "chebyshev": np.inf,
-}
+HIGHEST_P = 16  # above it the p-th power of an int64 overflows a float64
 
 
 class PortableKNN(KNN):
-    """pyod's KNN with a portable pickle and a faster `decision_function`.
+    """pyod's KNN with a portable pickle, and a faster `fit` and `decision_function`.
 
-    Fitting is pyod's own, to the last bit. On integer-coded rows `decision_function` returns what
-    pyod's does in the same environment, bit for bit as long as the p-th power of the score stays
-    below 2**46 (for p = 5, a score below 588), and to a relative 1e-14 elsewhere.
+    A score is the same float64 on every Python and processor, alone or among others. It is pyod's
+    to one unit in the last place where the features are whole numbers and the p-th power of the
+    score is below 2**53 (for p = 5, a score below 1,552), and exactly pyod's where its numpy takes
+    roots as the C library does; elsewhere it is pyod's to a relative 1e-14.
 
     Parameters
     ----------
-    contamination, n_neighbors, method, metric, p, n_jobs, ...
+    contamination, n_neighbors, method, p, n_jobs, ...
         As in `pyod.models.knn.KNN`, all of them. They must be plain values: `contamination` a
-        number, `metric` ``'minkowski'`` with ``p >= 1`` or a name in `MINKOWSKI_P`, `metric_params`
-        None.
+        number, `metric` ``'minkowski'`` with `p` from 1 to 16, `metric_params` None. What only
+        concerns scikit-learn's trees (`algorithm`, `leaf_size`, `radius`) has no effect.
 
     Attributes
     ----------
@@ -57,22 +46,20 @@ class PortableKNN(KNN):
         Names of the columns of `X`, in order; absent when `fit` was given none.
     n_features_in_ : int
         Number of columns of `X`.
-    training_source_ : str or None
-        Where the training rows came from: ``'uci'``, ``'sample'`` or a file name.
-    training_sha256_ : str or None
-        SHA-256 of the file that the training rows came from, in hexadecimal.
+    origin_ : dict or None
+        Where the training rows came from, as `fit` was told.
     training_rows_ : ndarray, shape (n_samples, n_features)
         The rows that were fitted, in the smallest type that holds them exactly.
-    search_tree_ : scipy.spatial.cKDTree
-        The same rows, each once, in another order, and their columns too.
+    index_ : neighbors.NeighborIndex
+        The same rows, laid out for the search.
     check_rows_ : ndarray, shape (n_check, n_features), dtype float64
         Training rows spread evenly over the ranking by score.
     check_scores_ : ndarray, shape (n_check,), dtype float64
-        The scores that pyod's own `decision_function` gave `check_rows_` after fitting.
+        The scores that `decision_function` gave `check_rows_` after fitting.
     """
 
-    def fit(self, X, y=None, feature_names=None, source=None, sha256=None):
-        """Fit the detector as pyod does.
+    def fit(self, X, y=None, feature_names=None, origin=None):
+        """Fit the detector: score each row by its neighbors besides itself, as pyod does.
 
         Parameters
         ----------
@@ -82,8 +69,8 @@ class PortableKNN(KNN):
             Not used, present for API consistency by convention.
         feature_names : sequence of str, length n_features, optional
             Names of the columns of `X`.
-        source, sha256 : str, optional
-            Origin of `X`, kept as `training_source_` and `training_sha256_`.
+        origin : dict of plain values, optional
+            Where `X` came from, kept as `origin_`.
 
         Returns
         -------
@@ -95,15 +82,24 @@ class PortableKNN(KNN):
             If a parameter cannot be saved or searched, or `X` and `feature_names` do not fit.
         """
         self._require_portable_params()
-        if feature_names is not None and len(feature_names) != np.shape(X)[1]:
-            raise ValueError(f"got {len(feature_names)} feature names for {np.shape(X)[1]} columns")
-        super().fit(X, y)
-        self._index(np.asarray(X, dtype=np.float64))
-        self._describe(feature_names, source, sha256)
+        rows = np.array(X, dtype=np.float64)
+        if rows.ndim != 2 or not np.isfinite(rows).all():
+            raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
+        if not 1 <= self.n_neighbors < len(rows):
+            raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
+        if feature_names is not None and len(feature_names) != rows.shape[1]:
+            raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
+        self._set_n_classes(y)
+        self._index(rows)
+        # Each row is its own nearest neighbor, or an equal one is in its place.
+        distances, _ = self.index_.nearest(rows, self.n_neighbors + 1, self.n_jobs)
+        self.decision_scores_ = self._get_dist_by_method(distances[:, 1:]).copy()
+        self._process_decision_scores()
+        self._describe(feature_names, origin)
         ranking = np.argsort(self.decision_scores_, kind="mergesort")
         spread = np.linspace(0, len(ranking) - 1, N_CHECK_ROWS).astype(int)
         self.check_rows_ = self.training_rows_[ranking[spread]].astype(np.float64)
-        self.check_scores_ = super().decision_function(self.check_rows_)
+        self.check_scores_ = self.decision_function(self.check_rows_)
         return self
 
     def decision_function(self, X):
@@ -124,16 +120,10 @@ class PortableKNN(KNN):
         ValueError
             If `X` has another shape or holds NaN or infinity.
         """
-        if not hasattr(self, "search_tree_"):
+        if not hasattr(self, "index_"):
             return super().decision_function(X)  # pyod's own "not fitted" error
-        rows = self._require_rows(X).take(self._column_order, axis=1)
-        ranks = list(range(1, min(self.n_neighbors, len(self._copies)) + 1))
-        # By position: the last argument is n_jobs before scipy 1.6 and workers from then on.
-        distances, points = self.search_tree_.query(
-            rows, ranks, 0, self._minkowski_p(), np.inf, self.n_jobs or 1
-        )
-        distances = self._repeat_copies(self._round_as_numpy(distances), points)
-        return self._get_dist_by_method(distances).ravel()
+        distances, _ = self.index_.nearest(X, self.n_neighbors, self.n_jobs)
+        return self._get_dist_by_method(distances)
 
     def save(self, path):
         """Write the detector to `path` as a file for `joblib.load`, whole or not at all.
@@ -167,7 +157,7 @@ class PortableKNN(KNN):
     def __getstate__(self):
         """Return plain Python values and ``.npy`` bytes only."""
         content = {"format": FORMAT, "params": self._require_portable_params()}
-        if hasattr(self, "search_tree_"):
+        if hasattr(self, "index_"):
             scores, codes = np.unique(self.decision_scores_, return_inverse=True)
             names = getattr(self, "feature_names_in_", None)
             content.update(
@@ -179,8 +169,7 @@ class PortableKNN(KNN):
                 score_deviation=float(self._sigma),
                 n_classes=int(self._classes),
                 feature_names=None if names is None else names.tolist(),
-                source=self.training_source_,
-                sha256=self.training_sha256_,
+                origin=self.origin_,
                 check_rows=_to_npy(self.check_rows_),
                 check_scores=self.check_scores_.tolist(),
             )
@@ -206,80 +195,31 @@ class PortableKNN(KNN):
         self._mu = content["score_mean"]
         self._sigma = content["score_deviation"]
         self._classes = content["n_classes"]
-        self._describe(content["feature_names"], content["source"], content["sha256"])
+        self._describe(content["feature_names"], content["origin"])
         self.check_rows_ = _from_npy(content["check_rows"]).astype(np.float64)
         self.check_scores_ = np.array(content["check_scores"])
 
     def _index(self, rows):
-        """Build the search tree so that one query is quick; the distances are the same.
-
-        Columns that vary most come first, since a row is given up as soon as its distance is too
-        large. Equal rows are one point. Points lie in the order of the leaves, so that a leaf's
-        are neighbours in memory.
-        """
         self.n_features_in_ = rows.shape[1]
         self.training_rows_ = _shrink(rows)
-        self._column_order = np.argsort(-rows.var(axis=0), kind="mergesort")
-        points, copies = np.unique(rows[:, self._column_order], axis=0, return_counts=True)
-        order = cKDTree(points, **TREE_OPTIONS).indices
-        self._copies = copies[order]
-        self.search_tree_ = cKDTree(points[order], **TREE_OPTIONS)
+        self.index_ = NeighborIndex(rows, self.p)
 
-    def _repeat_copies(self, distances, points):
-        """Count each point as often as its row was there, up to `n_neighbors` in all."""
-        copies = self._copies.take(points)
-        if len(points) == 1:  # one request is worth a shorter way
-            return distances.repeat(copies[0], axis=1)[:, : self.n_neighbors]
-        copies = copies.cumsum(axis=1)
-        np.minimum(copies, self.n_neighbors, out=copies)
-        copies[:, 1:] -= copies[:, :-1].copy()
-        return distances.repeat(copies.ravel()).reshape(-1, self.n_neighbors)
-
-    def _describe(self, feature_names, source, sha256):
+    def _describe(self, feature_names, origin):
         if feature_names is not None:
             self.feature_names_in_ = np.array(feature_names, dtype=object)
         elif hasattr(self, "feature_names_in_"):  # of an earlier fit
             del self.feature_names_in_
-        self.training_source_ = source
-        self.training_sha256_ = sha256
-
-    def _minkowski_p(self):
-        return self.p if self.metric == "minkowski" else MINKOWSKI_P[self.metric]
-
-    def _round_as_numpy(self, distances):
-        """Take the p-th root as scikit-learn does, with numpy, where the p-th power is an integer.
-
-        cKDTree takes it with the C library. On processors with AVX-512, numpy 1.22 and later
-        rounds about one root in twenty to the neighbouring float64. Elsewhere they agree.
-        """
-        p = self._minkowski_p()
-        if p in (1, 2, np.inf) or NUMPY_ROOTS_ARE_CS:
-            return distances
-        powers = np.rint(distances**p)
-        roots = powers ** (1.0 / p)
-        recovered = np.abs(roots - distances) <= 2 * np.spacing(distances)
-        return np.where(recovered & (powers < LARGEST_POWER), roots, distances)
-
-    def _require_rows(self, X):
-        rows = np.asarray(X, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != self.n_features_in_ or not len(rows):
-            raise ValueError(
-                f"expected rows of shape (n, {self.n_features_in_}), n > 0, got {rows.shape}"
-            )
-        if not np.isfinite(rows).all():
-            raise ValueError("expected finite numbers, got NaN or infinity")
-        return rows
+        self.origin_ = origin
 
     def _require_portable_params(self):
         params = {name: _to_plain(value) for name, value in self.get_params().items()}
         for name, value in params.items():
             if not isinstance(value, (bool, int, float, str, type(None))):
                 raise ValueError(f"{name} must be a plain value to be saved, got {value!r}")
-        if self.metric != "minkowski" and self.metric not in MINKOWSKI_P:
-            names = ", ".join(["minkowski", *MINKOWSKI_P])
-            raise ValueError(f"metric must be one of {names}, got {self.metric!r}")
-        if self._minkowski_p() < 1:
-            raise ValueError(f"p must be at least 1, got {self.p!r}")
+        if self.metric != "minkowski":
+            raise ValueError(f"metric must be minkowski, got {self.metric!r}")
+        if not 1 <= self.p <= HIGHEST_P:
+            raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
         return params
 
     def _require_check_scores(self):
@@ -291,6 +231,47 @@ class PortableKNN(KNN):
                 f"row {self.check_rows_[first].tolist()} scores {scores[first]!r} here, "
                 f"{self.check_scores_[first]!r} where the detector was trained"
             )
+
+
+def load(path):
+    """Load a detector that `PortableKNN.save` wrote; nothing in the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    PortableKNN
+        With `feature_names_in_`, by which a request names its numbers.
+
+    Raises
+    ------
+    RuntimeError
+        In one line: the file, what is wrong with it, and what to do.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if content.startswith(b"x"):  # zlib's first byte, and no pickle's
+            content = zlib.decompress(content)
+        detector = _Unpickler(io.BytesIO(content)).load()
+        if not isinstance(detector, PortableKNN):
+            raise TypeError(f"expected a PortableKNN, got a {type(detector).__name__}")
+        if not hasattr(detector, "feature_names_in_"):
+            raise ValueError("it has no feature_names_in_")
+        return detector
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise RuntimeError(
+            f"cannot load {path} ({reason}): train it with `make train`, then upload again"
+        ) from error
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) != ("portable_knn", "PortableKNN"):
+            raise TypeError(f"expected a PortableKNN, got a {name}")
+        return PortableKNN
 
 
 def _digest(content):

@@ -5,11 +5,9 @@ usage: matrix.py score PACKAGE DATA       score DATA's rows, keep them and the v
 """
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4")  # as scripts/train.py does
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]

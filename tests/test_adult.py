@@ -1,7 +1,9 @@
 """examples/adult: the classifier that the metric watches."""
 
+import hashlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -47,8 +49,12 @@ def test_the_function_predicts_as_trained(function, rows, tmp_path):
 
 def test_the_artifact_is_plain_and_says_where_it_is_from(adult):
     content = json.loads((adult / "classifier.json").read_text())
-    assert content["training_source_"] == "sample"
-    assert len(content["training_sha256_"]) == 64
+    assert content["origin_"] == {
+        "source": "sample",
+        "sha256": hashlib.sha256(census.SAMPLE_PATH.read_bytes()).hexdigest(),
+        "test_size": 0.2,
+        "seed": 0,
+    }
 
 
 def test_the_contract_is_the_metrics(function):
@@ -89,8 +95,7 @@ def test_bad_input_is_named(function):
 
 
 def test_a_missing_artifact_says_what_to_do(adult, tmp_path):
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "func_main.py").write_text((adult / "src" / "func_main.py").read_text())
+    shutil.copytree(adult / "src", tmp_path / "src")
     command = [sys.executable, "-c", "import func_main"]
     result = subprocess.run(command, cwd=tmp_path / "src", capture_output=True, text=True)
     assert result.stderr.splitlines()[-1].startswith("RuntimeError: cannot load ")

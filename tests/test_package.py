@@ -58,14 +58,24 @@ class TestContract:
 
 
 class TestSources:
-    def test_two_files_are_uploaded(self):
-        assert [path.name for path in SOURCES] == ["func_main.py", "portable_knn.py"]
+    def test_four_files_are_uploaded(self):
+        assert [path.name for path in SOURCES] == [
+            "func_main.py",
+            "messages.py",
+            "neighbors.py",
+            "portable_knn.py",
+        ]
 
     @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
     def test_they_are_python_3_6(self, path):
         tree = ast.parse(path.read_text(), feature_version=(3, 6))
         froms = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         assert "__future__" not in froms
+
+    def test_both_packages_read_messages_alike(self):
+        """Each folder is uploaded by itself, so that each holds the file."""
+        ours, theirs = (ROOT / folder / "src/messages.py" for folder in (".", "examples/adult"))
+        assert ours.read_bytes() == theirs.read_bytes()
 
     @pytest.mark.parametrize("python", ["3.6", "3.7", "3.8", "3.11", "3.12", "3.13"])
     def test_requirements_hold_what_they_import(self, python):
@@ -76,8 +86,9 @@ class TestSources:
                     imported |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     imported.add(node.module.split(".")[0])
-        others = imported - sys.stdlib_module_names - {"hydro_serving_grpc"}
-        assert others == {"joblib", "numpy", "pyod", "scipy"}
+        own = {path.stem for path in SOURCES} | {"hydro_serving_grpc"}
+        others = imported - sys.stdlib_module_names - own
+        assert others == {"joblib", "numba", "numpy", "pyod", "scipy"}
         assert others <= set(select(python))
 
 

@@ -1,7 +1,6 @@
 """PortableKNN: pyod's values, and an artifact that travels or refuses."""
 
 import io
-import math
 import os
 import pickle
 import pickletools
@@ -18,6 +17,7 @@ import portable_knn
 from portable_knn import PortableKNN
 
 PARAMS = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
+ORIGIN = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def parts(rows):
 @pytest.fixture(scope="module")
 def detector(parts):
     names = census.FEATURES
-    return PortableKNN(**PARAMS).fit(parts[0], feature_names=names, source="sample", sha256="ab")
+    return PortableKNN(**PARAMS).fit(parts[0], feature_names=names, origin=ORIGIN)
 
 
 def reload(detector):
@@ -41,86 +41,89 @@ def tamper(detector, **changes):
     return {"content": content, "digest": portable_knn._digest(content)}
 
 
+# Where numpy takes roots with AVX-512, one in twenty is the neighboring float64 of the C library's.
+NUMPY_ROOTS_ARE_CS = all(np.arange(1.0, 1001.0) ** 0.2 == [pow(n, 0.2) for n in range(1, 1001)])
+
+
+def assert_pyods(scores, expected):
+    if NUMPY_ROOTS_ARE_CS:
+        np.testing.assert_array_equal(scores, expected)
+    else:
+        np.testing.assert_array_max_ulp(scores, expected, 1)
+
+
 class TestValues:
     def test_fit_is_pyods(self, parts, detector):
         pyod = KNN(**PARAMS).fit(parts[0])
-        assert detector.threshold_ == pyod.threshold_
-        np.testing.assert_array_equal(detector.decision_scores_, pyod.decision_scores_)
-        np.testing.assert_array_equal(detector.labels_, pyod.labels_)
+        assert_pyods(detector.decision_scores_, pyod.decision_scores_)
+        assert detector.threshold_ == pytest.approx(pyod.threshold_, rel=1e-15)
+        np.testing.assert_array_equal(
+            detector.labels_, detector.decision_scores_ > detector.threshold_
+        )
 
     @pytest.mark.parametrize("method", ["largest", "mean", "median"])
-    def test_scores_are_pyods_bit_for_bit(self, rows, parts, method):
+    def test_scores_are_pyods(self, rows, parts, method):
         detector = PortableKNN(method=method, **PARAMS).fit(parts[0])
+        pyod = KNN(method=method, **PARAMS).fit(parts[0])
         wild = np.random.default_rng(0).integers(-200, 200, size=(1000, 13))
         for batch in (rows, wild):
-            expected = KNN.decision_function(detector, batch)
-            np.testing.assert_array_equal(detector.decision_function(batch), expected)
+            assert_pyods(detector.decision_function(batch), pyod.decision_function(batch))
 
     @pytest.mark.parametrize("method", ["largest", "mean", "median"])
     def test_equal_rows_count_each(self, method):
         """Fewer distinct rows than neighbors, and one of them many times."""
         rows = np.array([[0, 0]] * 30 + [[1, 1]] * 3 + [[9, 0]])
-        detector = PortableKNN(n_neighbors=15, p=5, method=method).fit(rows)
+        params = {"n_neighbors": 15, "p": 5, "method": method}
+        detector, pyod = PortableKNN(**params).fit(rows), KNN(**params).fit(rows)
         wild = np.array([[0, 0], [1, 1], [5, 5], [9, 0], [2, 1]])
-        expected = KNN.decision_function(detector, wild)
-        np.testing.assert_array_equal(detector.decision_function(wild), expected)
-        single = [detector.decision_function(row[None])[0] for row in wild]
-        np.testing.assert_array_equal(single, expected)
+        expected = pyod.decision_function(wild)
+        assert_pyods(detector.decision_scores_, pyod.decision_scores_)
+        assert_pyods(detector.decision_function(wild), expected)
+        assert_pyods(np.array([detector.decision_function([row])[0] for row in wild]), expected)
 
     def test_one_row_scores_as_in_a_batch(self, rows, detector):
-        batch = detector.decision_function(rows[:500])
-        single = [detector.decision_function(row[None])[0] for row in rows[:500]]
+        batch = detector.decision_function(rows)
+        single = [detector.decision_function([row])[0] for row in rows]
         np.testing.assert_array_equal(batch, single)
 
-    @pytest.mark.parametrize(
-        "params",
-        [
-            {"metric": "manhattan"},
-            {"metric": "euclidean"},
-            {"metric": "chebyshev"},
-            {"p": 1},
-            {"p": 2},
-            {"p": 3},
-            {"p": 7},
-        ],
-    )
-    def test_every_metric_is_pyods_bit_for_bit(self, rows, params):
-        detector = PortableKNN(**params).fit(rows[:2000])
-        expected = KNN.decision_function(detector, rows[2000:4000])
-        np.testing.assert_array_equal(detector.decision_function(rows[2000:4000]), expected)
+    @pytest.mark.parametrize("p", [1, 2, 3, 7, 16])
+    def test_every_p_is_pyods(self, rows, p):
+        detector, pyod = PortableKNN(p=p).fit(rows[:2000]), KNN(p=p).fit(rows[:2000])
+        expected = pyod.decision_function(rows[2000:4000])
+        assert_pyods(detector.decision_function(rows[2000:4000]), expected)
 
-    def test_fractional_data_scores_as_pyods(self):
+    @pytest.mark.parametrize("p", [1, 1.5, 5, 16])
+    def test_fractional_data_scores_as_pyods(self, p):
         random = np.random.default_rng(0)
-        detector = reload(PortableKNN(p=5).fit(random.normal(size=(500, 4))))
-        wild = random.normal(size=(500, 4))
-        expected = PortableKNN(p=5).fit(detector.training_rows_)
-        np.testing.assert_allclose(
-            detector.decision_function(wild), KNN.decision_function(expected, wild), rtol=1e-14
-        )
+        rows, wild = random.normal(size=(2, 500, 4))
+        detector = reload(PortableKNN(p=p).fit(rows))
+        expected = KNN(p=p).fit(rows).decision_function(wild)
+        np.testing.assert_allclose(detector.decision_function(wild), expected, rtol=1e-14)
 
     def test_huge_inputs_score_as_pyods(self, parts, detector):
         wild = np.random.default_rng(0).integers(-(2**62), 2**62, size=(1000, 13))
-        expected = KNN.decision_function(detector, wild)
+        expected = KNN(**PARAMS).fit(parts[0]).decision_function(wild)
         np.testing.assert_allclose(detector.decision_function(wild), expected, rtol=1e-14)
-
-    @pytest.mark.parametrize("p", [3, 5, 7, 16])
-    def test_any_power_below_the_limit_is_recovered(self, p):
-        powers = np.random.default_rng(p).integers(2**45, 2**46, size=(100_000, 1)).astype(float)
-        roots = np.array([[math.pow(power, 1 / p)] for power in powers[:, 0]])
-        rounded = PortableKNN(p=p)._round_as_numpy(roots)
-        np.testing.assert_array_equal(rounded, powers ** (1.0 / p))
 
     @pytest.mark.parametrize(
         ("params", "words"),
         [
-            ({"metric": "cosine"}, "metric must be one of minkowski"),
-            ({"p": 0.5}, "p must be at least 1, got 0.5"),
+            ({"metric": "euclidean"}, "metric must be minkowski, got 'euclidean'"),
+            ({"p": 0.5}, "p must be from 1 to 16, got 0.5"),
+            ({"p": 17}, "p must be from 1 to 16, got 17"),
+            ({"p": np.nan}, "p must be from 1 to 16, got nan"),
+            ({"n_neighbors": 100}, "100 rows are too few for 100 neighbors"),
             ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
         ],
     )
     def test_what_cannot_be_saved_or_searched_is_refused(self, rows, params, words):
         with pytest.raises(ValueError, match=words):
             PortableKNN(**params).fit(rows[:100])
+
+    @pytest.mark.parametrize("rows", [[1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]])
+    def test_training_rows_must_be_finite_and_a_table(self, rows):
+        with pytest.raises(ValueError, match="expected a table of finite numbers"):
+            PortableKNN(n_neighbors=1).fit(rows)
 
     @pytest.mark.parametrize(
         ("row", "words"),
@@ -161,7 +164,7 @@ class TestArtifact:
         assert again.get_params() == detector.get_params()
         assert again.threshold_ == detector.threshold_
         assert list(again.feature_names_in_) == list(census.FEATURES)
-        assert (again.training_source_, again.training_sha256_) == ("sample", "ab")
+        assert again.origin_ == ORIGIN
 
     def test_a_reloaded_detector_fits_and_saves_again(self, rows, detector):
         again = reload(detector)
@@ -200,13 +203,13 @@ class TestArtifact:
         assert np.load(io.BytesIO(packed)).dtype == dtype
         np.testing.assert_array_equal(portable_knn._from_npy(packed), values)
 
-    def test_check_rows_carry_pyods_own_scores(self, parts, detector):
+    def test_check_rows_carry_pyods_scores(self, parts, detector):
         pyod = KNN(**PARAMS).fit(parts[0])
         expected = pyod.decision_function(detector.check_rows_)
-        np.testing.assert_array_equal(detector.check_scores_, expected)
+        assert_pyods(detector.check_scores_, expected)
         assert len(set(expected)) >= 4
 
-    @pytest.mark.parametrize("change", ["threshold", "score_mean", "source"])
+    @pytest.mark.parametrize("change", ["threshold", "score_mean", "origin"])
     def test_changed_content_is_refused(self, detector, change):
         state = detector.__getstate__()
         state["content"][change] = 1
@@ -230,9 +233,10 @@ class TestArtifact:
             with pytest.raises(ValueError, match="where the detector was trained"):
                 again.__setstate__(state)
 
-    def test_another_format_is_refused(self, detector):
-        with pytest.raises(ValueError, match="format 2 found, format 1 expected"):
-            PortableKNN.__new__(PortableKNN).__setstate__(tamper(detector, format=2))
+    def test_an_earlier_format_is_refused(self, detector):
+        state = tamper(detector, format=1)
+        with pytest.raises(ValueError, match="format 1 found, format 2 expected"):
+            PortableKNN.__new__(PortableKNN).__setstate__(state)
 
 
 class TestSave:
@@ -255,3 +259,42 @@ class TestSave:
             detector.save(path)
         assert path.read_bytes() == b"the old artifact"
         assert os.listdir(tmp_path) == ["model.joblib"]
+
+
+class Hostile:
+    """An object whose pickle creates a file wherever it is loaded."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+class TestLoad:
+    def test_it_is_what_was_saved(self, detector, rows, tmp_path):
+        detector.save(tmp_path / "model.joblib")
+        again = portable_knn.load(tmp_path / "model.joblib")
+        expected = detector.decision_function(rows[:100])
+        np.testing.assert_array_equal(again.decision_function(rows[:100]), expected)
+
+    @pytest.mark.parametrize("compress", [zlib.compress, bytes])
+    def test_it_runs_nothing(self, compress, tmp_path):
+        path, created = tmp_path / "model.joblib", tmp_path / "created"
+        content = pickle.dumps([PortableKNN(), Hostile(created)], protocol=4)
+        path.write_bytes(compress(content))
+        with pytest.raises(RuntimeError, match="expected a PortableKNN, got a open"):
+            portable_knn.load(path)
+        assert not created.exists()
+        joblib.load(path)  # which does run it
+        assert created.exists()
+
+    def test_a_refusal_is_one_line(self, tmp_path, detector):
+        path = tmp_path / "model.joblib"
+        path.write_bytes(zlib.compress(pickle.dumps({"age": 38})))
+        with pytest.raises(RuntimeError) as caught:
+            portable_knn.load(path)
+        assert str(caught.value) == (
+            f"cannot load {path} (TypeError: expected a PortableKNN, got a dict):"
+            " train it with `make train`, then upload again"
+        )

@@ -37,13 +37,13 @@ class TestTrain:
         artifact = folder / "monitoring_model.joblib"
         assert artifact.stat().st_size <= 250_000
         detector = joblib.load(artifact)
-        assert detector.training_source_ == "uci"
-        assert detector.training_sha256_ == census.UCI_SHA256
+        assert detector.origin_["source"] == "uci"
+        assert detector.origin_["sha256"] == census.UCI_SHA256
 
     def test_what_it_saves(self, package):
         detector = joblib.load(package / "monitoring_model.joblib")
         assert list(detector.feature_names_in_) == list(census.FEATURES)
-        assert detector.training_source_ == "sample"
+        assert detector.origin_["source"] == "sample"
         assert (detector.n_neighbors, detector.p, detector.contamination) == (15, 5, 0.05)
         assert (package / "reports" / "knn.png").read_bytes().startswith(PNG)
 

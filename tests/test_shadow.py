@@ -349,9 +349,13 @@ class TestEvaluate:
     def test_own_rows_are_the_held_out_ones(self, package):
         detector = joblib.load(package / "monitoring_model.joblib")
         data = census.load("sample")
-        unseen = census.find_unseen(data, detector.training_sha256_)
+        unseen = census.find_unseen(data, detector.origin_)
         np.testing.assert_array_equal(unseen, census.split(np.arange(7000))[1])
-        assert len(census.find_unseen(data, "another file's")) == 7000
+        other = {**detector.origin_, "seed": 3, "test_size": 0.5}
+        np.testing.assert_array_equal(
+            census.find_unseen(data, other), census.split(np.arange(7000), 0.5, 3)[1]
+        )
+        assert len(census.find_unseen(data, {**other, "sha256": "another file's"})) == 7000
 
     @pytest.mark.parametrize(
         ("share", "count", "interval"),

@@ -94,7 +94,8 @@ def assert_arrived(upload, repository, runtime):
     model = yaml.safe_load((repository / "serving.yaml").read_text())
     names = ["monitoring_model.joblib", "requirements.txt", "src/func_main.py"]
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    assert sorted(files) == [*names, "src/portable_knn.py"]
+    modules = ["src/messages.py", "src/neighbors.py", "src/portable_knn.py"]
+    assert sorted(files) == [*names, *modules]
     for name, content in files.items():
         assert content == (repository / name).read_bytes()
     assert all(mode & 0o444 == 0o444 for mode in upload["modes"].values())
@@ -152,7 +153,12 @@ class TestUpload:
         (upload,) = manager.uploads
         assert upload["metadata"]["name"] == "adult"
         files = sorted(name.replace("//", "/") for name in upload["files"])
-        assert files == ["classifier.json", "requirements.txt", "src/func_main.py"]
+        assert files == [
+            "classifier.json",
+            "requirements.txt",
+            "src/func_main.py",
+            "src/messages.py",
+        ]
 
     def test_plain_hs(self, hs, manager, repository, tmp_path):
         hs, generation = hs

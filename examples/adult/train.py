@@ -47,8 +47,8 @@ def main() -> None:
         rows = census.encode(data.records)
         parts = census.split(rows, arguments.test_size, arguments.seed)
         model, scaling = fit(parts[0])
-        origin = {"training_source_": data.source, "training_sha256_": data.sha256}
-        save({**describe(model, scaling), **origin}, arguments.out)
+        origin = census.describe_origin(data, arguments.test_size, arguments.seed)
+        save({**describe(model, scaling), "origin_": origin}, arguments.out)
     except census.DataError as error:
         parser.exit(2, f"train.py: {error}\n")
     except OSError as error:

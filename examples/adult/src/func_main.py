@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-ARTIFACT = Path(__file__).resolve().parents[1] / "classifier.json"
+import messages
 
 
-def load_classifier(path):
+def load(path):
     """Load the coefficients, or raise a RuntimeError that says what to do about it."""
     try:
         classifier = SimpleNamespace(**json.loads(path.read_text()))
@@ -19,7 +19,7 @@ def load_classifier(path):
         ) from error
 
 
-classifier, features = load_classifier(ARTIFACT)
+classifier, features = load(Path(__file__).resolve().parents[1] / "classifier.json")
 
 
 def predict(**inputs):
@@ -27,53 +27,29 @@ def predict(**inputs):
 
     Parameters
     ----------
-    **inputs : int64 scalar or tensor message
+    **inputs : numpy or Python scalar, size-1 array, or tensor message
         The codes of the features, by name; a code that training never saw counts for nothing.
 
     Returns
     -------
     dict or PredictResponse
-        `classes`, an int. A PredictResponse when the features came as tensor messages.
+        `classes`, an int. If a feature came as a tensor message, a PredictResponse of the same
+        hydro-serving-grpc generation.
 
     Raises
     ------
     ValueError
-        Names every feature that is missing or not one number.
+        Names every feature that is missing or not one finite number within int64.
     """
-    score, problems = classifier.intercept, []
-    for name in features:
-        try:
-            score += _weigh(name, _read_code(inputs[name]))
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            problems.append(f"{name}: {'missing' if name not in inputs else error}")
-    if problems:
-        raise ValueError("; ".join(problems))
-    classes = int(score > 0)
-    first = inputs[features[0]]
-    return _respond(classes, first) if hasattr(first, "int64_val") else {"classes": classes}
-
-
-def _read_code(value):
-    return value.int64_val[0] if hasattr(value, "int64_val") else int(value)
+    row = messages.read(inputs, features)
+    score = classifier.intercept + sum(map(_weigh, features, row))
+    return messages.answer(inputs, features, classes=int(score > 0))
 
 
 def _weigh(name, code):
     if name in classifier.weights:
         weights = classifier.weights[name]
-        return weights[code] if 0 <= code < len(weights) else 0.0
+        return weights[int(code)] if 0 <= code < len(weights) else 0.0
     number = classifier.numbers[name]
     standard = (code - number["mean"]) / number["deviation"]
     return number["linear"] * standard + number["square"] * standard**2
-
-
-def _respond(classes, tensor):
-    if type(tensor).__name__ == "TensorProto":  # 2.x
-        from hydro_serving_grpc import PredictResponse
-    else:
-        from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
-    response = PredictResponse()
-    output = response.outputs["classes"]
-    output.dtype = 9  # DT_INT64
-    output.int64_val.append(classes)
-    output.tensor_shape.SetInParent()  # present and without dims: a scalar
-    return response

@@ -35,13 +35,11 @@ class NeighborIndex:
         )
         tree = cKDTree(points, leafsize=LEAF_SIZE, balanced_tree=False)
         points, copies = points[tree.indices], copies[tree.indices]  # a leaf's lie together
-        row_order = np.argsort(np.argsort(tree.indices)[point_of_row], kind="mergesort")
-        first_copy = np.append(0, np.cumsum(copies))
+        # The rows that a point stands for: order[starts[point]:starts[point + 1]].
+        order = np.argsort(np.argsort(tree.indices)[point_of_row], kind="mergesort")
+        starts = np.append(0, np.cumsum(copies))
         nodes, splits, boxes, depth = _lay_out(tree, points)
-        self._tree = (
-            *(float(p), columns, nodes, splits, boxes, depth),
-            *(points, first_copy, row_order),
-        )
+        self._tree = float(p), columns, nodes, splits, boxes, depth, points, starts, order
         self.n_rows, self.n_columns = rows.shape
 
     def nearest(self, rows, k, n_jobs=1):
@@ -79,7 +77,7 @@ class NeighborIndex:
         if not 1 <= k <= self.n_rows:
             raise ValueError(f"expected from 1 to {self.n_rows} neighbors, got {k}")
         distances = np.empty((len(rows), k))
-        positions = np.empty((len(rows), k), np.int64)
+        positions = np.zeros((len(rows), k), np.int64)
         if len(rows) <= CHUNK:
             finite = _walk(rows, distances, positions, *self._tree)
         else:
@@ -116,19 +114,12 @@ def _lay_out(tree, points):
 
 @njit
 def _raise_to_p(gap, p, whole_p):
-    """Return gap ** p; for a whole p up to 16 by multiplication, which a loop makes slower."""
     if not whole_p:
         return math.pow(gap, p)
-    square = gap * gap
-    fourth = square * square
-    power = gap if whole_p & 1 else 1.0
-    if whole_p & 2:
-        power *= square
-    if whole_p & 4:
-        power *= fourth
-    if whole_p & 8:
-        power *= fourth * fourth
-    return fourth * fourth * fourth * fourth if whole_p == 16 else power
+    power = gap
+    for _ in range(whole_p - 1):
+        power *= gap
+    return power
 
 
 @njit
@@ -152,18 +143,7 @@ def _box_distance(query, box, p, whole_p, limit):
     nogil=True,
 )
 def _walk(
-    queries,
-    distances,
-    positions,
-    p,
-    columns,
-    nodes,
-    splits,
-    boxes,
-    depth,
-    points,
-    first_copy,
-    row_order,
+    queries, distances, positions, p, columns, nodes, splits, boxes, depth, points, starts, order
 ):
     """Fill in the distances and positions of each query's neighbors; False if one is not finite."""
     k = distances.shape[1]
@@ -204,12 +184,12 @@ def _walk(
                     if total >= limit:
                         break
                 else:
-                    for copy in range(first_copy[point], first_copy[point + 1]):
+                    for copy in range(starts[point], starts[point + 1]):
                         place = k - 1
                         while place > 0 and best[place - 1] > total:
                             best[place], found[place] = best[place - 1], found[place - 1]
                             place -= 1
-                        best[place], found[place] = total, row_order[copy]
+                        best[place], found[place] = total, order[copy]
                         limit = best[k - 1]
                         if total >= limit:
                             break

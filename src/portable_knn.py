@@ -141,7 +141,7 @@ class PortableKNN(KNN):
         path = os.path.abspath(path)
         # The bytes that joblib.dump(compress="zlib") gives an object that holds no arrays.
         content = zlib.compress(pickle.dumps(self, protocol=4), 9)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".tmp-")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)

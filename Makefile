@@ -1,31 +1,22 @@
-# `make` prints the targets. Some take a variable: make train DATA=sample
+# `make` prints the targets. Some take variables: make train DATA=sample
 
 DATA ?= uci
-PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
-	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+IDENTITY = import sys; print(sys.version, sys.base_prefix)
+ifdef PYTHON
+# Another interpreter than that of .venv was asked for: install anew.
+ANEW := $(shell test "`$(PYTHON) -c '$(IDENTITY)' 2>&1`" = "`cat .venv/installed 2>&1`" || echo anew)
+endif
 RUN = .venv/bin/python
 # Byte code of this machine has no place in src/, which is uploaded as it is.
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help setup train demo shadow evaluate serve check upload metric test matrix bench soak lint clean
+.PHONY: help demo train evaluate shadow serve check upload metric test lint matrix bench soak setup clean anew
 
 help: ## print this list
-	@echo "usage: make TASK [DATA=uci|sample|PATH] [MODEL=examples/adult] [DRIFT=name@row]"
-	@echo "                 [TARGET=name:version] [RUNTIME=image] [PYTHON=python3.12]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
-setup: .venv/installed ## install the pinned requirements into .venv, if they changed
-
-.venv/installed: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; give one: make PYTHON=/path/to/python3" >&2; exit 2; }
-	@echo "installing the pinned requirements into .venv with $(PYTHON), about a minute"
-	@$(PYTHON) -m venv --clear .venv
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
-
-train: setup ## train on DATA: the metric, or MODEL=examples/adult
-	@$(RUN) $(if $(MODEL),$(MODEL),scripts)/train.py --data "$(DATA)"
+	@echo "usage: make TARGET [VARIABLE=...]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## train both models on the sample, shadow requests, break the traffic half-way
 	@mkdir -p $(DEMO)/adult
@@ -36,41 +27,59 @@ demo: setup ## train both models on the sample, shadow requests, break the traff
 	@$(RUN) scripts/shadow.py --data sample --rows 1400 --drift age-in-months@700 \
 		--metric $(DEMO) --target $(DEMO)/adult --reports $(DEMO)
 
+train: setup ## train on DATA=uci|sample|PATH: the metric, or MODEL=examples/adult; FORCE=1
+	@$(RUN) $(if $(MODEL),$(MODEL),scripts)/train.py --data "$(DATA)" $(if $(FORCE),--force)
+
+evaluate: setup ## measure which corruptions of DATA the metric sees, and at which threshold
+	@$(RUN) scripts/evaluate.py --data "$(DATA)"
+
 shadow: setup ## replay rows of DATA through both models, with DRIFT=name@row if given
 	@$(RUN) scripts/shadow.py --data "$(DATA)" $(if $(DRIFT),--drift "$(DRIFT)")
-
-evaluate: setup ## measure which corruptions of DATA the metric sees
-	@$(RUN) scripts/evaluate.py --data "$(DATA)"
 
 serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
 	@$(RUN) scripts/serve.py
 
-check: setup ## say what would go wrong after an upload
-	@$(RUN) scripts/check.py $(if $(MODEL),--folder "$(MODEL)")
+check: setup ## say what is known to go wrong after an upload, of MODEL; ALLOW_SAMPLE=1
+	@$(RUN) scripts/check.py $(if $(MODEL),--folder "$(MODEL)") $(if $(ALLOW_SAMPLE),--allow-sample)
 
-upload: setup ## check, then upload with the hs of either generation
-	@$(RUN) scripts/upload.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)")
+upload: setup ## check, then upload with the hs of either generation: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
+	@$(RUN) scripts/upload.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)") \
+		$(if $(ALLOW_SAMPLE),--allow-sample)
 
-metric: setup ## attach the uploaded metric to TARGET=name:version
-	@$(RUN) scripts/attach_metric.py "$(TARGET)"
+metric: setup ## attach the uploaded metric to TARGET=name:version, or DETACH=1; CLUSTER=address
+	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(DETACH),--detach)
 
 test: setup ## run the test suite
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n auto --dist worksteal
+
+lint: setup ## check style and formatting
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
 
 matrix: setup ## serve the artifact on every Python and beside every image's packages
 	@$(RUN) -m nox -f tests/noxfile.py
 
-bench: setup ## measure latency, start-up, growth and batches beside pyod
+bench: setup ## measure latency, start, training, batches and growth beside pyod
 	@$(RUN) scripts/bench.py --data "$(DATA)"
 
 soak: setup ## fuzz predict, and send a million requests through the local runtime
 	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
 	@SOAK=1 $(RUN) -m pytest -s tests/test_soak.py
 
-lint: setup ## check style and formatting
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
+setup: .venv/installed ## install the pinned requirements into .venv, if they or PYTHON=path changed
+
+.venv/installed: requirements.txt requirements-dev.txt $(ANEW)
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11) ""; do \
+		$$python -c '$(SUPPORTED)' 2>/dev/null && break; done; \
+	test -n "$$python" || { echo "make: $(or $(PYTHON),python3) is not a Python 3.11 to 3.13;" \
+		"give one: make PYTHON=/path/to/python3" >&2; exit 2; }; \
+	$$python -c 'import ensurepip' 2>/dev/null || { echo "make: $$python cannot make a .venv;" \
+		"Debian and Ubuntu have what it lacks in python3-venv" >&2; exit 2; }; \
+	echo "installing the pinned requirements into .venv with $$python, about a minute"; \
+	$$python -m venv --clear .venv
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(RUN) -c '$(IDENTITY)' > $@
 
 clean: ## remove .venv, reports and caches; artifact and data stay
-	rm -rf .venv .nox .hs reports .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv .nox reports .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

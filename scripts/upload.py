@@ -1,96 +1,94 @@
-"""Check a package and upload it with the installed hs command line, of either generation."""
+"""Check a package and upload it with the installed hs command line, of either generation.
+
+examples:
+  upload.py                   this package, to the cluster that hs has selected
+  upload.py --runtime IMAGE   in another image than the platform's usual one
+  upload.py --allow-sample    a model trained on the sample, for a trial
+"""
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import ClusterError, find_cluster
+from lib import command
+from lib.package import copy_payload, format_findings, inspect
+from lib.platform import HS, USUAL_RUNTIME_3X, Manager, describe_artifact, selected_cluster
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = """\
-examples:
-  upload.py                   this package, to the cluster that hs has selected
-  upload.py --runtime IMAGE   in another image than the platform's usual one
-  upload.py --allow-sample    a detector trained on the sample, for a trial
-"""
-RUNTIME_LINE = re.compile(r"^runtime:.*$", re.MULTILINE)
-HOW_TO_INSTALL = (
-    "on Python 3.8 `pip install hs==2.4.0 'markupsafe<2.1'` for a 2.x platform, "
-    "`pip install hs==3.0.3` for a 3.x one"
-)
-RUNTIME_3X = "hydrosphere/serving-runtime-python-3.7:3.0.3"
+import yaml
 
 
-class UploadError(Exception):
-    """The upload failed; the message is one line for the user."""
+@command.entry
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command.make_parser(__file__, __doc__)
+    option = parser.add_argument
+    option("--folder", type=Path, default=command.ROOT, help="default: this package")
+    option("--runtime", help="image (default: serving.yaml's, or for 3.x 3.0.3's)")
+    option("--hs", default="hs", help="the command line to use (default: hs)")
+    option("--allow-sample", action="store_true", help="accept a model trained on the sample")
+    arguments = parser.parse_args(argv)
+    folder = arguments.folder
+    generation = generation_of(arguments.hs)
+    runtime = arguments.runtime or (USUAL_RUNTIME_3X if generation == 3 else None)
+    address = selected_cluster(generation)
+    findings = inspect(folder, runtime, generation, arguments.allow_sample)
+    print(format_findings(findings))
+    if any(problem for _, problem in findings):
+        raise command.UserError("nothing was uploaded: the check found problems")
+    Manager(address).call("GET", "model/version")  # hs 3.x would end in a traceback
+    print(f"uploading {folder.resolve().name} to {address} with hs {generation}.x")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".upload-") as staged:
+        stage(folder, Path(staged), runtime)
+        upload(arguments.hs, generation, Path(staged))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="upload.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--folder", type=Path, default=ROOT, help="default: this package")
-    parser.add_argument("--runtime", help="image (default: serving.yaml's, or for 3.x 3.0.3's)")
-    parser.add_argument("--hs", default="hs", help="the command line to use (default: hs)")
-    parser.add_argument("--allow-sample", action="store_true", help="accept a trial artifact")
-    arguments = parser.parse_args()
-    try:
-        generation = find_generation(arguments.hs)
-        address = find_cluster(generation)
-        check(arguments, generation)
-        print(f"uploading {arguments.folder.resolve().name} to {address} with hs {generation}.x")
-        upload(arguments, generation)
-    except (ClusterError, UploadError) as error:
-        parser.exit(2, f"upload.py: {error}\n")
-
-
-def find_generation(hs: str) -> int:
+def generation_of(hs: str) -> int:
     """Return 2 if hs has `upload`, as up to 2.4.0, else 3."""
     if shutil.which(hs) is None:
-        raise UploadError(f"{hs} is not installed: {HOW_TO_INSTALL}")
+        how = ", or ".join(
+            f"`pip install {' '.join(map(repr, pins))}` for a {generation}.x platform"
+            for generation, pins in HS.items()
+        )
+        raise command.UserError(f"{hs} is not installed: on Python 3.8 {how}")
     result = subprocess.run([hs, "--help"], capture_output=True, text=True)
     if result.returncode:
-        raise UploadError(f"`{hs} --help` failed: {result.stderr.strip().splitlines()[-1]}")
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise command.UserError(f"`{hs} --help` failed: {lines[-1]}")
     return 2 if re.search(r"^\s+upload\s", result.stdout, re.MULTILINE) else 3
 
 
-def check(arguments: argparse.Namespace, generation: int) -> None:
-    options = ["--folder", arguments.folder, "--platform", generation]
-    if arguments.runtime or generation == 3:
-        options += ["--runtime", arguments.runtime or RUNTIME_3X]
-    if arguments.allow_sample:
-        options.append("--allow-sample")
-    command = [sys.executable, ROOT / "scripts/check.py", *options]
-    if subprocess.run(list(map(str, command))).returncode:
-        raise UploadError("nothing was uploaded: the check found problems")
+def stage(folder: Path, staged: Path, runtime: str | None) -> None:
+    """Copy what is uploaded, with the image and what `make metric` asks about in serving.yaml.
+
+    Within the package's folder hs still finds the repository that it describes.
+    """
+    definition = yaml.safe_load((folder / "serving.yaml").read_text())
+    copy_payload(folder, definition["payload"], staged)
+    if runtime:
+        definition["runtime"] = runtime
+    artifact = folder / command.ARTIFACT.name
+    if artifact.exists():
+        described = describe_artifact(artifact, command.load_detector(artifact).threshold_)
+        definition["metadata"] = {**(definition.get("metadata") or {}), **described}
+    (staged / "serving.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
 
 
-def upload(arguments: argparse.Namespace, generation: int) -> None:
-    """Run hs in the package's folder, and believe its exit status only if it says success too."""
-    # What Python wrote beside the sources on this machine is no part of the package.
-    shutil.rmtree(arguments.folder / "src" / "__pycache__", ignore_errors=True)
+def upload(hs: str, generation: int, staged: Path) -> None:
+    """Run hs, and believe its exit status only if it says success too."""
     if generation == 2:
-        options = ["--runtime", arguments.runtime] if arguments.runtime else []
-        command, definition, success = [arguments.hs, "upload", *options], None, "Success:"
+        arguments, success = [hs, "upload"], "Success:"
     else:
-        command, success = [arguments.hs, "apply", "-f", "-"], "was applied successfully"
-        text = (arguments.folder / "serving.yaml").read_text()
-        definition = RUNTIME_LINE.sub(f"runtime: {arguments.runtime or RUNTIME_3X}", text)
-    result = subprocess.run(
-        command, cwd=arguments.folder, input=definition, stdout=subprocess.PIPE, text=True
-    )
+        arguments, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
+    result = subprocess.run(arguments, cwd=staged, stdout=subprocess.PIPE, text=True)
     print(result.stdout, end="")
     if result.returncode or success not in result.stdout:
-        raise UploadError(f"`{' '.join(command)}` failed (exit status {result.returncode})")
+        raise command.UserError(f"`{' '.join(arguments)}` failed (exit status {result.returncode})")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,7 +17,8 @@ N_TENSORS = 200
 def score(package, data):
     """Keep every row of the data and the values that `predict` gives them here."""
     sys.path[:0] = [str(package / "src"), str(ROOT / "scripts")]
-    import census
+    from lib import census
+
     import func_main
 
     rows = census.encode(census.load(data).records)

@@ -7,33 +7,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from lib.command import ROOT
+from lib.platform import HS, IMAGES
+
 MATRIX = ROOT / ".nox" / "matrix"
-UCI = ROOT.parent / "shared" / "census" / "adult.data"
 TRAINERS = ("3.11", "3.13")
-# What the images hold before requirements.txt is installed, by release; read off the images.
-IMAGES = {
-    "2.2.0": ("protobuf==3.11.3", "hydro-serving-grpc==2.1.0rc1", "requests==2.23.0"),
-    "2.4.3": (
-        "hydrosdk==2.3.2",
-        "numpy==1.18.5",
-        "pandas==1.0.5",
-        "protobuf==3.13.0",
-        "hydro-serving-grpc==2.2.1",
-    ),
-    "3.0.3": (
-        "hydrosdk==3.0.3",
-        "numpy==1.18.3",
-        "pandas==1.1.5",
-        "protobuf==3.17.3",
-        "hydro-serving-grpc==3.0.3",
-    ),
-    "none": (),
-}
 SERVERS = [
     ("3.6", "2.2.0"),
     ("3.6", "2.4.3"),
@@ -41,12 +25,12 @@ SERVERS = [
     ("3.8", "2.4.3"),
     ("3.7", "3.0.3"),
     ("3.8", "3.0.3"),
-    ("3.11", "none"),
-    ("3.12", "none"),
-    ("3.13", "none"),
+    ("3.11", None),
+    ("3.12", None),
+    ("3.13", None),
 ]
 
-nox.options.sessions = ["train", "serve"]
+nox.options.sessions = ["train", "serve", "hs"]
 nox.options.default_venv_backend = "venv"  # virtualenv no longer makes a Python 3.6
 nox.options.error_on_missing_interpreters = False
 nox.options.envdir = str(ROOT / ".nox")
@@ -64,7 +48,7 @@ def train(session):
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(ROOT / "src", package / "src", ignore=shutil.ignore_patterns("__pycache__"))
     session.install("--quiet", "-r", "requirements-dev.txt")
-    data = str(UCI) if UCI.exists() else "sample"
+    data = "uci" if (ROOT / "data" / "adult.data").exists() else "sample"
     artifact, plot = package / "monitoring_model.joblib", package / "knn_comparison.png"
     program = ["python", "scripts/train.py", "--data", data, "--out", artifact, "--plot", plot]
     session.run(*map(str, program))
@@ -81,7 +65,7 @@ def serve(session, image):
         session.error("no artifact: none of the training interpreters is installed")
     install_image(session, image)
     for package in packages:
-        session.run("python", "tests/matrix.py", "compare", str(package), *IMAGES[image])
+        session.run("python", "tests/matrix.py", "compare", str(package), *IMAGES.get(image, ()))
 
 
 @nox.session(python=["3.7", "3.8"])
@@ -89,7 +73,15 @@ def image(session):
     """Make the environment of release 3.0.3's image, with what scripts/serve.py needs besides."""
     session.chdir(ROOT)
     install_image(session, "3.0.3")
-    session.install("--quiet", "grpcio-health-checking", *IMAGES["3.0.3"])
+    session.install("--quiet", "grpcio-health-checking", "grpcio-reflection", *IMAGES["3.0.3"])
+
+
+@nox.session(python="3.8")
+@nox.parametrize("generation", list(HS))
+def hs(session, generation):
+    """Install a released hs command line, which tests/test_upload.py uploads with."""
+    session.install("--quiet", *HS[generation])
+    session.run("hs", "--help", silent=True)
 
 
 def install_image(session, image):
@@ -97,7 +89,7 @@ def install_image(session, image):
     if session.python == "3.6":  # its own pip 18 does not know the wheels
         session.install("--quiet", "pip==21.3.1")
     session.install("--quiet", "wheel")
-    if IMAGES[image]:
+    if image:
         session.install("--quiet", *IMAGES[image])
     session.install("--quiet", "-r", "requirements.txt")
     session.run("python", "-m", "pip", "check")

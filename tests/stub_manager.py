@@ -44,7 +44,7 @@ class Manager(ThreadingHTTPServer):
 @contextmanager
 def running():
     with Manager() as manager:
-        threading.Thread(target=manager.serve_forever).start()
+        threading.Thread(target=manager.serve_forever, args=(0.01,)).start()
         try:
             yield manager
         finally:

@@ -1,49 +1,51 @@
 """examples/adult: the classifier that the metric watches."""
 
 import hashlib
-import importlib.util
 import json
-import shutil
-import subprocess
-import sys
+
+from lib import census
+from lib.command import ROOT
+from lib.runtime import load_module
 
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, assert_one_line, run_script
+from helpers import NORMAL, assert_one_line, load_script, message, run, run_process
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
-from test_func_main import NORMAL, message
 
-import census
+import check
 
 PERSON = {name: code for name, code in NORMAL.items() if name != "classes"}
-TRAIN = "../examples/adult/train.py"
+TRAIN = ROOT / "examples" / "adult" / "train.py"
 
 
 @pytest.fixture(scope="module")
 def function(adult):
-    spec = importlib.util.spec_from_file_location("adult", adult / "src" / "func_main.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(adult)
 
 
-def test_accuracy_on_uci(uci, tmp_path):
-    result = run_script(TRAIN, "--data", uci, "--out", tmp_path / "classifier.json")
-    assert result.returncode == 0, result.stderr
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("held-out")]
+@pytest.fixture(scope="module")
+def train():
+    return load_script(TRAIN).main
+
+
+def test_accuracy_on_uci(uci, train, tmp_path):
+    result = run(train, "--data", uci, "--out", tmp_path / "classifier.json")
+    assert result.status == 0, result.err
+    (line,) = [line for line in result.out.splitlines() if line.startswith("held-out")]
     assert float(line.split()[1]) >= 0.82
     assert "of 6513 rows" in line
 
 
 def test_the_function_predicts_as_trained(function, rows, tmp_path):
+    """And the script runs as a process of its own."""
     held_out = census.split(rows)[1]
     requests = [dict(zip(census.FEATURES, row, strict=True)) for row in held_out]
     right = [
         function.predict(**request)["classes"] == request.pop("classes") for request in requests
     ]
-    result = run_script(TRAIN, "--data", "sample", "--out", tmp_path / "classifier.json")
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("held-out")]
+    result = run_process(TRAIN, "--data", "sample", "--out", tmp_path / "classifier.json")
+    (line,) = [line for line in result.out.splitlines() if line.startswith("held-out")]
     assert line.split()[1] == f"{np.mean(right):.4f}"
 
 
@@ -94,25 +96,33 @@ def test_bad_input_is_named(function):
     assert named == ["age", "race", "sex", "country"]
 
 
-def test_a_missing_artifact_says_what_to_do(adult, tmp_path):
-    shutil.copytree(adult / "src", tmp_path / "src")
-    command = [sys.executable, "-c", "import func_main"]
-    result = subprocess.run(command, cwd=tmp_path / "src", capture_output=True, text=True)
-    assert result.stderr.splitlines()[-1].startswith("RuntimeError: cannot load ")
-    assert "`make train MODEL=examples/adult`" in result.stderr
+def test_a_missing_artifact_says_what_to_do(function, tmp_path):
+    with pytest.raises(RuntimeError, match=r"cannot load .*`make train MODEL=examples/adult`"):
+        function.load(tmp_path / "classifier.json")
 
 
 def test_check_accepts_it(adult):
-    result = run_script("check.py", "--folder", adult, "--allow-sample")
-    assert result.returncode == 0, result.stdout
-    result = run_script("check.py", "--folder", adult)
-    assert "trained on the synthetic sample" in result.stdout
+    result = run(check.main, "--folder", adult, "--allow-sample")
+    assert result.status == 0, result.out
+    assert "the synthetic sample" in run(check.main, "--folder", adult).out
 
 
-def test_one_class_cannot_be_learned(tmp_path):
+def test_one_class_cannot_be_learned(train, tmp_path):
     path = tmp_path / "poor.csv"
     lines = census.SAMPLE_PATH.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "<=50K" in line))
-    result = run_script(TRAIN, "--data", path, "--out", tmp_path / "classifier.json")
+    result = run(train, "--data", path, "--out", tmp_path / "classifier.json")
     assert_one_line(result, "all training rows are of one class")
     assert not (tmp_path / "classifier.json").exists()
+
+
+def test_another_kind_of_data_does_not_replace_it(train, tmp_path):
+    path, out = tmp_path / "mine.csv", tmp_path / "classifier.json"
+    path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
+    assert run(train, "--data", path, "--out", out).status == 0
+    before = out.read_bytes()
+    words = ("is trained on mine.csv, and sample would replace it", "FORCE=1")
+    assert_one_line(run(train, "--data", "sample", "--out", out), *words)
+    assert out.read_bytes() == before
+    assert run(train, "--data", "sample", "--out", out, "--force").status == 0
+    assert (tmp_path / "classifier.json.previous").read_bytes() == before

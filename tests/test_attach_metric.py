@@ -1,37 +1,40 @@
 """scripts/attach_metric.py against a stub manager."""
 
 import json
-import os
+
+from lib.platform import describe_artifact
 
 import joblib
 import pytest
 import stub_manager
-from conftest import assert_one_line, run_script
+from helpers import assert_one_line, run
+
+import attach_metric
 
 
 @pytest.fixture
-def manager():
+def manager(artifact):
     with stub_manager.running() as manager:
         manager.add_version("adult", 1)
         manager.add_version("census_monitoring", 1)
-        manager.add_version("census_monitoring", 2)
+        metadata = describe_artifact(artifact, joblib.load(artifact).threshold_)
+        manager.add_version("census_monitoring", 2, metadata=metadata)
         yield manager
 
 
 @pytest.fixture
-def attach(package, manager):
+def attach(artifact, manager):
     def attach(*options, target="adult:1"):
-        artifact = package / "monitoring_model.joblib"
         where = ("--cluster", manager.address, "--artifact", artifact)
-        return run_script("attach_metric.py", target, *where, *options)
+        return run(attach_metric.main, target, *where, *options)
 
     return attach
 
 
 @pytest.fixture
-def wanted(package):
+def wanted(artifact):
     """The request that the platform needs: 11 is adult:1, 13 is census_monitoring:2."""
-    threshold = float(joblib.load(package / "monitoring_model.joblib").threshold_)
+    threshold = float(joblib.load(artifact).threshold_)
     return {
         "name": "census_monitoring",
         "modelVersionId": 11,
@@ -45,8 +48,8 @@ def wanted(package):
 
 def test_it_creates_the_metric(attach, manager, wanted):
     result = attach()
-    assert result.returncode == 0, result.stderr
-    assert f"healthy if value LessEq {wanted['config']['threshold']!r}" in result.stdout
+    assert result.status == 0, result.err
+    assert f"healthy if value LessEq {wanted['config']['threshold']!r}" in result.out
     assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
 
 
@@ -54,7 +57,7 @@ def test_again_changes_nothing(attach, manager):
     attach()
     before = list(manager.specs)
     result = attach()
-    assert "attached to adult:1 already" in result.stdout
+    assert "attached to adult:1 already" in result.out
     assert manager.specs == before
 
 
@@ -63,7 +66,7 @@ def test_another_threshold_replaces_it(attach, manager, wanted):
     other = {**wanted, "id": "other", "name": "latency"}
     manager.specs += [old, other]
     result = attach()
-    assert result.stdout.splitlines()[0] == (
+    assert result.out.splitlines()[0] == (
         "replacing census_monitoring: healthy if value LessEq 4.0"
     )
     assert old not in manager.specs
@@ -74,7 +77,7 @@ def test_another_threshold_replaces_it(attach, manager, wanted):
 def test_the_tutorials_operator_is_replaced(attach, manager, wanted):
     config = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
     manager.specs.append({**wanted, "id": "old", "config": config})
-    assert "replacing census_monitoring: healthy if value Greater" in attach().stdout
+    assert "replacing census_monitoring: healthy if value Greater" in attach().out
     assert [spec["config"]["thresholdCmpOperator"]["kind"] for spec in manager.specs] == ["LessEq"]
 
 
@@ -93,33 +96,73 @@ def test_a_given_version_of_the_metric(attach, manager):
 
 def test_dry_run_prints_the_request(attach, manager, wanted):
     result = attach("--dry-run")
-    first, _, body = result.stdout.partition("\n")
+    first, _, body = result.out.partition("\n")
     assert first == f"POST {manager.address}/api/v2/monitoring/metricspec"
     assert json.loads(body) == wanted
     assert manager.specs == []
 
 
-def test_the_cluster_comes_from_hs(package, manager, tmp_path):
+def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
     config = tmp_path / ".hs" / "config.yaml"
     config.parent.mkdir()
     config.write_text(
         f"clusters: [{{name: a, cluster: {{server: '{manager.address}'}}}}]\ncurrent_cluster: a\n"
     )
-    artifact = package / "monitoring_model.joblib"
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    result = run_script("attach_metric.py", "adult:1", "--artifact", artifact, env=environment)
-    assert result.returncode == 0, result.stderr
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = run(attach_metric.main, "adult:1", "--artifact", artifact)
+    assert result.status == 0, result.err
     assert len(manager.specs) == 1
+
+
+class TestSameArtifact:
+    def test_another_one_is_refused(self, attach, manager):
+        """The version was uploaded with another artifact than the one at hand."""
+        other = {"artifact.sha256": "ab" * 32, "artifact.threshold": "5.5"}
+        manager.versions[2]["metadata"] = other
+        words = ("census_monitoring:2 was uploaded with another artifact", "5.5", "`make upload`")
+        assert_one_line(attach(), *words)
+        assert manager.specs == []
+
+    @pytest.mark.parametrize("metadata", [{}, None, {"git.branch": "main"}])
+    def test_an_upload_by_other_means_cannot_be_told(self, attach, manager, metadata):
+        manager.versions[2]["metadata"] = metadata
+        result = attach()
+        assert result.status == 0, result.err
+        assert result.out.startswith("census_monitoring:2 was not uploaded by `make upload`")
+        assert len(manager.specs) == 1
+
+
+class TestDetach:
+    def test_it_removes_the_metric_alone(self, attach, manager, wanted):
+        attach()
+        other = {**wanted, "id": "other", "name": "latency"}
+        manager.specs.append(other)
+        result = attach("--detach")
+        assert result.out == "census_monitoring is detached from adult:1\n"
+        assert manager.specs == [other]
+
+    def test_none_to_remove(self, attach):
+        result = attach("--detach")
+        assert (result.status, result.out) == (0, "census_monitoring is not attached to adult:1\n")
+
+    def test_dry_run_removes_nothing(self, attach, manager):
+        attach()
+        before = list(manager.specs)
+        result = attach("--detach", "--dry-run")
+        assert result.out.startswith(f"DELETE {manager.address}/api/v2/monitoring/metricspec/spec-")
+        assert manager.specs == before
 
 
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
-        ("", (), "expected TARGET NAME:VERSION, got ''"),
-        ("adult", (), "expected TARGET NAME:VERSION, got 'adult'"),
+        ("", (), "expected NAME:VERSION, got ''"),
+        ("adult", (), "expected NAME:VERSION, got 'adult'"),
         ("adult:7", (), "no version 7 of adult at http"),
         ("none:1", (), "no model none at http"),
-        ("adult:1", ("--metric", "none"), "no model none at http"),
+        ("adult:1", ("--metric", "none"), ": `make upload` first"),
+        ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
+        ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
         ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/version"),
         ("adult:1", ("--cluster", "nowhere"), "MissingSchema"),
         ("adult:1", ("--artifact", "none.joblib"), "cannot load none.joblib (No such file"),
@@ -138,4 +181,4 @@ def test_http_errors(attach, manager, status):
 
 def test_something_else_than_a_manager(attach, manager):
     manager.versions[:] = [{"surprise": True}]
-    assert_one_line(attach(), "answers otherwise than a manager")
+    assert_one_line(attach(), "does not answer like a manager")

@@ -4,15 +4,16 @@ import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from lib import census
+from lib.command import UserError
+
 import numpy as np
 import pytest
-from sklearn.model_selection import train_test_split
+from helpers import CODES, ROW, run
 
-import census
-
-ROW = "39, State-gov, 77000, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, \
-Male, 2000, 0, 40, United-States, <=50K"
-CODES = [39, 7, 1, 1, 1, 1, 4, 1, 1, 2, 40, 9, 0]
+import evaluate
+import shadow
+import train
 
 
 def read(text):
@@ -44,17 +45,22 @@ class TestRead:
         ],
     )
     def test_a_bad_line_is_named(self, line, problem):
-        with pytest.raises(census.DataError, match=r"^people\.csv:2: ") as caught:
+        with pytest.raises(UserError, match=r"^people\.csv:2: ") as caught:
             read(f"{ROW}\n{line}\n{ROW}\n")
         assert problem in str(caught.value)
 
+    def test_a_header_is_called_one(self):
+        header = ", ".join(census.COLUMNS).title()
+        with pytest.raises(UserError, match=r"^people\.csv:1: a header, .*: delete this line$"):
+            read(f"{header}\n{ROW}\n")
+
     @pytest.mark.parametrize("text", ["", "\n\n", "|1x3 Cross validator\n"])
     def test_no_rows(self, text):
-        with pytest.raises(census.DataError, match=r"^people\.csv: no rows$"):
+        with pytest.raises(UserError, match=r"^people\.csv: no rows$"):
             read(text)
 
     def test_bytes_that_are_not_text(self):
-        with pytest.raises(census.DataError, match=r"^people\.csv:1: "):
+        with pytest.raises(UserError, match=r"^people\.csv:1: "):
             census.read(bytes(range(128, 256)), "people.csv")
 
 
@@ -93,10 +99,72 @@ class TestEncode:
 
 
 @pytest.mark.parametrize(("test_size", "seed"), [(0.2, 0), (0.25, 7), (0.001, 2**32 - 1)])
-def test_split_is_scikit_learns(rows, test_size, seed):
-    expected = train_test_split(rows, test_size=test_size, random_state=seed)
-    for part, expected_part in zip(census.split(rows, test_size, seed), expected, strict=True):
-        np.testing.assert_array_equal(part, expected_part)
+def test_split_is_the_published_one(rows, test_size, seed):
+    order = np.random.RandomState(seed).permutation(len(rows))
+    n_held_out = int(np.ceil(test_size * len(rows)))
+    training, held_out = census.split(rows, test_size, seed)
+    np.testing.assert_array_equal(held_out, rows[order[:n_held_out]])
+    np.testing.assert_array_equal(training, rows[order[n_held_out:]])
+
+
+def test_too_few_rows_to_split():
+    with pytest.raises(UserError, match="1 rows cannot be split"):
+        census.split(np.zeros((1, 13)))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return census.load("sample")
+
+
+class TestOrigin:
+    @pytest.mark.parametrize(("test_size", "seed"), [(0.2, 0), (0.5, 3)])
+    def test_what_a_model_was_not_trained_on(self, data, test_size, seed):
+        """By the artifact's own split: with another one it would be rows that it knows."""
+        detector, held_out = train.fit(data, test_size, seed)
+        rest = census.hold_out(data, detector.origin_)
+        np.testing.assert_array_equal(census.encode(rest.records), held_out)
+
+    def test_another_file_is_taken_whole(self, data):
+        origin = {**census.describe_origin(data, 0.2, 0), "sha256": "another"}
+        assert census.hold_out(data, origin) is data
+
+    def test_rows_that_training_had_are_counted(self, data, tmp_path):
+        """In a part of the file, with other line ends: nothing tells it from the file but rows."""
+        detector, _ = train.fit(data)
+        part = tmp_path / "part.csv"
+        lines = census.SAMPLE_PATH.read_text().splitlines()[:1000]
+        part.write_text("\r\n".join(lines))
+        traffic = census.hold_out(census.load(str(part)), detector.origin_)
+        known = set(map(tuple, detector.training_rows_.tolist()))
+        equal = sum(tuple(row) in known for row in census.encode(traffic.records).tolist())
+        assert equal > 800
+        assert census.describe_traffic(traffic, detector) == (
+            f"part.csv, 1,000 rows, {equal:,} of them equal to a training row"
+        )
+        held_out = census.hold_out(data, detector.origin_)
+        described = census.describe_traffic(held_out, detector)
+        assert described.startswith("sample, 1,400 rows held out by training, ")
+
+    @pytest.mark.parametrize(
+        ("old", "new", "refused"),
+        [
+            (None, "sample", False),
+            ("sample", "uci", False),
+            ("uci", "uci", False),
+            ("mine.csv", "yours.csv", False),
+            ("uci", "sample", True),
+            ("uci", "adult.test", True),
+            ("mine.csv", "uci", True),
+        ],
+    )
+    def test_kinds_of_data(self, old, new, refused, tmp_path):
+        data = census.Census([], new, "")
+        if refused:
+            with pytest.raises(UserError, match=f"trained on {old}, and {new} would replace it"):
+                census.require_same_kind(tmp_path / "model.joblib", old, data)
+        else:
+            census.require_same_kind(tmp_path / "model.joblib", old, data)
 
 
 class TestLoad:
@@ -119,14 +187,14 @@ class TestLoad:
     def test_an_altered_uci_file_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
         census.UCI_PATH.write_text(ROW)
-        with pytest.raises(census.DataError, match="delete it to download it again"):
+        with pytest.raises(UserError, match="delete it to download it again"):
             census.load("uci")
 
     @pytest.mark.parametrize(
         ("name", "problem"), [("none.csv", "No such file"), (".", "Is a directory")]
     )
     def test_an_unreadable_file(self, tmp_path, name, problem):
-        with pytest.raises(census.DataError, match=problem):
+        with pytest.raises(UserError, match=problem):
             census.load(str(tmp_path / name))
 
 
@@ -147,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -171,7 +239,7 @@ class TestDownload:
     )
     def test_a_failure_leaves_nothing(self, server, tmp_path, page, sha256, problem):
         path = tmp_path / "adult.data"
-        with pytest.raises(census.DataError, match=problem) as caught:
+        with pytest.raises(UserError, match=problem) as caught:
             census.download(f"{server}/{page}", path, sha256)
         assert len(str(caught.value).splitlines()) == 1
         assert list(tmp_path.iterdir()) == []
@@ -179,10 +247,23 @@ class TestDownload:
     def test_a_failure_leaves_the_old_file(self, server, tmp_path):
         path = tmp_path / "adult.data"
         path.write_text("old")
-        with pytest.raises(census.DataError):
+        with pytest.raises(UserError):
             census.download(f"{server}/adult.data", path, "0" * 64)
         assert path.read_text() == "old"
 
-    def test_offline_says_what_to_do(self, server, tmp_path):
-        with pytest.raises(census.DataError, match=r"ConnectionError.*train on the sample"):
-            census.download("http://127.0.0.1:1/adult.data", tmp_path / "adult.data", "")
+    @pytest.mark.parametrize(
+        ("main", "make"),
+        [
+            (train.main, "make train"),
+            (evaluate.main, "make evaluate"),
+            (shadow.main, "make shadow"),
+        ],
+    )
+    def test_offline_says_what_to_type(self, main, make, artifact, tmp_path, monkeypatch):
+        monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
+        monkeypatch.setattr(census, "UCI_URL", "http://127.0.0.1:1/adult.data")
+        options = [] if main is train.main else ["--artifact", artifact]
+        result = run(main, "--data", "uci", *options)
+        assert result.status == 2
+        assert "ConnectionError" in result.err
+        assert f"`{make} DATA=path/to/adult.data` or `{make} DATA=sample`" in result.err

@@ -1,28 +1,44 @@
 """scripts/check.py: a good package passes, and each way to break one is found before the upload."""
 
-import json
-import os
 import shutil
 
+from lib import census
+from lib import package as inspection
+from lib.command import UserError
+from lib.runtime import read_definition
+
+import numpy as np
 import pytest
-from conftest import assert_one_line, run_script
+from helpers import assert_one_line, run
+
+import check
+import train
 
 
 @pytest.fixture
 def folder(package, tmp_path):
     """A copy of the package to break."""
-    folder = tmp_path / "package"
-    shutil.copytree(package, folder)
-    return folder
+    return shutil.copytree(package, tmp_path / "package")
 
 
-def check(folder, *options):
-    result = run_script("check.py", "--folder", folder, "--json", "--allow-sample", *options)
-    assert result.stderr == ""
-    problems = [(row["check"], row["problem"]) for row in json.loads(result.stdout)]
-    found = {name: problem for name, problem in problems if problem}
-    assert result.returncode == (1 if found else 0)
-    return found
+@pytest.fixture(scope="module")
+def checked(package):
+    """What the command says of the package as it is, and what its probe found."""
+    kept, probe = [], inspection.probe
+
+    def keep(*arguments):
+        kept.append(probe(*arguments))
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspection, "probe", keep)
+        result = run(check.main, "--folder", package, "--allow-sample")
+    return result, *kept[0]
+
+
+@pytest.fixture(scope="module")
+def found(checked):
+    return checked[1]
 
 
 def edit(path, old, new):
@@ -31,109 +47,130 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_a_good_package_passes(folder):
-    assert check(folder) == {}
+def read_findings(out):
+    return [(line[:4].strip(), line[6:20].strip(), line[20:]) for line in out.splitlines()]
 
 
-def test_findings_are_one_line_each(folder):
-    edit(folder / "serving.yaml", "type: double", "type: float32")
-    (folder / "requirements.txt").unlink()
-    result = run_script("check.py", "--folder", folder)
-    assert result.returncode == 1
-    lines = {tuple(line.split()[:2]) for line in result.stdout.splitlines()}
-    assert ("FAIL", "contract") in lines
-    assert ("FAIL", "payload") in lines
-    assert ("FAIL", "training") in lines
-    assert ("ok", "runtime") in lines
+class TestWhole:
+    """Through the command, with the probe in a process of its own."""
+
+    def test_a_package_trained_on_the_sample(self, checked):
+        result, _, failure = checked
+        assert (result.status, result.err, failure) == (0, "", "")
+        findings = read_findings(result.out)
+        assert {(verdict, problem) for verdict, _, problem in findings} == {("ok", "")}
+        aspects = "name runtime payload install requirements import contract".split()
+        assert [aspect for _, aspect, _ in findings] == [*aspects, "training data"]
+
+    def test_a_broken_one(self, folder):
+        """What several things at once break is all named, each on a line of its own."""
+        edit(folder / "serving.yaml", "name: census_monitoring", "name: my metric!")
+        edit(folder / "serving.yaml", "install-command: pip install -r requirements.txt\n", "")
+        (folder / "monitoring_model.joblib").unlink()
+        (folder / "src" / "messages.py").rename(folder / "messages.py")
+        result = run(check.main, "--folder", folder)
+        assert (result.status, result.err) == (1, "")
+        failed = {
+            a: problem for verdict, a, problem in read_findings(result.out) if verdict == "FAIL"
+        }
+        assert failed.keys() == {"name", "payload", "install", "import", "training data"}
+        assert failed["name"].startswith("'my metric!'")
+        assert failed["payload"] == "monitoring_model.joblib is missing: `make train` makes it"
+        assert "No module named 'messages'" in failed["import"]
+        assert failed["training data"].startswith("not known")
+
+    def test_no_contract(self, tmp_path):
+        assert_one_line(run(check.main, "--folder", tmp_path), "serving.yaml: No such file")
+
+    @pytest.mark.parametrize("line", ["kind: [", "payload: 7", "name: census_monitoring"])
+    def test_a_malformed_contract(self, folder, line):
+        (folder / "serving.yaml").write_text(line)
+        assert_one_line(run(check.main, "--folder", folder), "serving.yaml cannot be read")
 
 
-def test_a_renamed_input(folder):
-    edit(folder / "serving.yaml", "    sex:", "    gender:")
-    problem = check(folder)
-    assert "inputs are age" in problem["import"] or "sex: missing" in problem["import"]
+class TestContract:
+    def problems(self, folder, found):
+        definition = read_definition(folder)
+        return "; ".join(inspection.problems_of_contract(definition["contract"], found))
+
+    def test_none(self, folder, found):
+        assert self.problems(folder, found) == ""
+
+    @pytest.mark.parametrize(
+        ("old", "new", "problem"),
+        [
+            ("    sex:", "    gender:", "inputs are age, workclass, education"),
+            ("type: double", "type: float32", "value is float32, but the function returns float64"),
+            ("    value:", "    score:", "outputs are score, got value"),
+        ],
+    )
+    def test_a_changed_field(self, folder, found, old, new, problem):
+        edit(folder / "serving.yaml", old, new)
+        assert problem in self.problems(folder, found)
+
+    def test_swapped_inputs(self, folder, found):
+        edit(folder / "serving.yaml", "    sex:", "    other:")
+        edit(folder / "serving.yaml", "    race:", "    sex:")
+        edit(folder / "serving.yaml", "    other:", "    race:")
+        assert "expected age, workclass" in self.problems(folder, found)
+
+    def test_an_array_output(self, folder, found):
+        head, tail = (folder / "serving.yaml").read_text().split("outputs:")
+        (folder / "serving.yaml").write_text(f"{head}outputs:{tail.replace('scalar', '[1]')}")
+        assert self.problems(folder, found) == "output value is [1], but has 0 dimensions"
+
+    def test_a_float_input(self, folder, found):
+        head, tail = (folder / "serving.yaml").read_text().split("inputs:")
+        tail = tail.replace("int64", "float64", 1)
+        (folder / "serving.yaml").write_text(f"{head}inputs:{tail}")
+        assert self.problems(folder, found) == (
+            "input age is scalar float64, expected scalar int64"
+        )
+
+    def test_a_function_that_is_not_there(self, folder, found):
+        edit(folder / "serving.yaml", "  name: predict", "  name: score")
+        without = {**found, "function": False}
+        assert self.problems(folder, without) == "func_main has no function score"
+
+    def test_a_type_that_the_platform_does_not_know(self, folder):
+        edit(folder / "serving.yaml", "type: double", "type: number")
+        with pytest.raises(UserError, match=r"cannot be read: .*number"):
+            read_definition(folder)
 
 
-def test_swapped_inputs(folder):
-    edit(folder / "serving.yaml", "    sex:", "    other:")
-    edit(folder / "serving.yaml", "    race:", "    sex:")
-    edit(folder / "serving.yaml", "    other:", "    race:")
-    assert "expected age, workclass" in check(folder)["contract"]
+class TestTraining:
+    def test_the_sample_is_for_trials(self, found):
+        (problem,) = inspection.problems_of_training(found, allow_sample=False)
+        assert "the synthetic sample" in problem
+        assert "ALLOW_SAMPLE=1" in problem
+        assert list(inspection.problems_of_training(found, allow_sample=True)) == []
+        real = {**found, "source": "uci"}
+        assert list(inspection.problems_of_training(real, allow_sample=False)) == []
+
+    def test_too_few_rows_to_set_a_threshold(self, found, tmp_path):
+        """32 rows: the threshold is that of a row or two."""
+        path = tmp_path / "few.csv"
+        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:32]))
+        detector, _ = train.fit(census.load(str(path)))
+        few = {**found, "source": "few.csv", "n_above": int(detector.labels_.sum())}
+        (problem,) = inspection.problems_of_training(few, allow_sample=False)
+        assert problem.startswith("2 rows above the threshold")
 
 
-def test_a_float_output(folder):
-    edit(folder / "serving.yaml", "type: double", "type: float32")
-    assert check(folder) == {
-        "contract": "output value is float32, but the function returns float64"
-    }
+class TestPayload:
+    def test_too_much_to_upload(self, folder, monkeypatch):
+        monkeypatch.setattr(inspection, "UPLOAD_LIMIT", 50_000)
+        assert list(inspection.problems_of_payload(folder, ["src/"])) == []
+        (folder / "src" / "random").write_bytes(np.random.default_rng(0).bytes(60_000))
+        (problem,) = inspection.problems_of_payload(folder, ["src/"])
+        assert problem.endswith("bytes packed, over the manager's 50,000")
 
-
-def test_another_output(folder):
-    edit(folder / "serving.yaml", "    value:", "    score:")
-    assert check(folder) == {"contract": "outputs are score, got value"}
-
-
-def test_an_array_output(folder):
-    head, tail = (folder / "serving.yaml").read_text().split("outputs:")
-    (folder / "serving.yaml").write_text(f"{head}outputs:{tail.replace('scalar', '[1]')}")
-    assert check(folder) == {"contract": "output value is [1], but has 0 dimensions"}
-
-
-def test_a_float_input(folder):
-    head, tail = (folder / "serving.yaml").read_text().split("inputs:")
-    tail = tail.replace("int64", "float64", 1)
-    (folder / "serving.yaml").write_text(f"{head}inputs:{tail}")
-    assert check(folder) == {"contract": "input age is scalar float64, expected scalar int64"}
-
-
-def test_a_function_that_is_not_there(folder):
-    edit(folder / "serving.yaml", "  name: predict", "  name: score")
-    assert check(folder) == {"contract": "func_main has no function score"}
-
-
-@pytest.mark.parametrize("line", ["kind: [", "payload: 7", "name: census_monitoring"])
-def test_a_malformed_contract(folder, line):
-    (folder / "serving.yaml").write_text(line)
-    assert "serving.yaml cannot be read" in check(folder)["contract"]
-
-
-def test_no_contract(tmp_path):
-    assert_one_line(run_script("check.py", "--folder", tmp_path), "serving.yaml: No such file")
-
-
-@pytest.mark.parametrize("name", ["src/portable_knn.py", "monitoring_model.joblib"])
-def test_a_missing_file(folder, name):
-    (folder / name).unlink()
-    found = check(folder)
-    assert "import" in found
-    assert ("payload" in found) == name.endswith(".joblib")
-
-
-def test_a_file_outside_the_payload(folder):
-    (folder / "src" / "portable_knn.py").rename(folder / "portable_knn.py")
-    assert "No module named 'portable_knn'" in check(folder)["import"]
-
-
-def test_a_truncated_artifact(folder):
-    path = folder / "monitoring_model.joblib"
-    os.truncate(path, path.stat().st_size // 2)
-    assert "cannot load monitoring_model.joblib" in check(folder)["import"]
-
-
-def test_an_artifact_from_the_sample(folder):
-    result = run_script("check.py", "--folder", folder, "--json")
-    assert result.returncode == 1
-    (row,) = [row for row in json.loads(result.stdout) if not row["ok"]]
-    assert row["check"] == "training data"
-    assert "trained on the synthetic sample" in row["problem"]
-
-
-def test_an_artifact_from_uci(uci_package):
-    assert run_script("check.py", "--folder", uci_package[0]).returncode == 0
-
-
-def test_too_much_to_upload(folder):
-    (folder / "src" / "random").write_bytes(os.urandom(201_000_000))
-    assert "over the manager's 200,000,000" in check(folder)["payload"]
+    def test_byte_code_is_not_copied(self, folder, tmp_path):
+        (folder / "src" / "__pycache__").mkdir()
+        inspection.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")
+        names = sorted(path.name for path in (tmp_path / "to").rglob("*.*"))
+        modules = ["func_main.py", "messages.py", "neighbors.py", "portable_knn.py"]
+        assert names == [*modules, "requirements.txt"]
 
 
 @pytest.mark.parametrize(
@@ -151,23 +188,47 @@ def test_too_much_to_upload(folder):
 )
 def test_requirements(folder, old, new, problem):
     edit(folder / "requirements.txt", old, new)
-    assert problem in check(folder)["requirements"]
+    requirements = inspection.read_requirements(folder / "requirements.txt")
+    assert problem in "; ".join(inspection.problems_of_requirements(requirements, "3.7"))
 
 
 @pytest.mark.parametrize(
-    ("runtime", "options", "problem"),
+    ("runtime", "platform", "problem"),
     [
-        ("python-3.8:2.4.3", (), None),
-        ("python-3.6:2.2.0", (), None),
-        ("python-3.8.11:3.0.3", ("--platform", 3), None),
-        ("python-3.7:2.4.3", ("--platform", 2), None),
-        ("python-3.7:2.4.3", ("--platform", 3), "of another generation than the 3.x platform"),
-        ("python-3.7:2.2.0", (), "of release 2.2.0 there is Python 3.6"),
-        ("python-3.6:3.0.3", (), "of release 3.0.3 there is Python 3.7, 3.8"),
-        ("python-3.7:3.1.0", (), "none from 2.1.0 to 3.0.3"),
-        ("python-3.7:latest", (), "is not hydrosphere/serving-runtime-python"),
+        ("python-3.8:2.4.3", None, None),
+        ("python-3.6:2.2.0", None, None),
+        ("python-3.8.11:3.0.3", 3, None),
+        ("python-3.7:2.4.3", 2, None),
+        ("python-3.7:2.4.3", 3, "of another generation than the 3.x platform"),
+        ("python-3.7:2.2.0", None, "of release 2.2.0 there is Python 3.6"),
+        ("python-3.6:3.0.3", None, "of release 3.0.3 there is Python 3.7, 3.8"),
+        ("python-3.7:3.1.0", None, "none from 2.1.0 to 3.0.3"),
+        ("python-3.7:latest", None, "is not hydrosphere/serving-runtime-python"),
     ],
 )
-def test_runtime(folder, runtime, options, problem):
-    found = check(folder, "--runtime", f"hydrosphere/serving-runtime-{runtime}", *options)
-    assert (problem in found["runtime"]) if problem else (found == {})
+def test_runtime(runtime, platform, problem):
+    image = f"hydrosphere/serving-runtime-{runtime}"
+    found = "; ".join(inspection.problems_of_runtime(image, platform))
+    assert (problem in found) if problem else (found == "")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("census_monitoring", True), ("a-1", True), ("Census", False), ("a.b", False), ("", False)],
+)
+def test_name(name, taken):
+    assert (list(inspection.problems_of_name(name)) == []) == taken
+
+
+@pytest.mark.parametrize(
+    ("command", "requirements", "good"),
+    [
+        ("pip install -r requirements.txt", ["pyod"], True),
+        ("pip install pyod", ["pyod"], False),
+        (None, ["pyod"], False),
+        (None, [], True),
+    ],
+)
+def test_install(command, requirements, good):
+    definition = {"install-command": command}
+    assert (list(inspection.problems_of_install(definition, requirements)) == []) == good

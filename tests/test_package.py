@@ -1,18 +1,18 @@
-"""What is uploaded, against the code that it must fit."""
+"""What is uploaded, against the code and the platform that it must fit."""
 
 import ast
 import re
 import sys
 
+from lib import census
+from lib.command import ROOT
+from lib.platform import IMAGE_OWNS
+
 import pytest
 import yaml
-from conftest import ROOT
 from packaging.requirements import Requirement
 
-import census
-
 SOURCES = sorted((ROOT / "src").glob("*.py"))
-IMAGE_OWNS = {"grpcio", "hydro-serving-grpc", "hydrosdk", "pandas", "protobuf"}
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,44 @@
 """The local runtime, over real gRPC."""
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+
+from lib import census
+from lib.command import ROOT
 
 import grpc
 import pytest
-from conftest import ROOT, assert_one_line, run_script
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from helpers import (
+    NORMAL,
+    PUBLISHED,
+    assert_one_line,
+    message,
+    predict,
+    run,
+    served_package,
+)
 from hydro_serving_grpc.serving.contract import types_pb2 as types
-from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
-from test_func_main import NORMAL, PUBLISHED
 
-import census
+import serve
 
-SERVE = ROOT / "scripts" / "serve.py"
 CONTRACT = """\
 name: echo
+runtime: none
+payload: [src/]
 contract:
   name: answer
+  inputs: {}
+  outputs: {}
 """
 ECHO = """\
 import numpy as np
@@ -43,60 +57,25 @@ def answer(**inputs):
 """
 
 
-class Served(NamedTuple):
-    process: subprocess.Popen
-    port: str
-    channel: grpc.Channel
-
-
-@contextmanager
-def serving(folder, *options):
-    """Start serve.py on a free port, and stop it afterwards."""
-    command = [sys.executable, SERVE, "--port", "0", "--folder", folder, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            port = re.search(r" on 127\.0\.0\.1:(\d+)", process.stdout.readline())[1]
-            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield Served(process, port, channel)
-        finally:
-            process.terminate()
+@pytest.fixture(scope="module")
+def channel(package):
+    with served_package(package) as address, grpc.insecure_channel(address) as channel:
+        yield channel
 
 
 @pytest.fixture(scope="module")
-def served(package):
-    with serving(package) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def channel(served):
-    return served.channel
-
-
-@pytest.fixture(scope="module")
-def port(served):
-    return served.port
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory):
+def echo_package(tmp_path_factory):
     folder = tmp_path_factory.mktemp("echo")
     (folder / "src").mkdir()
     (folder / "src" / "func_main.py").write_text(ECHO)
     (folder / "serving.yaml").write_text(CONTRACT)
-    with serving(folder) as served:
-        yield PredictionServiceStub(served.channel)
+    return folder
 
 
-def tensor(value, dtype=types.DT_INT64, field="int64_val", dims=()):
-    values = value if isinstance(value, list) else [value]
-    return Tensor(dtype=dtype, tensor_shape=TensorShape(dims=dims), **{field: values})
-
-
-def predict(channel, inputs):
-    tensors = {name: tensor(value) for name, value in inputs.items()}
-    response = PredictionServiceStub(channel).Predict(PredictRequest(inputs=tensors), timeout=30)
-    return response.outputs["value"]
+@pytest.fixture(scope="module")
+def echo(echo_package):
+    with served_package(echo_package) as address, grpc.insecure_channel(address) as channel:
+        yield PredictionServiceStub(channel)
 
 
 class TestPackage:
@@ -108,10 +87,11 @@ class TestPackage:
         assert list(value.double_val) == [func_main.predict(**NORMAL)["value"]]
 
     def test_published_rows(self, uci_package):
-        with serving(uci_package[0]) as served:
+        with served_package(uci_package[0]) as address:
             for codes, value in PUBLISHED:
                 inputs = dict(zip(census.FEATURES, codes, strict=True))
-                assert list(predict(served.channel, inputs).double_val) == [value]
+                answer = predict(grpc.insecure_channel(address), inputs)
+                assert list(answer.double_val) == [value]
 
     def test_a_value_error_is_out_of_range(self, channel):
         with pytest.raises(grpc.RpcError) as caught:
@@ -140,13 +120,13 @@ class TestConversion:
     @pytest.mark.parametrize(
         ("sent", "kind"),
         [
-            (tensor(7), "int64"),
-            (tensor(0.5, types.DT_DOUBLE, "double_val"), "float64"),
-            (tensor(0.5, types.DT_FLOAT, "float_val"), "float32"),
-            (tensor(7, types.DT_UINT8, "int_val"), "uint8"),
-            (tensor(True, types.DT_BOOL, "bool_val"), "bool"),
-            (tensor(b"x", types.DT_STRING, "string_val"), "str_"),
-            (tensor([1, 2, 3, 4], dims=(2, 2)), "ndarray"),
+            (message(7), "int64"),
+            (message(0.5, types.DT_DOUBLE, "double_val"), "float64"),
+            (message(0.5, types.DT_FLOAT, "float_val"), "float32"),
+            (message(7, types.DT_UINT8, "int_val"), "uint8"),
+            (message(True, types.DT_BOOL, "bool_val"), "bool"),
+            (message(b"x", types.DT_STRING, "string_val"), "str_"),
+            (message([1, 2, 3, 4], dims=(2, 2)), "ndarray"),
         ],
     )
     def test_the_function_gets_numpy(self, echo, sent, kind):
@@ -155,40 +135,90 @@ class TestConversion:
         assert outputs["x"] == sent
 
     def test_what_a_function_may_return(self, echo):
-        outputs = echo.Predict(PredictRequest(inputs={"x": tensor(1)})).outputs
+        outputs = echo.Predict(PredictRequest(inputs={"x": message(1)})).outputs
         assert outputs["tensor"] == Tensor(dtype=types.DT_FLOAT, float_val=[0.5])
-        assert outputs["number"] == tensor(7)
-        assert outputs["array"] == tensor([True, False], types.DT_BOOL, "bool_val", (1, 2))
+        assert outputs["number"] == message(7)
+        assert outputs["array"] == message([True, False], types.DT_BOOL, "bool_val", (1, 2))
 
     def test_another_error_is_internal(self, echo):
         with pytest.raises(grpc.RpcError) as caught:
-            echo.Predict(PredictRequest(inputs={"crash": tensor(1)}))
+            echo.Predict(PredictRequest(inputs={"crash": message(1)}))
         assert caught.value.code() == grpc.StatusCode.INTERNAL
         assert caught.value.details() == "KeyError('crash')"
 
 
 class TestProcess:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_it_stops_cleanly(self, package, number):
-        with serving(package) as served:
-            predict(served.channel, NORMAL)
-            served.process.send_signal(number)
-            assert served.process.wait(timeout=20) == 0
+    """With a function that imports in no time."""
 
+    @contextmanager
+    def serving(self, folder):
+        line = [sys.executable, ROOT / "scripts" / "serve.py", "--port", "0", "--folder", folder]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(line, **pipes) as process:
+            try:
+                yield process, re.search(r" on (\S+:\d+)", process.stdout.readline())[1]
+            finally:
+                process.kill()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_stops_cleanly(self, echo_package, number):
+        with self.serving(echo_package) as (process, address):
+            stub = PredictionServiceStub(grpc.insecure_channel(address))
+            stub.Predict(PredictRequest(inputs={"x": message(1)}), timeout=30)
+            process.send_signal(number)
+            assert process.wait(timeout=20) == 0
+            assert process.stderr.read() == ""
+
+    @pytest.mark.parametrize("turn", range(100 if os.environ.get("SOAK") else 3))
+    def test_it_stops_on_many_signals(self, echo_package, turn):
+        with self.serving(echo_package) as (process, _):
+            for _ in range(5):
+                process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+            assert process.stderr.read() == ""
+
+
+@pytest.fixture
+def handlers():
+    """Put back what serve.main, which expects to end with its process, does to signals."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+class TestBadOptions:
     @pytest.mark.parametrize("how", ["option", "environment"])
-    def test_a_taken_port(self, package, port, how):
-        options = ("--port", port) if how == "option" else ()
-        result = run_script("serve.py", "--folder", package, *options, env={"APP_PORT": port})
+    def test_a_taken_port(self, echo_package, how, monkeypatch):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            monkeypatch.setenv("APP_PORT", str(port))
+            options = ("--port", port) if how == "option" else ()
+            result = run(serve.main, "--folder", echo_package, *options)
         assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
 
+    @pytest.mark.parametrize("port", ["99999", "-1", "x"])
+    def test_a_port_that_is_none(self, port, monkeypatch):
+        monkeypatch.setenv("APP_PORT", port)
+        assert_one_line(run(serve.main), "serve.py: argument --port: ", port)
+
     def test_no_package(self, tmp_path):
-        result = run_script("serve.py", "--folder", tmp_path)
+        result = run(serve.main, "--folder", tmp_path)
         assert_one_line(result, tmp_path / "serving.yaml", "No such file")
 
-    def test_a_malformed_contract(self, tmp_path):
-        (tmp_path / "serving.yaml").write_text("name: [")
-        assert_one_line(run_script("serve.py", "--folder", tmp_path), "serving.yaml")
+    @pytest.mark.parametrize("text", ["name: [", "name: echo", "7", CONTRACT.replace("{}", "7")])
+    def test_a_malformed_contract(self, text, tmp_path):
+        (tmp_path / "serving.yaml").write_text(text)
+        assert_one_line(run(serve.main, "--folder", tmp_path), "serving.yaml cannot be read")
+
+    def test_a_type_that_is_none(self, tmp_path):
+        inputs = "inputs: {age: {shape: scalar, type: number}}"
+        (tmp_path / "serving.yaml").write_text(CONTRACT.replace("inputs: {}", inputs))
+        assert_one_line(run(serve.main, "--folder", tmp_path), "cannot be read", "number")
 
     def test_a_function_that_does_not_import(self, tmp_path):
         (tmp_path / "serving.yaml").write_text(CONTRACT)
-        assert_one_line(run_script("serve.py", "--folder", tmp_path), "cannot import answer")
+        assert_one_line(run(serve.main, "--folder", tmp_path), "cannot import answer")

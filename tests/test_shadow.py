@@ -1,53 +1,52 @@
-"""scripts/shadow.py, alarms.py, drift.py and evaluate.py, over the real local runtimes."""
+"""scripts/shadow.py and what it keeps of a replay, over real gRPC."""
 
 import csv
+import os
 import re
+import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 
-import joblib
+from lib import census, drift, replay
+from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
+from lib.runtime import load_function, start_server
+
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, import_function, run_script
-from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
-from test_serve import serving
+from helpers import PNG, assert_one_line, message, run, run_process, served, served_package
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
-import alarms
-import census
-import drift
-import evaluate
-import serve
 import shadow
-
-PNG = b"\x89PNG\r\n"
-COLUMN = drift.COLUMN
 
 
 @pytest.fixture(scope="module")
 def addresses(package, adult):
     """Both models, served for the whole module: the metric's address and the target's."""
-    with serving(package) as metric, serving(adult) as target:
-        yield f"127.0.0.1:{metric.port}", f"127.0.0.1:{target.port}"
+    with served_package(package) as metric, served_package(adult) as target:
+        yield metric, target
 
 
 @pytest.fixture
-def replay(package, addresses, tmp_path):
+def send(artifact, addresses, tmp_path):
     """Return a function that replays the sample through both models, and the files it writes."""
 
-    def replay(*options):
-        where = ("--metric", addresses[0], "--target", addresses[1], "--reports", tmp_path)
-        own = ("--data", "sample", "--artifact", package / "monitoring_model.joblib")
-        return run_script("shadow.py", *own, *where, *options)
+    def send(*options, data="sample", metric=addresses[0], target=addresses[1]):
+        where = ("--metric", metric, "--target", target, "--reports", tmp_path / "reports")
+        own = ("--data", data, "--artifact", artifact)
+        return run(shadow.main, *own, *where, *options)
 
-    return replay
+    return send
 
 
-def read_csv(folder):
-    with (folder / "shadow.csv").open() as file:
-        return list(csv.DictReader(file))
+@pytest.fixture
+def lines(tmp_path):
+    """Return a function that reads the CSV file of the last replay."""
+
+    def lines():
+        with (tmp_path / "reports" / "shadow.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    return lines
 
 
 def read_codes(lines):
@@ -55,145 +54,200 @@ def read_codes(lines):
 
 
 class TestReplay:
-    def test_values_equal_direct_calls(self, replay, func_main, tmp_path):
-        result = replay("--rows", 300, "--drift", "age-in-months@200", "--concurrency", 8)
-        assert result.returncode == 0, result.stderr
-        lines = read_csv(tmp_path)
-        values = np.array([float(line["value"]) for line in lines])
-        expected = func_main.detector.decision_function(read_codes(lines))
+    def test_values_equal_direct_calls(self, send, lines, func_main):
+        result = send("--rows", 120, "--drift", "age-in-months@80", "--concurrency", 8)
+        assert result.status == 0, result.err
+        kept = lines()
+        values = np.array([float(line["value"]) for line in kept])
+        expected = func_main.detector.decision_function(read_codes(kept))
         np.testing.assert_array_equal(values, expected)
-        assert [int(line["row"]) for line in lines] == list(range(300))
+        assert [int(line["row"]) for line in kept] == list(range(120))
         threshold = func_main.detector.threshold_
-        assert [line["result"] == "alarm" for line in lines] == list(values > threshold)
-        assert [line["drift"] for line in lines] == [""] * 200 + ["age-in-months"] * 100
+        assert [line["result"] == "alarm" for line in kept] == list(values > threshold)
+        assert [line["drift"] for line in kept] == [""] * 80 + ["age-in-months"] * 40
+        assert {line["source"] for line in kept} == {"sample"}
 
-    def test_the_table_counts_what_the_file_holds(self, replay, tmp_path):
-        table = replay("--rows", 300, "--drift", "age-missing@150").stdout
-        lines = read_csv(tmp_path)
-        counted = dict(re.findall(r"^(requests|passed|alarm) +(\d+)$", table, re.MULTILINE))
+    def test_the_report(self, send, lines, tmp_path):
+        out = send("--rows", 120, "--drift", "age-missing@60").out
+        kept = lines()
+        counted = dict(re.findall(r"^(requests|passed|alarm) +(\d+)$", out, re.MULTILINE))
         for name in ("passed", "alarm"):
-            assert int(counted[name]) == sum(line["result"] == name for line in lines)
-        assert int(counted["requests"]) == 300
-        assert "100.00%  since age-missing at request 150" in table
-        assert re.search(r"^target( +\d+\.\d\d){3}$", table, re.MULTILINE)
-        assert re.search(r"^metric( +\d+\.\d\d){3}$", table, re.MULTILINE)
-        assert (tmp_path / "shadow.png").read_bytes().startswith(PNG)
+            assert int(counted[name]) == sum(line["result"] == name for line in kept)
+        assert int(counted["requests"]) == 120
+        assert re.search(r"^data +sample, 1,400 rows held out by training, \d+", out)
+        assert re.search(r"^target( +\d+\.\d\d){3}$", out, re.MULTILINE)
+        assert re.search(r"^metric( +\d+\.\d\d){3}$", out, re.MULTILINE)
+        picture = tmp_path / "reports" / "shadow.png"
+        assert f"picture     {picture}" in out
+        assert picture.read_bytes().startswith(PNG)
+        before = sum(line["result"] == "alarm" for line in kept[:60]) / 60
+        in_all = sum(line["result"] == "alarm" for line in kept) / 120
+        assert out.splitlines()[-1] == (
+            f"age-missing from request 60 on: noticed, alarms {before:.1%} before,"
+            f" 100.0% since, {in_all:.1%} in all"
+        )
 
-    def test_the_target_answers_what_the_metric_gets(self, replay, tmp_path):
-        replay("--rows", 100)
-        plain = read_codes(read_csv(tmp_path))
-        replay("--rows", 100, "--drift", "classes-flipped@40")
-        flipped = read_codes(read_csv(tmp_path))
+    def test_the_target_answers_what_the_metric_gets(self, send, lines):
+        send("--rows", 50)
+        plain = read_codes(lines())
+        send("--rows", 50, "--drift", "classes-flipped@20")
+        flipped = read_codes(lines())
         np.testing.assert_array_equal(plain[:, :-1], flipped[:, :-1])
-        np.testing.assert_array_equal(plain[:40], flipped[:40])
-        np.testing.assert_array_equal(plain[40:, -1], 1 - flipped[40:, -1])
+        np.testing.assert_array_equal(plain[:20], flipped[:20])
+        np.testing.assert_array_equal(plain[20:, -1], 1 - flipped[20:, -1])
 
-    def test_the_seed_orders_the_rows(self, replay, tmp_path):
+    def test_the_seed_orders_the_rows(self, send, lines):
         replays = []
         for seed in (1, 1, 2):
-            replay("--rows", 50, "--seed", seed)
-            replays.append(read_codes(read_csv(tmp_path)))
+            send("--rows", 20, "--seed", seed)
+            replays.append(read_codes(lines()))
         np.testing.assert_array_equal(replays[0], replays[1])
         assert (replays[0] != replays[2]).any()
 
-    def test_the_rate_is_kept(self, replay):
+    def test_the_rate_is_kept(self, send):
         start = time.monotonic()
-        replay("--rows", 50, "--rate", 25)
-        assert time.monotonic() - start >= 49 / 25
+        send("--rows", 26, "--rate", 50)
+        assert time.monotonic() - start >= 25 / 50
+
+    def test_few_rows_repeat_and_it_says_so(self, send, lines, tmp_path):
+        path = tmp_path / "three.csv"
+        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:3]))
+        out = send("--rows", 20, data=path).out
+        assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 7 times$", out, re.M)
+        assert len({tuple(row) for row in read_codes(lines())[:, :-1].tolist()}) == 3
+
+    def test_another_threshold(self, send, lines):
+        send("--rows", 40, "--threshold", 2)
+        kept = lines()
+        assert [line["result"] == "alarm" for line in kept] == [
+            float(line["value"]) > 2 for line in kept
+        ]
 
     def test_local_runtimes(self, package, adult, tmp_path):
+        """In processes of their own, and so is the script."""
         options = ("--metric", package, "--target", adult, "--rows", 20, "--data", "sample")
-        result = run_script("shadow.py", *options, "--reports", tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert len(read_csv(tmp_path)) == 20
+        result = run_process("scripts/shadow.py", *options, "--reports", tmp_path)
+        assert (result.status, result.err) == (0, "")
+        assert "20 requests raise an alarm" in result.out.splitlines()[-1]
 
-    def test_a_rejected_message(self, adult, package, tmp_path):
+
+class TestWhatCannotBeScored:
+    def test_a_renamed_field(self, send, package, addresses, tmp_path, monkeypatch):
+        """The contract asks for a field that nobody sends: nothing is scored, and it says so."""
+        folder = shutil.copytree(package, tmp_path / "renamed")
+        text = (folder / "serving.yaml").read_text()
+        (folder / "serving.yaml").write_text(text.replace("    sex:", "    gender:"))
+        monkeypatch.setattr(shadow.command, "ROOT", folder)
+        result = send("--rows", 10)
+        assert result.status == 1
+        assert result.out.splitlines()[-1] == "10 of 10 rejected: Missing field gender"
+        assert "nan" not in result.out
+
+    def test_another_dtype(self, send, lines):
         """A target whose answer is another dtype than the metric's contract says."""
-        target = tmp_path / "target"
-        (target / "src").mkdir(parents=True)
-        (target / "serving.yaml").write_text((adult / "serving.yaml").read_text())
-        (target / "src" / "func_main.py").write_text(
-            "def predict(**inputs):\n    return {'classes': 0.5, 'confidence': 0.9}\n"
-        )
-        options = ("--data", "sample", "--metric", package, "--target", target, "--rows", 10)
-        result = run_script("shadow.py", *options, "--reports", tmp_path)
-        assert "rejected" in result.stdout
-        assert "Expected DT_INT64 data type, got DT_DOUBLE" in result.stdout
-        assert {line["result"] for line in read_csv(tmp_path)} == {"rejected"}
+        with served(lambda **_: {"classes": 0.5, "confidence": 0.9}) as target:
+            result = send("--rows", 10, target=target)
+        assert result.status == 1
+        expected = "10 of 10 rejected: Expected DT_INT64 data type, got DT_DOUBLE"
+        assert result.out.splitlines()[-1] == expected
+        assert {line["result"] for line in lines()} == {"rejected"}
 
-    def test_a_value_under_another_name_never_alarms(self, adult, package, tmp_path):
+    def test_a_function_that_fails(self, send, lines):
+        def fail(**_):
+            raise KeyError("age")
+
+        with served(fail) as metric:
+            result = send("--rows", 10, metric=metric)
+        assert result.status == 1
+        assert result.out.splitlines()[-1] == "10 of 10 failed: metric: INTERNAL KeyError('age')"
+        assert {line["result"] for line in lines()} == {"failed"}
+
+    def test_a_value_under_another_name_never_alarms(self, send, lines):
         """As sonar has it: 0.0 where `value` is absent, or not a double."""
-        metric = tmp_path / "metric"
-        (metric / "src").mkdir(parents=True)
-        (metric / "serving.yaml").write_text((package / "serving.yaml").read_text())
-        (metric / "src" / "func_main.py").write_text(
-            "import numpy as np\n"
-            "def predict(**inputs):\n"
-            "    return {'score': 99.0, 'value': np.float32(99)}\n"
-        )
-        artifact = package / "monitoring_model.joblib"
-        options = ("--data", "sample", "--metric", metric, "--target", adult, "--rows", 10)
-        run_script("shadow.py", *options, "--artifact", artifact, "--reports", tmp_path)
-        lines = read_csv(tmp_path)
-        assert {(float(line["value"]), line["result"]) for line in lines} == {(0.0, "passed")}
+        with served(lambda **_: {"score": 99.0, "value": np.float32(99)}) as metric:
+            send("--rows", 10, metric=metric)
+        assert {(float(line["value"]), line["result"]) for line in lines()} == {(0.0, "passed")}
+
+
+class TestNothingIsLost:
+    @pytest.fixture
+    def earlier(self, send, tmp_path):
+        """The files of an earlier replay."""
+        send("--rows", 20)
+        folder = tmp_path / "reports"
+        return {path: path.read_bytes() for path in folder.iterdir()}
+
+    @pytest.mark.parametrize("hop", ["target", "metric"])
+    def test_nothing_at_the_address(self, send, earlier, hop):
+        result = send("--rows", 5, **{hop: "127.0.0.1:1"})
+        assert_one_line(result, f"the {hop} does not answer")
+        assert {path: path.read_bytes() for path in earlier} == earlier
+
+    def test_a_target_that_is_not_trained(self, send, earlier, adult, tmp_path):
+        """One line for one cause, though it is another process that finds it."""
+        folder = shutil.copytree(adult, tmp_path / "untrained")
+        (folder / "classifier.json").unlink()
+        result = send("--rows", 5, target=folder)
+        assert_one_line(result, "classifier.json (No such file", "make train MODEL=examples/adult")
+        assert {path: path.read_bytes() for path in earlier} == earlier
+
+    def test_another_threshold_has_a_picture_of_its_own(self, earlier, tmp_path):
+        path = tmp_path / "reports" / "shadow.csv"
+        result = run(shadow.main, "--from", path, "--threshold", 2.5)
+        values = [float(line["value"]) for line in csv.DictReader(path.open())]
+        expected = sum(value > 2.5 for value in values)
+        assert re.search(rf"^alarm +{expected}$", result.out, re.MULTILINE)
+        picture = tmp_path / "reports" / "shadow-2.5.png"
+        assert str(picture) in result.out
+        assert picture.read_bytes().startswith(PNG)
+        assert {path: path.read_bytes() for path in earlier} == earlier
 
 
 class TestInterruption:
-    """A replay that would take a minute, ended after its twentieth request."""
+    """A replay that would take a minute, ended at its twentieth request."""
 
     @pytest.fixture
-    def slow_replay(self, package, adult, tmp_path):
-        """Start it; yield its process, the metric's, and the metric's address."""
-        answered = threading.Semaphore(0)
-        predict = import_function(adult).predict
+    def end_at_twentieth(self, send, package):
+        """Return a function that replays, and calls another one at the twentieth request."""
 
-        def count_and_predict(**inputs):
-            answered.release()
-            return predict(**inputs)
+        def replay(end):
+            score, calls = load_function(package), []
 
-        target, port = serve.start(count_and_predict, "127.0.0.1:0")
-        with serving(package) as metric:
-            address = f"127.0.0.1:{metric.port}"
-            where = ["--metric", address, "--target", f"127.0.0.1:{port}", "--reports", tmp_path]
-            artifact = ["--artifact", package / "monitoring_model.joblib"]
-            options = ["--rows", "3000", "--rate", "50", "--data", "sample", *where, *artifact]
-            command = [sys.executable, ROOT / "scripts" / "shadow.py", *options]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            with subprocess.Popen(command, **pipes) as process:
-                for _ in range(20):
-                    assert answered.acquire(timeout=60)
-                yield process, metric.process, address
-        target.stop(0).wait()
+            def count_and_score(**inputs):
+                calls.append(inputs)
+                if len(calls) == 20:
+                    end(server)
+                return score(**inputs)
 
-    def test_a_killed_runtime(self, slow_replay, tmp_path):
-        process, metric, address = slow_replay
-        metric.kill()
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 2, errors
-        (line,) = errors.splitlines()
-        assert f"shadow.py: the metric at {address} does not answer any more" in line
-        lines = read_csv(tmp_path)
-        assert 0 < len(lines) < 3000
-        assert f"after {len(lines)} requests" in line
-        assert f"requests    {len(lines):>8}" in output
+            server, port = start_server(count_and_score, "127.0.0.1:0")
+            try:
+                return send("--rows", 3000, "--rate", 50, metric=f"127.0.0.1:{port}")
+            finally:
+                server.stop(0).wait()
 
-    def test_ctrl_c(self, slow_replay, tmp_path):
-        process, _, _ = slow_replay
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 130, errors
-        assert errors == ""
-        lines = read_csv(tmp_path)
-        assert 0 < len(lines) < 3000
-        assert f"requests    {len(lines):>8}" in output
+        return replay
+
+    def test_ctrl_c(self, end_at_twentieth, lines):
+        result = end_at_twentieth(lambda _: os.kill(os.getpid(), signal.SIGINT))
+        kept = lines()
+        assert 0 < len(kept) < 3000
+        assert (result.status, result.err) == (130, "")
+        assert f"requests    {len(kept):>8}" in result.out
+
+    def test_a_runtime_that_goes_away(self, end_at_twentieth, lines):
+        result = end_at_twentieth(lambda server: server.stop(0))
+        kept = lines()
+        assert 0 < len(kept) < 3000
+        assert_one_line(result, "the metric does not answer", f"after {len(kept)} requests")
+        assert f"requests    {len(kept):>8}" in result.out
 
 
 FIELDS = {
-    "age": {"shape": "scalar", "type": "int64"},
-    "value": {"shape": [2], "type": "double"},
+    "age": {"shape": "scalar", "numpy_type": np.int64},
+    "value": {"shape": [2], "numpy_type": np.float64},
 }
-AGE = Tensor(dtype=9, int64_val=[1])
-VALUE = Tensor(dtype=2, tensor_shape=TensorShape(dims=[2]), double_val=[1, 2])
+AGE = message(1)
+VALUE = message([1.0, 2.0], 2, "double_val", (2,))
 
 
 class TestValidate:
@@ -209,10 +263,7 @@ class TestValidate:
             ({"age": None}, "Missing field age"),
             ({"age": Tensor(dtype=1)}, "Expected DT_INT64 data type, got DT_FLOAT"),
             ({"age": Tensor(dtype=99)}, "Expected DT_INT64 data type, got 99"),
-            (
-                {"age": Tensor(dtype=9, tensor_shape=TensorShape(dims=[1]))},
-                "Expected [] shape, got [1]",
-            ),
+            ({"age": message(1, dims=(1,))}, "Expected [] shape, got [1]"),
             ({"value": Tensor(dtype=2)}, "Expected [2] shape, got []"),
             ({"age": None, "value": None}, "Missing field age; Missing field value"),
         ],
@@ -222,148 +273,145 @@ class TestValidate:
         tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         assert shadow.validate(tensors, FIELDS)[1] == reason
 
+    def test_a_contract_of_another_type(self):
+        fields = {"age": {"shape": "scalar", "numpy_type": np.str_}}
+        reason = "Expected DT_STRING data type, got DT_INT64"
+        assert shadow.validate({"age": AGE}, fields)[1] == reason
+
 
 class TestBadOptions:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ("--drift age-in-months", "--drift: expected NAME@ROW"),
-            ("--drift age@5", "--drift: expected NAME@ROW"),
-            ("--rows 0", "--rows and --concurrency must be at least 1"),
-            ("--rate -1", "--rate and --seed at least 0"),
+            ("--drift age-in-months", "expected NAME@ROW"),
+            ("--drift age@5", "expected NAME@ROW"),
+            ("--drift age-missing@99999", "--drift: only 2,000 requests are sent"),
+            ("--drift age-missing@10 --rows 10", "only 10 requests are sent"),
+            ("--rows 0", "--rows: must be from 1 to 1,000,000, got 0"),
+            ("--rows 1000000000000", "--rows: must be from 1 to 1,000,000"),
+            ("--concurrency 0", "--concurrency"),
+            ("--rate -1", "--rate"),
+            ("--rate nan", "--rate"),
+            ("--from a.csv", "--from needs --threshold"),
+            ("--from none.csv --threshold 2", "none.csv: No such file"),
+            ("--artifact none", "cannot load none (No such file"),
         ],
     )
-    def test_usage(self, replay, options, words):
-        result = replay(*options.split())
-        assert result.returncode == 2
-        assert words in result.stderr.splitlines()[-1]
+    def test_usage(self, send, options, words):
+        assert_one_line(send(*options.split()), "shadow.py: ", words)
 
-    def test_no_artifact(self, replay, tmp_path):
-        assert_one_line(replay("--artifact", tmp_path / "none"), "cannot load", "make train")
+    def test_nowhere_to_write_is_told_at_once(self, send, tmp_path):
+        (tmp_path / "reports").touch()
+        result = send("--metric", "127.0.0.1:1")
+        assert_one_line(result, tmp_path / "reports", "exists")
 
-    def test_no_runtime(self, replay):
-        result = replay("--metric", "127.0.0.1:1", "--artifact", "none")
-        assert_one_line(result, "cannot load none")
+    @pytest.mark.parametrize("text", ["a,b\n1,2\n", ",".join(replay.HEADER) + "\n1,2\n"])
+    def test_another_csv(self, text, tmp_path):
+        (tmp_path / "other.csv").write_text(text)
+        result = run(shadow.main, "--from", tmp_path / "other.csv", "--threshold", 2)
+        assert_one_line(result, "other.csv was not written by shadow.py")
+
+    def test_an_empty_csv(self, tmp_path):
+        (tmp_path / "empty.csv").write_text(",".join(replay.HEADER) + "\n")
+        result = run(shadow.main, "--from", tmp_path / "empty.csv", "--threshold", 2)
+        assert_one_line(result, "empty.csv holds no requests")
 
 
-class TestAlarms:
-    def test_another_threshold(self, replay, tmp_path):
-        replay("--rows", 200)
-        lines = read_csv(tmp_path)
-        options = ("--checks", tmp_path / "shadow.csv", "--plot", tmp_path / "again.png")
-        result = run_script("alarms.py", 2, *options)
-        expected = sum(float(line["value"]) > 2 for line in lines)
-        assert re.search(rf"^alarm +{expected}$", result.stdout, re.MULTILINE)
-        assert (tmp_path / "again.png").read_bytes().startswith(PNG)
+def outcomes(*results, drift_name="", first=0, source="mine.csv"):
+    sent = tuple(range(len(census.FEATURES)))
+    return [
+        Outcome(first + n, source, drift_name, sent, 9.0 if result == ALARM else 1.0, result, "why")
+        for n, result in enumerate(results)
+    ]
 
-    def test_checks_come_back_as_written(self, tmp_path):
-        sent = dict.fromkeys(census.FEATURES, 7)
-        checks = [
-            alarms.Check(0, "", sent, 1.5, "passed", "", 1.0, 2.0),
-            alarms.Check(1, "age-missing", sent, 9.5, "alarm", "", 1.0, 2.0),
-            alarms.Check(2, "", {"age": 1}, reason="Missing field race", result="rejected"),
+
+def drifted(n_before, n_since, of=1000):
+    """Return requests of which so many raise an alarm before and since a drift."""
+    before, since = ([ALARM] * n + [PASSED] * (of - n) for n in (n_before, n_since))
+    return outcomes(*before) + outcomes(*since, drift_name=next(iter(drift.DRIFTS)), first=of)
+
+
+class TestDescribe:
+    @pytest.mark.parametrize(
+        ("n_before", "n_since", "of", "line"),
+        [
+            (50, 1000, 1000, "noticed, alarms 5.0% before, 100.0% since, 52.5% in all"),
+            (50, 50, 1000, "not noticed, alarms 5.0% before, 5.0% since, 5.0% in all"),
+            (50, 99, 1000, "noticed, alarms 5.0% before, 9.9% since, 7.4% in all"),
+            (50, 60, 1000, "not noticed, alarms 5.0% before, 6.0% since, 5.5% in all"),
+            (99, 50, 1000, "not noticed, alarms 9.9% before, 5.0% since, 7.4% in all"),
+            (0, 10, 10, "noticed, alarms 0.0% before, 100.0% since, 50.0% in all"),
+        ],
+    )
+    def test_a_drift(self, n_before, n_since, of, line):
+        (said,) = replay.describe(drifted(n_before, n_since, of))
+        assert said == f"age-in-months from request {of:,} on: {line}"
+
+    def test_a_drift_from_the_start(self):
+        (said,) = replay.describe(outcomes(ALARM, PASSED, drift_name="age-missing"))
+        assert said == "age-missing from request 0 on: alarms 50.0%"
+
+    def test_a_drift_after_which_nothing_is_scored(self):
+        before, since = outcomes(PASSED), outcomes(FAILED, drift_name="age-missing", first=1)
+        first, second = replay.describe(before + since)
+        assert first.endswith("alarms 0.0% before, none scored since, 0.0% in all")
+        assert second == "1 of 2 failed: why"
+
+    def test_losses_are_named(self):
+        lines = replay.describe(outcomes(PASSED, REJECTED, FAILED, FAILED))
+        assert lines == [
+            "0.0% of 4 requests raise an alarm",
+            "1 of 4 rejected: why",
+            "2 of 4 failed: why",
         ]
-        alarms.write_checks(checks, tmp_path / "checks.csv")
-        again = alarms.read_checks(tmp_path / "checks.csv", 5)
-        assert repr(again) == repr(checks)
-        alarms.plot(checks, 5, tmp_path / "checks.png")
 
-    def test_nothing_checked(self, tmp_path):
-        alarms.plot([], 5, tmp_path / "none.png")
-        assert "requests           0" in alarms.report([])
-
-    def test_bad_files(self, tmp_path):
-        assert_one_line(run_script("alarms.py", 2, "--checks", tmp_path / "none"), "No such file")
-        (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-        result = run_script("alarms.py", 2, "--checks", tmp_path / "other.csv")
-        assert_one_line(result, "is not of shadow.py's making")
+    def test_nothing_scored(self):
+        assert replay.describe(outcomes(*[REJECTED] * 2000)) == ["2,000 of 2,000 rejected: why"]
 
 
-@pytest.fixture(scope="module")
-def records():
-    return census.load("sample").records
+class TestPicture:
+    @pytest.fixture
+    def drawn(self, monkeypatch, tmp_path):
+        """Return a function that draws outcomes, and gives the figure back."""
+        figures = []
+        savefig = replay.Figure.savefig
 
+        def keep(figure, *arguments, **options):
+            figures.append(figure)
+            savefig(figure, *arguments, **options)
 
-class TestDrift:
-    @pytest.mark.parametrize("name", drift.DRIFTS)
-    def test_only_its_own_columns_change(self, name, rows, records):
-        columns = {
-            "age-in-months": ["age"],
-            "hours-per-month": ["hours_per_week"],
-            "age-missing": ["age"],
-            "age-hours-swapped": ["age", "hours_per_week"],
-            "country-shuffled": ["country"],
-            "gain-in-dollars": ["capital_gain"],
-            "classes-flipped": ["classes"],
-        }[name]
-        before = rows.copy()
-        after = drift.corrupt(name, rows, records)
-        changed = (after != rows).any(axis=0)
-        assert [f for f, c in zip(census.FEATURES, changed, strict=True) if c] == columns
-        assert after.dtype == np.int64
-        np.testing.assert_array_equal(rows, before)
+        def draw(outcomes):
+            monkeypatch.setattr(replay.Figure, "savefig", keep)
+            replay.plot(outcomes, 5.0, tmp_path / "a.png")
+            return figures[-1]
 
-    def test_values(self, rows, records):
-        row, record = rows[:1], records[:1]
-        age, hours = row[0, COLUMN["age"]], row[0, COLUMN["hours_per_week"]]
-
-        def get(name, column):
-            return drift.corrupt(name, row, record)[0, COLUMN[column]]
-
-        assert get("age-in-months", "age") == 12 * age
-        assert get("hours-per-month", "hours_per_week") == round(hours * 52 / 12)
-        assert get("age-missing", "age") == 0
-        assert get("age-hours-swapped", "age") == hours
-        assert get("age-hours-swapped", "hours_per_week") == age
-        gain = int(record[0][census.COLUMNS.index("capital_gain")])
-        assert get("gain-in-dollars", "capital_gain") == gain
-        assert get("classes-flipped", "classes") == 1 - row[0, COLUMN["classes"]]
-
-    def test_it_prints_rows(self):
-        result = run_script("drift.py", "age-in-months", "--data", "sample", "--rows", 2)
-        assert result.returncode == 0
-        assert len(result.stdout.splitlines()) == 3
-
-
-class TestEvaluate:
-    def test_figures_on_uci(self, uci_package, uci, tmp_path):
-        artifact = uci_package[0] / "monitoring_model.joblib"
-        plot = tmp_path / "evaluation.png"
-        result = run_script("evaluate.py", "--data", uci, "--artifact", artifact, "--plot", plot)
-        assert result.returncode == 0, result.stderr
-        rates = dict(re.findall(r"^(\S+) +(\d+\.\d\d)%", result.stdout, re.MULTILINE))
-        expected = {
-            "clean": 5.14,
-            "age-in-months": 100,
-            "hours-per-month": 96.6,
-            "age-missing": 100,
-            "age-hours-swapped": 9.9,
-            "classes-flipped": 5.1,
-        }
-        for name, rate in expected.items():
-            assert float(rates[name]) == pytest.approx(rate, abs=0.05)
-        assert "rows           6513" in result.stdout
-        assert "4.63% to 5.71%" in result.stdout
-        assert plot.read_bytes().startswith(PNG)
-
-    def test_own_rows_are_the_held_out_ones(self, package):
-        detector = joblib.load(package / "monitoring_model.joblib")
-        data = census.load("sample")
-        unseen = census.find_unseen(data, detector.origin_)
-        np.testing.assert_array_equal(unseen, census.split(np.arange(7000))[1])
-        other = {**detector.origin_, "seed": 3, "test_size": 0.5}
-        np.testing.assert_array_equal(
-            census.find_unseen(data, other), census.split(np.arange(7000), 0.5, 3)[1]
-        )
-        assert len(census.find_unseen(data, {**other, "sha256": "another file's"})) == 7000
+        return draw
 
     @pytest.mark.parametrize(
-        ("share", "count", "interval"),
-        [(0.0, 10, (0.0, 0.2775)), (0.5, 10, (0.2366, 0.7634)), (1.0, 10, (0.7225, 1.0))],
+        ("made", "words"),
+        [
+            (drifted(50, 50), "not noticed"),
+            (outcomes(*[REJECTED] * 20), "20 of 20 rejected: why"),
+            (outcomes(PASSED, ALARM), "50.0% of 2 requests raise an alarm"),
+            (outcomes(PASSED, source="sample"), "a sample of synthetic people"),
+        ],
     )
-    def test_interval_is_wilsons(self, share, count, interval):
-        assert evaluate.find_interval(share, count) == pytest.approx(interval, abs=1e-4)
+    def test_its_title(self, drawn, made, words):
+        assert words in drawn(made).get_suptitle()
 
-    def test_no_artifact(self, tmp_path):
-        result = run_script("evaluate.py", "--artifact", tmp_path / "none")
-        assert_one_line(result, "cannot load", "make train")
+    def test_its_legend_hides_no_point(self, drawn):
+        figure = drawn(drifted(50, 500))
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_outcomes_come_back_as_written(tmp_path):
+    sent = (7,) * len(census.FEATURES)
+    written = [
+        Outcome(0, "uci", "", sent, 1.5, PASSED, "", 1.0, 2.0),
+        Outcome(1, "uci", "age-missing", sent, 9.5, ALARM, "", 1.0, 2.0),
+        Outcome(2, "uci", "", sent[:-1], reason="Missing field classes", result=REJECTED),
+    ]
+    replay.write_csv(written, tmp_path / "a.csv")
+    assert repr(replay.read_csv(tmp_path / "a.csv", 5)) == repr(written)

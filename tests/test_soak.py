@@ -6,19 +6,19 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
+
+from lib import census
+from lib.command import ROOT
+from lib.runtime import PREDICT, serving
 
 import grpc
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import BAD, message
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest, PredictResponse
-from test_faults import PREDICT
-from test_func_main import BAD, message
-from test_serve import serving
 from tqdm import tqdm
-
-import census
 
 pytestmark = pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes minutes: make soak")
 FUZZED_CALLS = 200_000
@@ -101,23 +101,24 @@ def test_a_million_requests(package, func_main, rows):
         named = zip(census.FEATURES, codes, strict=True)
         tensors = {name: message(code) for name, code in named}
         messages.append(PredictRequest(inputs=tensors).SerializeToString())
-    with serving(package) as served:
-        send_all(served, messages, expected, FIRST)
-        before = read_resident_mb(served.process.pid)
-        send_all(served, messages, expected, REQUESTS - FIRST)
-        after = read_resident_mb(served.process.pid)
+    with serving(package) as address:
+        (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        send_all(address, messages, expected, FIRST)
+        before = read_resident_mb(pid)
+        send_all(address, messages, expected, REQUESTS - FIRST)
+        after = read_resident_mb(pid)
     print(f"resident: {before:.1f} MB after {FIRST} requests, {after:.1f} MB after {REQUESTS}")
     assert after - before <= MEMORY_LIMIT
 
 
-def send_all(served, messages, expected, count):
+def send_all(address, messages, expected, count):
     """Send messages in turn from ten clients, and check each answer."""
     answers = [None] * len(messages)
     wrong, done = [], []
     with tqdm(total=count, desc="requests", disable=None) as bar:
 
         def send(first):
-            with grpc.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            with grpc.insecure_channel(address) as channel:
                 call = channel.unary_unary(PREDICT)
                 for number in range(first, count, CLIENTS):
                     index = number % len(messages)

@@ -4,43 +4,30 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
+from lib import census, platform
+from lib.command import ROOT, UserError
+from lib.platform import describe_artifact, selected_cluster
+from lib.runtime import load_function
+
+import joblib
 import pytest
 import stub_manager
 import yaml
-from conftest import ROOT, assert_one_line, import_function, run_script
-from test_func_main import NORMAL
+from helpers import NORMAL, assert_one_line, run
 
-import census
+import upload
 
-PINS = {2: ("hs==2.4.0", "markupsafe<2.1"), 3: ("hs==3.0.3",)}
-CONFIGS = {2: ".hs-home/config.yaml", 3: ".hs/config.yaml"}
 CURRENT = {2: "current-cluster", 3: "current_cluster"}
-
-
-def find_python_3_8():
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = ["python3.8", *map(str, sorted(pyenv.glob("versions/3.8.*/bin/python")))]
-    for candidate in filter(shutil.which, candidates):
-        if subprocess.run([candidate, "--version"], capture_output=True).returncode == 0:
-            return candidate
-    return None
 
 
 @pytest.fixture(scope="session", params=[2, 3], ids=["hs-2.4.0", "hs-3.0.3"])
 def hs(request):
-    """The real command line, installed once, and its generation."""
-    folder = ROOT / ".nox" / PINS[request.param][0].replace("==", "-")
-    if not (folder / "installed").exists():
-        python = find_python_3_8()
-        if python is None:
-            pytest.skip(f"Python 3.8 is not installed, which {PINS[request.param][0]} needs")
-        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "pip", "install", "--quiet", *PINS[request.param]]
-        subprocess.run(pip, check=True)
-        (folder / "installed").touch()
-    return folder / "bin" / "hs", request.param
+    """The real command line and its generation, where `make matrix` has installed it."""
+    path = ROOT / ".nox" / f"hs-generation-{request.param}" / "bin" / "hs"
+    if not path.exists():
+        pytest.skip(f"hs {request.param}.x is not installed: `make matrix` does, on Python 3.8")
+    return path, request.param
 
 
 @pytest.fixture
@@ -63,8 +50,8 @@ def repository(package, tmp_path):
 
 
 def make_home(tmp_path, generation, address):
-    """Return an environment in which hs has selected a cluster."""
-    config = tmp_path / "home" / CONFIGS[generation]
+    """Make a home in which hs has selected a cluster; return an environment that has it."""
+    config = tmp_path / "home" / platform.CONFIGS[generation]
     config.parent.mkdir(parents=True)
     clusters = [{"name": "stub", "cluster": {"server": address}}]
     config.write_text(yaml.safe_dump({"clusters": clusters, CURRENT[generation]: "stub"}))
@@ -119,79 +106,91 @@ RUNTIMES = {
 
 
 class TestUpload:
-    def test_it_arrives_and_serves(self, hs, manager, repository, tmp_path, func_main):
-        hs, generation = hs
-        environment = make_home(tmp_path, generation, manager.address)
-        options = ("--folder", repository, "--hs", hs, "--allow-sample")
-        result = run_script("upload.py", *options, env=environment)
-        assert result.returncode == 0, result
-        (upload,) = manager.uploads
-        assert_arrived(upload, repository, RUNTIMES[generation])
-        for name, content in upload["files"].items():
-            path = tmp_path / "model" / "files" / name
+    @pytest.fixture
+    def send(self, hs, manager, tmp_path, monkeypatch):
+        """Return a function that uploads a folder with either hs to the stub manager."""
+        monkeypatch.setenv("HOME", make_home(tmp_path, hs[1], manager.address)["HOME"])
+
+        def send(folder, *options):
+            return run(upload.main, "--folder", folder, "--hs", hs[0], *options)
+
+        return send
+
+    @pytest.fixture
+    def checked(self, monkeypatch):
+        """Take the check as passed, which is tested by itself and takes seconds."""
+        monkeypatch.setattr(upload, "inspect", lambda *_: [("import", "")])
+
+    @pytest.mark.usefixtures("checked")
+    def test_it_arrives_and_serves(self, hs, send, manager, repository, tmp_path, func_main):
+        before = sorted(repository.rglob("*"))
+        result = send(repository)
+        assert result.status == 0, result
+        assert sorted(repository.rglob("*")) == before
+        (sent,) = manager.uploads
+        assert_arrived(sent, repository, RUNTIMES[hs[1]])
+        artifact = repository / "monitoring_model.joblib"
+        described = describe_artifact(artifact, joblib.load(artifact).threshold_)
+        assert described.items() <= sent["metadata"]["metadata"].items()
+        files = tmp_path / "model" / "files"
+        for name, content in sent["files"].items():
+            path = files / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        function = import_function(tmp_path / "model" / "files")
-        assert function.predict(**NORMAL) == func_main.predict(**NORMAL)
+        shutil.copy(repository / "serving.yaml", files)
+        assert load_function(files)(**NORMAL) == func_main.predict(**NORMAL)
 
-    def test_another_runtime(self, hs, manager, repository, tmp_path):
-        hs, generation = hs
-        environment = make_home(tmp_path, generation, manager.address)
-        runtime = RUNTIMES[generation].replace("3.7", "3.8")
-        options = ("--folder", repository, "--hs", hs, "--allow-sample", "--runtime", runtime)
-        result = run_script("upload.py", *options, env=environment)
-        assert result.returncode == 0, result
+    @pytest.mark.usefixtures("checked")
+    def test_another_runtime(self, hs, send, manager, repository):
+        runtime = RUNTIMES[hs[1]].replace("3.7", "3.8")
+        result = send(repository, "--runtime", runtime)
+        assert result.status == 0, result
         assert_arrived(manager.uploads[0], repository, runtime)
 
-    def test_the_target_uploads_too(self, hs, manager, adult, tmp_path):
-        hs, generation = hs
-        environment = make_home(tmp_path, generation, manager.address)
+    def test_the_target_uploads_too(self, send, manager, adult, tmp_path):
         folder = shutil.copytree(adult, tmp_path / "adult")
-        options = ("--folder", folder, "--hs", hs, "--allow-sample")
-        result = run_script("upload.py", *options, env=environment)
-        assert result.returncode == 0, result
-        (upload,) = manager.uploads
-        assert upload["metadata"]["name"] == "adult"
-        files = sorted(name.replace("//", "/") for name in upload["files"])
-        assert files == [
-            "classifier.json",
-            "requirements.txt",
-            "src/func_main.py",
-            "src/messages.py",
-        ]
+        result = send(folder, "--allow-sample")
+        assert result.status == 0, result
+        (sent,) = manager.uploads
+        assert sent["metadata"]["name"] == "adult"
+        files = sorted(name.replace("//", "/") for name in sent["files"])
+        sources = ["src/func_main.py", "src/messages.py"]
+        assert files == ["classifier.json", "requirements.txt", *sources]
 
     def test_plain_hs(self, hs, manager, repository, tmp_path):
         hs, generation = hs
         environment = make_home(tmp_path, generation, manager.address)
         shutil.rmtree(repository / "src" / "__pycache__")
-        command = [hs, "upload"] if generation == 2 else [hs, "apply", "-f", "serving.yaml"]
-        result = subprocess.run(command, cwd=repository, env=environment, capture_output=True)
+        line = [hs, "upload"] if generation == 2 else [hs, "apply", "-f", "serving.yaml"]
+        result = subprocess.run(line, cwd=repository, env=environment, capture_output=True)
         assert result.returncode == 0, result
         assert_arrived(manager.uploads[0], repository, RUNTIMES[2])
 
-    def test_the_check_comes_first(self, hs, manager, repository, tmp_path):
-        hs, generation = hs
-        environment = make_home(tmp_path, generation, manager.address)
-        result = run_script("upload.py", "--folder", repository, "--hs", hs, env=environment)
+    def test_the_check_comes_first(self, send, manager, adult, tmp_path):
+        result = send(shutil.copytree(adult, tmp_path / "adult"))
         assert_one_line(result, "nothing was uploaded")
-        assert re.search("FAIL +training data +trained on the synthetic sample", result.stdout)
+        assert re.search("FAIL +training data +the synthetic sample", result.out)
         assert manager.uploads == []
 
-    def test_a_failure_is_told(self, hs, manager, repository, tmp_path):
-        hs, generation = hs
-        environment = make_home(tmp_path, generation, manager.address)
+    @pytest.mark.usefixtures("checked")
+    def test_a_failure_is_told(self, send, manager, repository):
         manager.failing["POST"] = 500
-        options = ("--folder", repository, "--hs", hs, "--allow-sample")
-        result = run_script("upload.py", *options, env=environment)
-        assert result.returncode == 2
-        assert "failed (exit status" in result.stderr.splitlines()[-1]
+        result = send(repository)
+        assert result.status == 2
+        assert "failed (exit status" in result.err.splitlines()[-1]
 
-    def test_no_cluster(self, hs, repository, tmp_path):
-        hs, generation = hs
-        environment = {**os.environ, "HOME": str(tmp_path)}
-        result = run_script("upload.py", "--folder", repository, "--hs", hs, env=environment)
+    @pytest.mark.usefixtures("checked")
+    def test_a_cluster_that_is_not_there(self, hs, send, repository, tmp_path, monkeypatch):
+        """One line, and not the traceback of hs 3.x."""
+        shutil.rmtree(tmp_path / "home")
+        environment = make_home(tmp_path, hs[1], "http://127.0.0.1:1")
+        monkeypatch.setenv("HOME", environment["HOME"])
+        assert_one_line(send(repository), "GET http://127.0.0.1:1/api/v2/model/version: Connection")
+
+    def test_no_cluster(self, hs, send, repository, tmp_path):
+        shutil.rmtree(tmp_path / "home")
         words = {2: "write it to ~/.hs-home/config.yaml", 3: "hs cluster add --name NAME"}
-        assert_one_line(result, "no cluster is selected", words[generation])
+        assert_one_line(send(repository), "no cluster is selected", words[hs[1]])
 
     def test_a_deployment_configuration(self, hs, manager, tmp_path):
         hs, generation = hs
@@ -199,8 +198,8 @@ class TestUpload:
             pytest.skip("DeploymentConfiguration is for 3.x platforms")
         environment = make_home(tmp_path, generation, manager.address)
         path = ROOT / "examples" / "deployment.yaml"
-        command = [hs, "apply", "-f", path]
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+        line = [hs, "apply", "-f", path]
+        result = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True)
         assert result.returncode == 0, result
         wanted = yaml.safe_load(path.read_text())
         (sent,) = manager.deployments
@@ -210,33 +209,42 @@ class TestUpload:
         assert sent["container"]["resources"] == wanted["container"]["resources"]
 
 
-def test_no_hs(package, tmp_path):
-    result = run_script("upload.py", "--folder", package, "--hs", "no-such-hs")
-    assert_one_line(result, "no-such-hs is not installed", "pip install hs==2.4.0")
+def test_no_hs(package):
+    result = run(upload.main, "--folder", package, "--hs", "no-such-hs")
+    assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")
 
 
 class TestCluster:
-    @pytest.mark.parametrize("generation", [2, 3])
-    def test_it_is_read_from_either_configuration(self, generation, tmp_path):
-        environment = make_home(tmp_path, generation, "http://one.example")
-        result = run_script("cluster.py", env=environment)
-        assert (result.returncode, result.stdout) == (0, "http://one.example\n")
+    @pytest.fixture
+    def select(self, tmp_path, monkeypatch):
+        """Return a function that lets an hs select an address."""
 
-    def test_two_different_ones(self, tmp_path):
-        make_home(tmp_path, 2, "http://one.example")
-        environment = make_home(tmp_path, 3, "http://two.example")
-        result = run_script("cluster.py", env=environment)
-        assert_one_line(result, "http://one.example and http://two.example")
-        result = run_script("cluster.py", "--generation", 2, env=environment)
-        assert result.stdout == "http://one.example\n"
+        def select(generation, address):
+            monkeypatch.setenv("HOME", make_home(tmp_path, generation, address)["HOME"])
+            return tmp_path / "home" / platform.CONFIGS[generation]
+
+        return select
+
+    @pytest.mark.parametrize("generation", [2, 3])
+    def test_it_is_read_from_either_configuration(self, generation, select):
+        select(generation, "http://one.example")
+        assert selected_cluster() == selected_cluster(generation) == "http://one.example"
+
+    def test_two_different_ones(self, select):
+        select(2, "http://one.example")
+        select(3, "http://two.example")
+        words = r"http://one\.example and http://two\.example: say which with CLUSTER=address"
+        with pytest.raises(UserError, match=words):
+            selected_cluster()
+        assert selected_cluster(2) == "http://one.example"
 
     @pytest.mark.parametrize("text", ["", "clusters: []\ncurrent_cluster: null\n"])
-    def test_none_selected(self, text, tmp_path):
-        environment = make_home(tmp_path, 2, "http://one.example")
-        (tmp_path / "home" / CONFIGS[2]).write_text(text)
-        assert_one_line(run_script("cluster.py", env=environment), "no cluster is selected")
+    def test_none_selected(self, text, select):
+        select(2, "http://one.example").write_text(text)
+        with pytest.raises(UserError, match="no cluster is selected"):
+            selected_cluster()
 
-    def test_a_malformed_configuration(self, tmp_path):
-        environment = make_home(tmp_path, 3, "http://one.example")
-        (tmp_path / "home" / CONFIGS[3]).write_text("[")
-        assert_one_line(run_script("cluster.py", env=environment), "config.yaml cannot be read")
+    def test_a_malformed_configuration(self, select):
+        select(3, "http://one.example").write_text("[")
+        with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
+            selected_cluster()

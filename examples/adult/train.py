@@ -1,24 +1,23 @@
-"""Train the income classifier that the metric watches: a logistic regression, saved as JSON."""
+"""Train the income classifier that the metric watches: a logistic regression, saved as JSON.
+
+examples:
+  train.py                 train on UCI's adult.data, downloaded once
+  train.py --data sample   train on the synthetic sample, for trying out
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import census
+from lib import census, command
 
-EXAMPLES = """\
-examples:
-  train.py                 train on UCI's adult.data, downloaded once
-  train.py --data sample   train on the synthetic sample, for trying out
-"""
 FOLDER = Path(__file__).resolve().parent
 FEATURES = census.FEATURES[:-1]
 NUMBERS = ("age", "hours_per_week")
@@ -26,38 +25,38 @@ N_CODES = {name: max(codes.values()) + 1 for name, codes in census.CATEGORIES.it
 N_CODES |= dict.fromkeys(census.HIGH_ABOVE, 3)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="train.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", default="uci", help="uci, sample or a file (default: uci)")
-    parser.add_argument("--seed", type=int, default=census.SEED, help="of the split (default: 0)")
-    parser.add_argument("--test-size", type=float, default=census.TEST_SIZE, help="default: 0.2")
-    parser.add_argument("--out", type=Path, default=FOLDER / "classifier.json", help="artifact")
-    arguments = parser.parse_args()
-    if not 0 < arguments.test_size < 1 or not 0 <= arguments.seed < 2**32:
-        parser.exit(
-            2, "train.py: --test-size must be between 0 and 1, --seed from 0 to 2**32 - 1\n"
-        )
-    try:
-        data = census.load(arguments.data)
-        rows = census.encode(data.records)
-        parts = census.split(rows, arguments.test_size, arguments.seed)
-        model, scaling = fit(parts[0])
-        origin = census.describe_origin(data, arguments.test_size, arguments.seed)
-        save({**describe(model, scaling), "origin_": origin}, arguments.out)
-    except census.DataError as error:
-        parser.exit(2, f"train.py: {error}\n")
-    except OSError as error:
-        parser.exit(2, f"train.py: {arguments.out}: {error.strerror}\n")
+@command.entry
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command.make_parser(__file__, __doc__)
+    option = parser.add_argument
+    option("--data", **command.DATA)
+    census.add_split_options(parser)
+    option("--out", type=Path, default=FOLDER / "classifier.json", help="artifact")
+    option("--force", action="store_true", help="replace an artifact of another kind of data")
+    arguments = parser.parse_args(argv)
+    data = census.load(arguments.data, "make train MODEL=examples/adult")
+    if not arguments.force:
+        census.require_same_kind(arguments.out, source_of(arguments.out), data)
+    rows = census.encode(data.records)
+    parts = census.split(rows, arguments.test_size, arguments.seed)
+    model, scaling = fit(parts[0])
+    origin = census.describe_origin(data, arguments.test_size, arguments.seed)
+    classifier = {**describe(model, scaling), "origin_": origin}
+    with command.keeping_previous(arguments.out), command.replacing(arguments.out) as new:
+        new.write_text(json.dumps(classifier, indent=1))
     print(f"data          {data.source}, {len(rows)} rows, SHA-256 {data.sha256}")
     for name, part in zip(("training", "held-out"), parts, strict=True):
         accuracy = model.score(build_columns(part, scaling), part[:, -1])
         print(f"{name:<14}{accuracy:.4f} of {len(part)} rows predicted right")
-    print(f"artifact      {os.path.relpath(arguments.out)}")
+    print(f"artifact      {command.shorten(arguments.out)}")
+
+
+def source_of(artifact: Path) -> str | None:
+    """Return where an artifact's data came from, None if it is not there or cannot be read."""
+    try:
+        return json.loads(artifact.read_text())["origin_"]["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 Scaling = dict[str, tuple[float, float]]
@@ -66,7 +65,7 @@ Scaling = dict[str, tuple[float, float]]
 def fit(rows: np.ndarray) -> tuple[LogisticRegression, Scaling]:
     """Fit the classifier; return it with the mean and deviation of each number."""
     if len(np.unique(rows[:, -1])) < 2:
-        raise census.DataError("all training rows are of one class")
+        raise command.UserError("all training rows are of one class")
     columns = dict(zip(FEATURES, rows.T, strict=False))
     scaling = {name: (columns[name].mean(), columns[name].std() or 1.0) for name in NUMBERS}
     model = LogisticRegression(max_iter=2000)
@@ -101,15 +100,5 @@ def describe(model: LogisticRegression, scaling: Scaling) -> dict:
     return {"features": FEATURES, "intercept": intercept, "numbers": numbers, "weights": weights}
 
 
-def save(classifier: dict, path: Path) -> None:
-    """Write the artifact, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(classifier, indent=1))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

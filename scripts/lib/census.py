@@ -8,22 +8,28 @@ Hydrosphere published for this metric, 4.236688464332743, to the last digit.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.command import ROOT, Parser, UserError, replacing, shorten
 
 import numpy as np
 import requests
+from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
 UCI_PATH = ROOT / "data" / "adult.data"
 SAMPLE_PATH = ROOT / "data" / "census_sample.csv"
 UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/adult.data"
 UCI_SHA256 = "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"
-TEST_SIZE, SEED = 0.2, 0  # the split behind the published figures
+# The split and the detector behind the published figures.
+TEST_SIZE, SEED = 0.2, 0
+DETECTOR = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
 TIMEOUT = 30  # seconds, to connect and between two blocks
 
 COLUMNS = tuple(
@@ -74,12 +80,8 @@ CATEGORIES = {
 }
 # Above the median of the positive amounts in adult.data, in dollars, an amount counts as high.
 HIGH_ABOVE = {"capital_gain": 7298, "capital_loss": 1887}
-NONE, LOW, HIGH = 2, 1, 0
+HIGH, LOW, NONE = range(3)  # codes of an amount; none is 2
 FEATURES = tuple(name for name in COLUMNS if name not in ("fnlwgt", "education_num"))
-
-
-class DataError(Exception):
-    """The data cannot be had or read; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -101,29 +103,37 @@ class Census:
     sha256: str
 
 
-def load(data: str = "uci") -> Census:
+def load(data: str, make: str = "make train") -> Census:
     """Read a data file, downloading UCI's if it is asked for and not there.
 
     Parameters
     ----------
     data : str
         ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, or a path.
+    make : str
+        What the user typed, to say what else to type where UCI's file cannot be had.
 
     Raises
     ------
-    DataError
+    UserError
         If the file cannot be fetched, verified or read.
     """
     if data == "uci" and not UCI_PATH.exists():
-        download(UCI_URL, UCI_PATH, UCI_SHA256)
+        try:
+            download(UCI_URL, UCI_PATH, UCI_SHA256)
+        except UserError as error:
+            raise UserError(
+                f"{error}; save it as {shorten(UCI_PATH)}, or type"
+                f" `{make} DATA=path/to/adult.data` or `{make} DATA=sample`"
+            ) from error
     path = {"uci": UCI_PATH, "sample": SAMPLE_PATH}.get(data, Path(data))
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+        raise UserError(f"{path}: {error.strerror}") from error
     sha256 = hashlib.sha256(content).hexdigest()
     if data == "uci" and sha256 != UCI_SHA256:
-        raise DataError(
+        raise UserError(
             f"{path}: SHA-256 {sha256}, expected {UCI_SHA256}: delete it to download it again"
         )
     return Census(read(content, path), _name_source(path, sha256), sha256)
@@ -143,31 +153,23 @@ def download(url: str, path: Path, sha256: str) -> None:
 
     Raises
     ------
-    DataError
+    UserError
         If the server cannot be reached, or sends something else; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            received = _fetch(url, file)
-        if received != sha256:
-            raise DataError(f"{url}: SHA-256 {received}, expected {sha256}: not the UCI file")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with replacing(path) as new:
+            received = _fetch(url, new)
+            if received != sha256:
+                raise UserError(f"{url}: SHA-256 {received}, expected {sha256}: not the UCI file")
     except requests.RequestException as error:
         status = getattr(error.response, "status_code", None)
         reason = f"HTTP {status}" if status else type(error).__name__
-        raise DataError(
-            f"cannot download {url} ({reason}): save the file as {path}, or train on the sample"
-        ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        raise UserError(f"cannot download {url} ({reason})") from error
 
 
-def _fetch(url: str, file) -> str:
+def _fetch(url: str, path: Path) -> str:
     digest = hashlib.sha256()
-    with requests.get(url, stream=True, timeout=TIMEOUT) as response:
+    with requests.get(url, stream=True, timeout=TIMEOUT) as response, path.open("wb") as file:
         response.raise_for_status()
         size = int(response.headers.get("Content-Length", 0)) or None
         with tqdm(total=size, unit="B", unit_scale=True, desc="adult.data", disable=None) as bar:
@@ -190,23 +192,25 @@ def read(content: bytes, path: Path | str) -> list[tuple[str, ...]]:
 
     Raises
     ------
-    DataError
+    UserError
         Names the file, the line and the field that is wrong.
     """
     records = []
-    for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
+    for position, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
         if line.strip() and not line.startswith("|"):
             fields = tuple(field.strip() for field in line.strip().rstrip(".").split(","))
-            problem = _find_problem(fields)
+            problem = _problem(fields, is_first=not records)
             if problem:
-                raise DataError(f"{path}:{number}: {problem}")
+                raise UserError(f"{path}:{position}: {problem}")
             records.append(fields)
     if not records:
-        raise DataError(f"{path}: no rows")
+        raise UserError(f"{path}: no rows")
     return records
 
 
-def _find_problem(fields: Sequence[str]) -> str | None:
+def _problem(fields: Sequence[str], is_first: bool) -> str | None:
+    if is_first and fields[0].lower() == COLUMNS[0]:
+        return "a header, which UCI's file has none of: delete this line"
     if len(fields) != len(COLUMNS):
         return f"expected {len(COLUMNS)} columns, got {len(fields)}"
     for name, field in zip(COLUMNS, fields, strict=True):
@@ -246,9 +250,6 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows at random into a training and a held-out part.
 
-    The same rows in the same order as scikit-learn's ``train_test_split(rows,
-    test_size=test_size, random_state=seed)``, which the published figures were made with.
-
     Parameters
     ----------
     rows : ndarray, shape (n, ...)
@@ -257,26 +258,68 @@ def split(
     seed : int
         From 0 to 2**32 - 1.
 
-    Returns
-    -------
-    training, held_out : ndarray
+    Raises
+    ------
+    UserError
+        If a part would be empty.
     """
-    order = np.random.RandomState(seed).permutation(len(rows))
-    n_held_out = int(np.ceil(test_size * len(rows)))
-    return rows[order[n_held_out:]], rows[order[:n_held_out]]
+    try:
+        return tuple(train_test_split(rows, test_size=test_size, random_state=seed))
+    except ValueError as error:
+        raise UserError(f"{len(rows)} rows cannot be split: {error}") from error
+
+
+def add_split_options(parser: Parser) -> None:
+    parser.number("--seed", int, 0, 2**32 - 1, default=SEED, help="of the split")
+    parser.number(
+        "--test-size", float, 0.0001, 0.9999, default=TEST_SIZE, help="share of held-out rows"
+    )
+
+
+def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> None:
+    """Refuse to replace what was trained on UCI's or the user's own data by another kind.
+
+    Parameters
+    ----------
+    artifact : Path
+    old_source : str or None
+        Of the artifact that is there, None if there is none.
+    data : Census
+        What the new one would be trained on.
+
+    Raises
+    ------
+    UserError
+        Names both sources.
+    """
+    if old_source not in (None, "sample") and _kind(old_source) != _kind(data.source):
+        raise UserError(
+            f"{shorten(artifact)} is trained on {old_source}, and {data.source} would replace it:"
+            " FORCE=1 (--force) does, and keeps it as .previous"
+        )
+
+
+def _kind(source: str) -> str:
+    return source if source in ("uci", "sample") else "a file"
 
 
 def describe_origin(data: Census, test_size: float, seed: int) -> dict[str, str | float]:
-    """Say where the training part of a split came from, for the artifact to keep as `origin_`."""
+    """Say where the training part of a split came from, for an artifact to keep as `origin_`."""
     return {"source": data.source, "sha256": data.sha256, "test_size": test_size, "seed": seed}
 
 
-def find_unseen(data: Census, origin: dict[str, str | float]) -> np.ndarray:
-    """Return the indices of the rows that a model of that origin did not train on.
-
-    All rows of another file than the model's; of its own the part that its split held out.
-    """
-    indices = np.arange(len(data.records))
+def hold_out(data: Census, origin: dict[str, str | float]) -> Census:
+    """Leave out the rows that a model of that origin was trained on, if this is its file."""
     if data.sha256 != origin["sha256"]:
-        return indices
-    return split(indices, origin["test_size"], origin["seed"])[1]
+        return data
+    numbers = np.arange(len(data.records))
+    held_out = split(numbers, origin["test_size"], origin["seed"])[1]
+    return replace(data, records=[data.records[number] for number in held_out])
+
+
+def describe_traffic(data: Census, detector: PortableKNN) -> str:
+    """Say how many rows there are, and how many the detector's training had the like of."""
+    known = (detector.index_.nearest(encode(data.records), 1)[0] == 0).sum()
+    held_out = " held out by training" if data.sha256 == detector.origin_["sha256"] else ""
+    rows = f"{len(data.records):,} rows"
+    return f"{data.source}, {rows}{held_out}, {known:,} of them equal to a training row"

@@ -1,23 +1,25 @@
-"""Draw data/census_sample.csv: synthetic people, from frequencies measured on the UCI file."""
+"""Draw data/census_sample.csv: synthetic people, from frequencies measured on the UCI file.
+
+examples:
+  make_sample.py                       measure UCI's adult.data, downloaded once
+  make_sample.py --data adult.data     measure a file you already have
+"""
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-import census
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from lib import census, command
 
 Record = tuple[str, ...]
-EXAMPLES = """\
-examples:
-  make_sample.py                       measure UCI's adult.data, downloaded once
-  make_sample.py --data adult.data     measure a file you already have
-"""
 # Each column is drawn given the columns beside it, the most telling first; the last ones are left
 # out where fewer than FEWEST UCI rows share them all. STEPS groups numbers that are given.
 GIVEN = {
@@ -41,28 +43,19 @@ STEPS = {"age": 5, "hours_per_week": 10, "capital_gain": 5000, "capital_loss": 1
 FEWEST = 30
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="make_sample.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", default="uci", help="uci or a file (default: uci)")
-    parser.add_argument("--rows", type=int, default=7000, help="people to draw (default: 7000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
-    parser.add_argument("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
-    arguments = parser.parse_args()
-    if arguments.rows < 1 or arguments.seed < 0:
-        parser.exit(2, "make_sample.py: --rows must be at least 1 and --seed at least 0\n")
-    try:
-        real = census.load(arguments.data).records
-        people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
-        write(people, arguments.out)
-    except census.DataError as error:
-        parser.exit(2, f"make_sample.py: {error}\n")
-    except OSError as error:
-        parser.exit(2, f"make_sample.py: {arguments.out}: {error.strerror}\n")
+@command.entry
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = command.make_parser(__file__, __doc__)
+    option = parser.add_argument
+    option("--data", **command.DATA)
+    parser.number("--rows", int, 1, 1_000_000, default=7000, help="people to draw")
+    parser.number("--seed", int, 0, 2**32 - 1, default=0, help="of the draws")
+    option("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
+    arguments = parser.parse_args(argv)
+    real = census.load(arguments.data).records
+    people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
+    with command.replacing(arguments.out) as new:
+        new.write_text("".join(", ".join(person) + "\n" for person in people))
     print(f"{len(people)} synthetic people in {arguments.out}")
 
 
@@ -72,9 +65,10 @@ def draw_people(real: Sequence[Record], count: int, random: np.random.Generator)
     frequencies = {name: measure(columns, name) for name in GIVEN}
     draws = (draw_person(columns, frequencies, random) for _ in range(10 * count))
     known = set(real)
-    people = list(islice((person for person in draws if person not in known), count))
+    new = (person for person in draws if person not in known)
+    people = list(tqdm(islice(new, count), "drawing", count, disable=None, leave=False))
     if len(people) < count:
-        raise census.DataError(f"{len(real)} rows are too few to draw {count} other people from")
+        raise command.UserError(f"{len(real)} rows are too few to draw {count} other people from")
     return people
 
 
@@ -115,12 +109,5 @@ def draw_person(
     return tuple(person[name] for name in census.COLUMNS)
 
 
-def write(people: Sequence[Record], path: Path) -> None:
-    """Write people in UCI's format, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(", ".join(person) + "\n" for person in people))
-    temporary.replace(path)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,19 +1,13 @@
-"""Corrupt census rows as a broken pipeline would, and print some rows before and after."""
+"""Seven ways in which a broken pipeline corrupts census rows."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
+
+from lib import census
 
 import numpy as np
 
-import census
-
-EXAMPLES = """\
-examples:
-  drift.py age-in-months                UCI's rows, downloaded once
-  drift.py hours-per-month --data sample --rows 3
-"""
 COLUMN = {name: index for index, name in enumerate(census.FEATURES)}
 Records = Sequence[Sequence[str]]
 
@@ -46,7 +40,7 @@ def send_dollars(rows: np.ndarray, records: Records, random: np.random.Generator
 
 
 def flip_classes(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    rows[:, COLUMN["classes"]] = 1 - rows[:, COLUMN["classes"]]
+    rows[:, COLUMN["classes"]] = corrupt_answer("classes-flipped", rows[:, COLUMN["classes"]])
 
 
 DRIFTS: dict[str, Callable[[np.ndarray, Records, np.random.Generator], None]] = {
@@ -83,29 +77,6 @@ def corrupt(name: str, rows: np.ndarray, records: Records, seed: int = 0) -> np.
     return corrupted
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="drift.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("drift", choices=DRIFTS, metavar="DRIFT", help=", ".join(DRIFTS))
-    parser.add_argument("--data", default="uci", help="uci, sample or a file (default: uci)")
-    parser.add_argument("--rows", type=int, default=5, help="how many to print (default: 5)")
-    arguments = parser.parse_args()
-    try:
-        records = census.load(arguments.data).records
-    except census.DataError as error:
-        parser.exit(2, f"drift.py: {error}\n")
-    rows = census.encode(records)
-    corrupted = corrupt(arguments.drift, rows, records)
-    changed = [name for name in census.FEATURES if (rows != corrupted)[:, COLUMN[name]].any()]
-    print("  ".join(f"{name:>20}" for name in changed))
-    for before, after in zip(rows[: arguments.rows], corrupted, strict=False):
-        cells = (f"{before[COLUMN[name]]} -> {after[COLUMN[name]]}" for name in changed)
-        print("  ".join(f"{cell:>20}" for cell in cells))
-
-
-if __name__ == "__main__":
-    main()
+def corrupt_answer(name: str, classes):
+    """Return what becomes of the target's answer, one or an array; most drifts leave it alone."""
+    return 1 - classes if name == "classes-flipped" else classes

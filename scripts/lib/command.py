@@ -1,0 +1,138 @@
+"""What every command shares: its parser, its one way out, whole files, and the path to src/."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+ARTIFACT = ROOT / "monitoring_model.joblib"
+REPORTS = ROOT / "reports"
+# The settings of options that more than one command has.
+DATA = {"default": "uci", "help": "uci, sample or a file (default: uci)"}
+ARTIFACT_OPTION = {"type": Path, "default": ARTIFACT, "help": "the trained detector"}
+INTERRUPTED, NO_READER = 130, 141  # as shells have it: 128 and the signal's number
+
+
+class UserError(Exception):
+    """What the user can do something about, in one line; the command ends with status 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option in one line, as all other errors are said."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def number(self, option: str, kind: type, low: float, high: float, **settings: object) -> None:
+        """Add an option that takes a number from `low` to `high`, its default in the help."""
+
+        def parse(text: str) -> float:
+            value = kind(text)
+            if not low <= value <= high:
+                raise argparse.ArgumentTypeError(f"must be from {low:,} to {high:,}, got {text}")
+            return value
+
+        parse.__name__ = "number"
+        if "default" in settings:
+            settings["help"] += " (default: %(default)s)"
+        self.add_argument(option, type=parse, **settings)
+
+
+def make_parser(file: str, doc: str) -> Parser:
+    """Return a parser that shows a command's docstring on --help, its examples last."""
+    summary, _, examples = doc.partition("\n\n")
+    return Parser(
+        prog=Path(file).name,
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def entry(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """Let a command return its exit status, whatever ends it: at most one line of error."""
+    name = Path(main.__code__.co_filename).name
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        try:
+            status = main(argv) or 0
+            sys.stdout.flush()
+            return status
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:
+            # Python would try to write the rest once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return NO_READER
+        except UserError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"{name}: {problem}", file=sys.stderr)
+        return 2
+
+    return run
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new file's path; it takes the place of `path` once it is whole, or never."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
+    os.close(handle)
+    new = Path(name)
+    try:
+        yield new
+        new.chmod(0o644)
+        new.replace(path)
+    finally:
+        if new.exists():
+            new.unlink()
+
+
+@contextmanager
+def keeping_previous(path: Path) -> Iterator[None]:
+    """Keep what is replaced meanwhile beside it, under the same name and ``.previous``."""
+    if path.exists():
+        with replacing(path.with_name(f"{path.name}.previous")) as copy:
+            shutil.copyfile(path, copy)
+            yield
+    else:
+        yield
+
+
+def require_writable(*paths: Path) -> None:
+    """Raise OSError now if one of the files cannot be written once the work is done."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def shorten(path: Path) -> str:
+    """Return a path as seen from the current folder, if it lies below it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def load_detector(path: Path) -> PortableKNN:
+    """Load an artifact as src/ does, its one line of error a `UserError`."""
+    from portable_knn import load  # compiles for two seconds, which --help need not wait for
+
+    try:
+        return load(path)
+    except RuntimeError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,166 @@
+"""What several test modules use: running commands, packages, messages, and known requests."""
+
+import importlib.util
+import io
+import math
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+from lib import census
+from lib.command import ROOT
+from lib.runtime import load_function, start_server
+
+import numpy as np
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
+from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
+from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
+
+import train
+
+PNG = b"\x89PNG\r\n"
+# An invented person, raw and encoded.
+ROW = "39, State-gov, 77000, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, \
+Male, 2000, 0, 40, United-States, <=50K"
+CODES = [39, 7, 1, 1, 1, 1, 4, 1, 1, 2, 40, 9, 0]
+NORMAL = dict(zip(census.FEATURES, (38, 4, 4, 0, 2, 0, 4, 1, 2, 2, 45, 9, 0), strict=True))
+# Codes in contract order and the score, as published for the detector trained on UCI's data.
+PUBLISHED = (
+    ((27, 4, 4, 2, 1, 4, 4, 0, 2, 2, 44, 9, 0), 3.0073710962592606),
+    ((27, 4, 1, 1, 5, 1, 4, 0, 2, 2, 40, 9, 0), 1.0),
+    ((90, 4, 4, 3, 2, 4, 4, 1, 2, 2, 99, 9, 0), 27.003418892782708),
+)
+
+
+class Hostile:
+    """An object whose every conversion fails in a way of its own."""
+
+    def __array__(self, *_, **__):
+        raise KeyError("age")
+
+    def __float__(self):
+        raise SystemError("no")
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def run(main, *arguments):
+    """Run a command in this process, and return its exit status and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse's way out
+            status = end.code
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def run_process(script, *arguments, **options):
+    """Run a script as a user would."""
+    line = [sys.executable, ROOT / script, *map(str, arguments)]
+    result = subprocess.run(line, capture_output=True, text=True, timeout=120, **options)
+    return Result(result.returncode, result.stdout, result.stderr)
+
+
+def assert_one_line(result, *words):
+    """Assert exit status 2 and one line on standard error that holds every word."""
+    assert result.status == 2, result
+    assert len(result.err.splitlines()) == 1, result.err
+    for word in words:
+        assert str(word) in result.err
+
+
+def train_package(folder, data):
+    """Copy the payload and train its artifact; return the report that train.py printed."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "serving.yaml", folder)
+    shutil.copy(ROOT / "requirements.txt", folder)
+    out, plot = folder / "monitoring_model.joblib", folder / "reports" / "knn.png"
+    result = run(train.main, "--data", data, "--out", out, "--plot", plot)
+    assert result.status == 0, result.err
+    return result.out
+
+
+def load_script(path):
+    """Import a script that shares its name with another one."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def served(function):
+    """Serve a package's function in this process; yield the address."""
+    server, port = start_server(function, "127.0.0.1:0")
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+
+
+@contextmanager
+def served_package(folder):
+    with served(load_function(folder)) as address:
+        yield address
+
+
+def message(value, dtype=9, field="int64_val", dims=()):
+    values = value if isinstance(value, list) else [value]
+    return Tensor(dtype=dtype, tensor_shape=TensorShape(dims=dims), **{field: values})
+
+
+def predict(channel, inputs):
+    """Send numbers over gRPC, and return the tensor `value` of the answer."""
+    request = PredictRequest(inputs={name: message(value) for name, value in inputs.items()})
+    return PredictionServiceStub(channel).Predict(request, timeout=30).outputs["value"]
+
+
+# Values that are not one finite number within int64, and what is said of them.
+BAD = [
+    (None, "not numeric, got NoneType"),
+    ("38", "not numeric, got str"),
+    (b"38", "not numeric, got bytes"),
+    ("", "not numeric"),
+    (38j, "not numeric, got complex"),
+    (np.complex64(38), "not numeric"),
+    (np.str_("38"), "not numeric"),
+    (np.array(["38"]), "not numeric"),
+    (np.array([38], dtype=object), "not numeric"),
+    (np.datetime64("2020-01-01"), "not numeric"),
+    (np.timedelta64(38, "D"), "not numeric"),
+    ({}, "not numeric, got dict"),
+    ({38}, "not numeric, got set"),
+    (Hostile(), "not numeric, got Hostile"),
+    (math.nan, "got NaN"),
+    (np.float32("nan"), "got NaN"),
+    (np.array([np.nan]), "got NaN"),
+    (math.inf, "infinity"),
+    (-np.inf, "infinity"),
+    (1e200, "beyond int64"),
+    (10**5000, "beyond int64"),
+    (-(2**64), "beyond int64"),
+    (np.array([1, 2]), "expected one element, got 2"),
+    (np.ones((3, 4)), "expected one element, got 12"),
+    ([1, 2], "expected one element, got 2"),
+    (np.array([]), "expected one element, got an empty array"),
+    ([], "expected one element"),
+    (Tensor(dtype=9), "an empty tensor"),
+    (message([1, 2], dims=(2,)), "expected one element, got 2"),
+    (message([1, 2]), "expected one element, got 2"),
+    (message(1, dims=(2,)), "cannot reshape"),
+    (message(b"38", 7, "string_val"), "not numeric, got a tensor of DataType 7"),
+    (message(math.nan, 2, "double_val"), "got NaN"),
+    (message(math.inf, 1, "float_val"), "infinity"),
+    (message(1, 0), "not numeric, got a tensor of DataType 0"),
+]

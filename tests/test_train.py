@@ -1,0 +1,175 @@
+"""scripts/train.py and data/make_sample.py: reports, files, and one line for what goes wrong."""
+
+import os
+import resource
+import shutil
+import signal
+
+from lib import census
+
+import joblib
+import make_sample
+import numpy as np
+import pytest
+from helpers import PNG, ROW, assert_one_line, run, run_process
+
+import train
+from portable_knn import PortableKNN
+
+
+class TestTrain:
+    def test_published_figures(self, uci_package):
+        folder, report = uci_package
+        for figure in ("4.236688464332743", "1302/26048 rows", "335/6513 rows", "5.00%", "5.14%"):
+            assert figure in report
+        artifact = folder / "monitoring_model.joblib"
+        assert artifact.stat().st_size <= 250_000
+        detector = joblib.load(artifact)
+        assert detector.origin_["source"] == "uci"
+        assert detector.origin_["sha256"] == census.UCI_SHA256
+
+    def test_what_it_saves(self, package):
+        detector = joblib.load(package / "monitoring_model.joblib")
+        assert list(detector.feature_names_in_) == list(census.FEATURES)
+        assert detector.origin_["source"] == "sample"
+        assert (detector.n_neighbors, detector.p, detector.contamination) == (15, 5, 0.05)
+        assert (package / "reports" / "knn.png").read_bytes().startswith(PNG)
+
+    def test_the_same_data_gives_the_same_bytes(self, artifact, tmp_path):
+        """In another process, too."""
+        out, plot = tmp_path / "again.joblib", tmp_path / "again.png"
+        options = ("--data", "sample", "--out", out, "--plot", plot)
+        result = run_process("scripts/train.py", *options)
+        assert (result.status, result.err) == (0, "")  # the progress bar is for terminals
+        assert out.read_bytes() == artifact.read_bytes()
+
+    def test_options_reach_the_detector(self, tmp_path):
+        out = tmp_path / "model.joblib"
+        options = "--data sample --neighbors 5 --p 2 --contamination 0.1 --test-size 0.5 --seed 3"
+        run(train.main, *options.split(), "--out", out, "--plot", tmp_path / "a.png")
+        detector = joblib.load(out)
+        rows = census.encode(census.load("sample").records)
+        expected = PortableKNN(n_neighbors=5, p=2, contamination=0.1)
+        expected.fit(census.split(rows, 0.5, 3)[0])
+        np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
+
+    @pytest.mark.parametrize(
+        ("options", "word"),
+        [
+            ("--neighbors 0", "--neighbors: must be from 1 to 10,000, got 0"),
+            ("--neighbors x", "invalid number value: 'x'"),
+            ("--p 0.5", "--p: must be from 1 to 16, got 0.5"),
+            ("--contamination 0.6", "--contamination"),
+            ("--test-size nan", "--test-size"),
+            ("--seed -1", "--seed"),
+        ],
+    )
+    def test_bad_options(self, options, word):
+        result = run(train.main, *options.split())
+        assert result.status == 2
+        assert word in result.err.splitlines()[-1]
+        assert "Traceback" not in result.err
+
+    def test_too_many_neighbors(self, tmp_path):
+        path = tmp_path / "few.csv"
+        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:10]))
+        result = run(train.main, "--data", path, "--out", tmp_path / "model.joblib")
+        assert_one_line(result, "15 neighbors need more training rows than 8")
+
+    def test_bad_data(self, tmp_path):
+        path = tmp_path / "people.csv"
+        path.write_text("39, State-gov\n")
+        result = run(train.main, "--data", path, "--out", tmp_path / "model.joblib")
+        assert_one_line(result, f"train.py: {path}:1: expected 15 columns, got 2")
+        assert not (tmp_path / "model.joblib").exists()
+
+    def test_nowhere_to_write(self, tmp_path):
+        out = tmp_path / "missing" / "model.joblib"
+        assert_one_line(run(train.main, "--data", "sample", "--out", out), "No such file")
+
+    def test_a_full_disk_leaves_the_old_artifact(self, artifact, tmp_path):
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        before = out.read_bytes()
+        old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
+        try:
+            options = ("--out", out, "--plot", tmp_path / "a.png")
+            result = run(train.main, "--data", "sample", *options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+            signal.signal(signal.SIGXFSZ, old_handler)
+        assert_one_line(result, "File too large")
+        assert out.read_bytes() == before
+        assert os.listdir(tmp_path) == ["model.joblib"]
+
+    def test_a_killed_training_leaves_the_old_artifact(self, artifact, tmp_path, monkeypatch):
+        """Killed between the write of the new one and the rename, the only moment that matters."""
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        detector = joblib.load(artifact)
+        detector.n_neighbors = 9
+        child = os.fork()
+        if not child:
+            monkeypatch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            detector.save(out)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        assert out.read_bytes() == artifact.read_bytes()
+        assert any(path.name.startswith(".tmp-") for path in tmp_path.iterdir())
+
+    def test_another_kind_of_data_does_not_replace_it(self, tmp_path):
+        path, out = tmp_path / "mine.csv", tmp_path / "model.joblib"
+        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
+        options = ("--out", out, "--plot", tmp_path / "a.png")
+        assert run(train.main, "--data", path, *options).status == 0
+        before = out.read_bytes()
+        result = run(train.main, "--data", "sample", *options)
+        assert_one_line(result, "is trained on mine.csv, and sample would replace it", "FORCE=1")
+        assert out.read_bytes() == before
+        assert run(train.main, "--data", "sample", "--force", *options).status == 0
+        assert (tmp_path / "model.joblib.previous").read_bytes() == before
+        assert joblib.load(out).origin_["source"] == "sample"
+
+    def test_what_is_replaced_is_kept(self, artifact, tmp_path):
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        options = ("--out", out, "--plot", tmp_path / "a.png")
+        assert run(train.main, "--data", "sample", "--neighbors", 9, *options).status == 0
+        previous = tmp_path / "model.joblib.previous"
+        assert previous.read_bytes() == artifact.read_bytes() != out.read_bytes()
+
+
+class TestSample:
+    def test_it_is_small_and_in_ucis_format(self):
+        assert census.SAMPLE_PATH.stat().st_size < 1_000_000
+        assert len(census.load("sample").records) == 7000
+
+    def test_nobody_in_it_is_in_ucis_file(self, uci):
+        sample, real = census.load("sample").records, census.load(str(uci)).records
+        assert not set(sample) & set(real)
+
+    def test_a_known_person_is_drawn_again(self, tmp_path):
+        path = tmp_path / "one.csv"
+        path.write_text(ROW)
+        result = run(
+            make_sample.main, "--data", path, "--rows", 50, "--out", tmp_path / "sample.csv"
+        )
+        assert_one_line(result, "1 rows are too few to draw 50 other people from")
+
+    def test_make_sample_made_it(self, uci, tmp_path):
+        out = tmp_path / "sample.csv"
+        result = run(make_sample.main, "--data", uci, "--out", out)
+        assert result.status == 0, result.err
+        assert out.read_bytes() == census.SAMPLE_PATH.read_bytes()
+
+    def test_its_threshold_is_near_that_of_as_many_real_rows(self, uci, package):
+        rows = census.encode(census.load(str(uci)).records)
+        real = np.random.default_rng(0).choice(rows, 5600, replace=False)
+        expected = PortableKNN(n_neighbors=15, p=5, contamination=0.05).fit(real).threshold_
+        threshold = joblib.load(package / "monitoring_model.joblib").threshold_
+        assert abs(threshold / expected - 1) < 0.15
+
+    def test_bad_options(self):
+        assert_one_line(run(make_sample.main, "--rows", 0), "--rows: must be from 1")
+        assert_one_line(run(make_sample.main, "--data", "none.csv"), "none.csv", "No such")

@@ -65,11 +65,7 @@ class NeighborIndex:
         ValueError
             If `rows` has another shape or holds NaN or infinity, or there are not `k` to find.
         """
-        if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
-            # One request: numpy takes its time to look for the shape of a list of lists.
-            rows = np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
-        else:
-            rows = np.array(rows, dtype=np.float64, order="C")
+        rows = _as_array(rows)
         if rows.ndim != 2 or rows.shape[1] != self.n_columns or not len(rows):
             raise ValueError(
                 f"expected rows of shape (n, {self.n_columns}), n > 0, got {rows.shape}"
@@ -92,6 +88,13 @@ class NeighborIndex:
 
         with ThreadPoolExecutor(effective_n_jobs(n_jobs)) as pool:
             return all(pool.map(walk, range(0, len(arrays[0]), CHUNK)))
+
+
+def _as_array(rows):
+    if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
+        # One request: numpy takes its time to look for the shape of a list of lists.
+        return np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
+    return np.array(rows, dtype=np.float64, order="C")
 
 
 def _lay_out(tree, points):

@@ -83,12 +83,7 @@ class PortableKNN(KNN):
         """
         self._require_portable_params()
         rows = np.array(X, dtype=np.float64)
-        if rows.ndim != 2 or not np.isfinite(rows).all():
-            raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
-        if not 1 <= self.n_neighbors < len(rows):
-            raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
-        if feature_names is not None and len(feature_names) != rows.shape[1]:
-            raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
+        self._require_fitting(rows, feature_names)
         self._set_n_classes(y)
         self._index(rows)
         # Each row is its own nearest neighbor, or an equal one is in its place.
@@ -221,6 +216,14 @@ class PortableKNN(KNN):
         if not 1 <= self.p <= HIGHEST_P:
             raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
         return params
+
+    def _require_fitting(self, rows, feature_names):
+        if rows.ndim != 2 or not np.isfinite(rows).all():
+            raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
+        if not 1 <= self.n_neighbors < len(rows):
+            raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
+        if feature_names is not None and len(feature_names) != rows.shape[1]:
+            raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
 
     def _require_check_scores(self):
         scores = self.decision_function(self.check_rows_)

@@ -5,6 +5,7 @@ import shutil
 from lib import census
 from lib import package as inspection
 from lib.command import UserError
+from lib.platform import USUAL_RUNTIME_3X
 from lib.runtime import read_definition
 
 import numpy as np
@@ -189,7 +190,8 @@ class TestPayload:
 def test_requirements(folder, old, new, problem):
     edit(folder / "requirements.txt", old, new)
     requirements = inspection.read_requirements(folder / "requirements.txt")
-    assert problem in "; ".join(inspection.problems_of_requirements(requirements, "3.7"))
+    found = inspection.problems_of_requirements(requirements, USUAL_RUNTIME_3X)
+    assert problem in "; ".join(found)
 
 
 @pytest.mark.parametrize(

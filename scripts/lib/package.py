@@ -55,18 +55,14 @@ def inspect(
     Parameters
     ----------
     folder : Path
-        The package, with its serving.yaml.
-    runtime : str, optional
-        The image to use instead of serving.yaml's.
-    platform : {2, 3}, optional
-        The cluster's generation.
+    runtime, platform : optional
+        An image instead of serving.yaml's; the cluster's generation, 2 or 3.
     allow_sample : bool
         Whether a model trained on the sample will do.
 
     Returns
     -------
-    list of (str, str)
-        Each aspect with each problem, or with '' if it has none.
+    list of (aspect, problem), the problem '' where there is none
 
     Raises
     ------
@@ -75,7 +71,6 @@ def inspect(
     """
     definition = read_definition(folder)
     runtime = runtime or definition["runtime"]
-    image = IMAGE.fullmatch(runtime)
     requirements = read_requirements(folder / "requirements.txt")
     found, failure = probe(folder, definition)
     problems = {
@@ -83,7 +78,7 @@ def inspect(
         "runtime": problems_of_runtime(runtime, platform),
         "payload": problems_of_payload(folder, definition["payload"]),
         "install": problems_of_install(definition, requirements),
-        "requirements": problems_of_requirements(requirements, image[1] if image else None),
+        "requirements": problems_of_requirements(requirements, runtime),
         "import": [failure] if failure else [],
         "contract": problems_of_contract(definition["contract"], found),
         "training data": problems_of_training(found, allow_sample),
@@ -149,14 +144,13 @@ def problems_of_install(definition: dict, requirements: list[Requirement | str])
         yield "install-command does not install requirements.txt, which the function needs"
 
 
-def problems_of_requirements(
-    requirements: list[Requirement | str], python: str | None
-) -> Iterator[str]:
+def problems_of_requirements(requirements: list[Requirement | str], runtime: str) -> Iterator[str]:
+    image = IMAGE.fullmatch(runtime)
     for requirement in requirements:
         if isinstance(requirement, str):
             yield f"{requirement!r} is not a requirement that can be checked"
         else:
-            yield from _problems_of_requirement(requirement, python)
+            yield from _problems_of_requirement(requirement, image[1] if image else None)
 
 
 def _problems_of_requirement(requirement: Requirement, python: str | None) -> Iterator[str]:

@@ -67,7 +67,7 @@ bench: setup ## measure latency, start, training, batches and growth beside pyod
 
 soak: setup ## fuzz predict, and send a million requests through the local runtime
 	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
-	@SOAK=1 $(RUN) -m pytest -s tests/test_soak.py
+	@SOAK=1 $(RUN) -m pytest -s tests/test_soak.py tests/test_serve.py
 
 setup: .venv/installed ## install the pinned requirements into .venv, if they or PYTHON=path changed
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from itertools import islice, repeat
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from lib import census, command
+
+import numpy as np
+from tqdm import tqdm
 
 Record = tuple[str, ...]
 # Each column is drawn given the columns beside it, the most telling first; the last ones are left
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("--seed", int, 0, 2**32 - 1, default=0, help="of the draws")
     option("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
     arguments = parser.parse_args(argv)
-    real = census.load(arguments.data).records
+    real = census.load(arguments.data, "data/make_sample.py --data ").records
     people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
     with command.replacing(arguments.out) as new:
         new.write_text("".join(", ".join(person) + "\n" for person in people))

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     figures, picture = arguments.reports / "bench.json", arguments.reports / "bench.png"
     command.require_writable(figures, picture)
     detector = command.load_detector(command.ARTIFACT)
-    data = census.hold_out(census.load(arguments.data, "make bench"), detector.origin_)
+    data = census.hold_out(census.load(arguments.data, "make bench DATA="), detector.origin_)
     print(f"machine: {describe_machine()}\ndata: {census.describe_traffic(data, detector)}\n")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Bench(Path(folder), detector, census.encode(data.records)))
@@ -208,7 +208,9 @@ def find_image_python() -> Path:
             subprocess.run([*nox, "-s", f"image-{version}"], capture_output=True)
         if python.exists():
             return python
-    raise command.UserError("neither Python 3.7 nor 3.8 is installed, which the images have")
+    raise command.UserError(
+        "an image's environment takes Python 3.7 or 3.8, and the package registry once"
+    )
 
 
 def make_package(folder: Path, source: str) -> Path:

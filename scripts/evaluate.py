@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     command.require_writable(arguments.plot)
     detector = command.load_detector(arguments.artifact)
-    data = census.hold_out(census.load(arguments.data, "make evaluate"), detector.origin_)
+    data = census.hold_out(census.load(arguments.data, "make evaluate DATA="), detector.origin_)
     results = evaluate(detector, data.records)
     threshold = float(detector.threshold_)
     print(f"data           {census.describe_traffic(data, detector)}")
@@ -130,7 +130,7 @@ def plot(results: Sequence[Result], threshold: float, data: census.Census, path:
     axes.set_xlabel("rows that raise an alarm, %")
     rows = f"{len(data.records):,} rows of {data.source}"
     people = " (synthetic people)" if data.source == "sample" else ""
-    axes.set_title(f"Which corruptions the metric sees, on {rows}{people}")
+    axes.set_title(f"Which corruptions the metric sees, on {rows}{people}", parse_math=False)
     figure.legend(loc="outside lower center", ncols=4)
     with command.replacing(path) as new:
         figure.savefig(new, dpi=110)

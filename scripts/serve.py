@@ -49,13 +49,14 @@ def signal_socket(*numbers: int) -> Iterator[socket.socket]:
     """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    signal.set_wakeup_fd(sender.fileno())
+    # Python would warn of a full buffer through a lock that the interrupted code may hold as well.
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     for which in numbers:
         signal.signal(which, lambda *_: None)
     try:
         yield receiver
     finally:
-        signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(-1, warn_on_full_buffer=False)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 
-from lib import census, command, drift
+from lib import INTERRUPTED, census, command, drift
 from lib.replay import REJECTED, Outcome, describe, format_table, plot, read_csv, write_csv
 from lib.runtime import TO_TENSOR, encode, read_definition, serving
 
@@ -90,7 +90,9 @@ def shadow(arguments: argparse.Namespace) -> int:
     fields = read_definition(folder)["contract"]["inputs"]
     detector = command.load_detector(arguments.artifact or folder / command.ARTIFACT.name)
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
-    data = census.hold_out(census.load(arguments.data, "make shadow"), detector.origin_)
+    drifting = "DRIFT={}@{} ".format(*arguments.drift) if arguments.drift else ""
+    data = census.load(arguments.data, f"make shadow {drifting}DATA=")
+    data = census.hold_out(data, detector.origin_)
     times = -(-arguments.rows // len(data.records))
     repeated = f", each sent up to {times} times" if times > 1 else ""
     print(f"{'data':<12}{census.describe_traffic(data, detector)}{repeated}", flush=True)
@@ -100,7 +102,7 @@ def shadow(arguments: argparse.Namespace) -> int:
         for outcome in send_all(arguments, data, fields, float(threshold)):
             outcomes.append(outcome)
     except KeyboardInterrupt:
-        status = command.INTERRUPTED
+        status = INTERRUPTED
     except command.UserError as error:
         if not outcomes:
             raise

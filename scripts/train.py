@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 @command.entry
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    command.require_writable(arguments.plot)
+    command.require_writable(arguments.out, arguments.plot)
     steps = tqdm(total=4, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
     with steps:
         begin(steps, "reading rows")
-        data = census.load(arguments.data, "make train")
+        data = census.load(arguments.data)
         if not arguments.force:
             census.require_same_kind(arguments.out, source_of(arguments.out), data)
         begin(steps, "fitting the detector")
@@ -54,8 +54,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     number(
         "--neighbors", int, 1, 10_000, dest="n_neighbors", default=default["n_neighbors"], help="k"
     )
-    # Above 16, the p-th power of an int64 input overflows a float64.
-    number("--p", float, 1, 16, default=default["p"], help="Minkowski's p")
+    p = "Minkowski's p (default: %(default)s)"
+    option("--p", type=float, default=default["p"], help=p)
     share = "share of training rows above the threshold"
     number("--contamination", float, 0.0001, 0.5, default=default["contamination"], help=share)
     census.add_split_options(parser)
@@ -66,11 +66,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def source_of(artifact: Path) -> str | None:
-    """Return where an artifact's data came from, None if it is not there or cannot be loaded."""
+    """Return where an artifact's data came from, None if there is no artifact."""
     try:
-        return command.load_detector(artifact).origin_["source"]
+        return command.load_detector(artifact).origin_.get("source", census.UNKNOWN)
     except command.UserError:
-        return None
+        return census.UNKNOWN if artifact.exists() else None
 
 
 def begin(steps: tqdm, description: str) -> None:
@@ -103,19 +103,18 @@ def fit(
     Raises
     ------
     UserError
-        If the rows are too few.
+        If the rows are too few, or a parameter is out of its range.
     """
     from portable_knn import PortableKNN  # compiles for two seconds
 
-    params = {**census.DETECTOR, **params}
     training, held_out = census.split(census.encode(data.records), test_size, seed)
-    if params["n_neighbors"] >= len(training):
-        raise command.UserError(
-            f"{params['n_neighbors']} neighbors need more training rows than {len(training)}"
-        )
-    detector = PortableKNN(**params)
+    params = {**census.DETECTOR, **params}
     origin = census.describe_origin(data, test_size, seed)
-    return detector.fit(training, feature_names=census.FEATURES, origin=origin), held_out
+    try:
+        detector = PortableKNN(**params).fit(training, None, census.FEATURES, origin)
+    except ValueError as error:
+        raise command.UserError(str(error)) from error
+    return detector, held_out
 
 
 def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:

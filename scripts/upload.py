@@ -67,10 +67,13 @@ def stage(folder: Path, staged: Path, runtime: str | None) -> None:
 
     Within the package's folder hs still finds the repository that it describes.
     """
-    definition = yaml.safe_load((folder / "serving.yaml").read_text())
+    definition = yaml.safe_load((folder / "serving.yaml").read_text(encoding="utf-8"))
     copy_payload(folder, definition["payload"], staged)
     if runtime:
         definition["runtime"] = runtime
+    training_data = definition.get("training-data")
+    if training_data and "://" not in training_data:
+        definition["training-data"] = str((folder / training_data).resolve())
     artifact = folder / command.ARTIFACT.name
     if artifact.exists():
         described = describe_artifact(artifact, command.load_detector(artifact).threshold_)

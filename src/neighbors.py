@@ -138,8 +138,9 @@ def _box_distance(query, box, p, whole_p, limit):
     return total
 
 
-# Compiled on import, not within a request. Powers add up in one order everywhere and rounding never
-# swaps two numbers, so that no box counts as farther than a point in it: the search is exact.
+# Compiled on import, not within a request. Powers add up in one order everywhere, and neither
+# rounding nor a C library's pow swaps two numbers, so that no box counts as farther than a point in
+# it: the search is exact.
 @njit(
     "boolean(float64[:,::1], float64[:,::1], int64[:,::1], float64, int64[::1], int64[:,::1],"
     " float64[::1], float64[:,:,::1], int64, float64[:,::1], int64[::1], int64[::1])",

@@ -26,10 +26,11 @@ HIGHEST_P = 16  # above it the p-th power of an int64 overflows a float64
 class PortableKNN(KNN):
     """pyod's KNN with a portable pickle, and a faster `fit` and `decision_function`.
 
-    A score is the same float64 on every Python and processor, alone or among others. It is pyod's
-    to one unit in the last place where the features are whole numbers and the p-th power of the
-    score is below 2**53 (for p = 5, a score below 1,552), and exactly pyod's where its numpy takes
-    roots as the C library does; elsewhere it is pyod's to a relative 1e-14.
+    A score is the same float64 on every Python, alone or among others, and on every processor on
+    which the C library takes roots alike (glibc rounds a few otherwise where there is no FMA). It
+    is pyod's to one unit in the last place where the features are whole numbers and the p-th power
+    of the score is below 2**53 (for p = 5, a score below 1,552), and exactly pyod's where its numpy
+    takes roots as the C library does; elsewhere it is pyod's to a relative 1e-14.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ class PortableKNN(KNN):
         Names of the columns of `X`, in order; absent when `fit` was given none.
     n_features_in_ : int
         Number of columns of `X`.
-    origin_ : dict or None
-        Where the training rows came from, as `fit` was told.
+    origin_ : dict
+        Where the training rows came from, as `fit` was told; empty if it was not.
     training_rows_ : ndarray, shape (n_samples, n_features)
         The rows that were fitted, in the smallest type that holds them exactly.
     index_ : neighbors.NeighborIndex
@@ -201,10 +202,10 @@ class PortableKNN(KNN):
 
     def _describe(self, feature_names, origin):
         if feature_names is not None:
-            self.feature_names_in_ = np.array(feature_names, dtype=object)
+            self.feature_names_in_ = np.array([str(name) for name in feature_names], dtype=object)
         elif hasattr(self, "feature_names_in_"):  # of an earlier fit
             del self.feature_names_in_
-        self.origin_ = origin
+        self.origin_ = {name: _to_plain(value) for name, value in (origin or {}).items()}
 
     def _require_portable_params(self):
         params = {name: _to_plain(value) for name, value in self.get_params().items()}

@@ -55,6 +55,11 @@ def test_both_packages_are_timed_on_the_same_requests(saved_rows, package, const
     assert sides["pyod"]["p50_us"] < sides["ours"]["p50_us"]
 
 
+def test_a_hundred_requests_are_enough(rows, constant, tmp_path):
+    np.save(tmp_path / "few.npy", rows[: bench_worker.CALLS])
+    assert bench_worker.request(str(tmp_path / "few.npy"), constant, constant)["ours"]["p50_us"] > 0
+
+
 def test_a_measurement_in_a_process_of_its_own(saved_rows, constant, tmp_path):
     line = [sys.executable, "-m", "lib.bench_worker", json.dumps(["start", saved_rows, constant])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}

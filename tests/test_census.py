@@ -156,6 +156,9 @@ class TestOrigin:
             ("uci", "sample", True),
             ("uci", "adult.test", True),
             ("mine.csv", "uci", True),
+            (census.UNKNOWN, "uci", False),
+            (census.UNKNOWN, "mine.csv", False),
+            (census.UNKNOWN, "sample", True),
         ],
     )
     def test_kinds_of_data(self, old, new, refused, tmp_path):
@@ -179,6 +182,11 @@ class TestLoad:
         data = census.load(str(path))
         assert data.source == "mine.csv"
         assert data.sha256 == hashlib.sha256(ROW.encode()).hexdigest()
+
+    @pytest.mark.parametrize("name", ["uci", "sample"])
+    def test_a_name_does_not_make_it_uci_or_the_sample(self, name, tmp_path):
+        (tmp_path / name).write_text(ROW)
+        assert census.load(str(tmp_path / name)).source == f"./{name}"
 
     def test_uci_goes_by_its_content(self, uci):
         data = census.load(str(uci))
@@ -252,18 +260,22 @@ class TestDownload:
         assert path.read_text() == "old"
 
     @pytest.mark.parametrize(
-        ("main", "make"),
+        ("main", "options", "make"),
         [
-            (train.main, "make train"),
-            (evaluate.main, "make evaluate"),
-            (shadow.main, "make shadow"),
+            (train.main, "--out {0}/a.joblib --plot {0}/a.png", "make train"),
+            (evaluate.main, "--artifact {1} --plot {0}/a.png", "make evaluate"),
+            (shadow.main, "--artifact {1} --reports {0}", "make shadow"),
+            (
+                shadow.main,
+                "--artifact {1} --reports {0} --drift age-missing@5",
+                "make shadow DRIFT=age-missing@5",
+            ),
         ],
     )
-    def test_offline_says_what_to_type(self, main, make, artifact, tmp_path, monkeypatch):
+    def test_offline_says_what_to_type(self, main, options, make, artifact, tmp_path, monkeypatch):
         monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
         monkeypatch.setattr(census, "UCI_URL", "http://127.0.0.1:1/adult.data")
-        options = [] if main is train.main else ["--artifact", artifact]
-        result = run(main, "--data", "uci", *options)
+        result = run(main, "--data", "uci", *options.format(tmp_path, artifact).split())
         assert result.status == 2
         assert "ConnectionError" in result.err
         assert f"`{make} DATA=path/to/adult.data` or `{make} DATA=sample`" in result.err

@@ -74,11 +74,18 @@ class TestWhole:
         failed = {
             a: problem for verdict, a, problem in read_findings(result.out) if verdict == "FAIL"
         }
-        assert failed.keys() == {"name", "payload", "install", "import", "training data"}
+        unknown = {"contract", "training data"}
+        assert failed.keys() == {"name", "payload", "install", "import"} | unknown
         assert failed["name"].startswith("'my metric!'")
         assert failed["payload"] == "monitoring_model.joblib is missing: `make train` makes it"
         assert "No module named 'messages'" in failed["import"]
-        assert failed["training data"].startswith("not known")
+        assert all(failed[aspect].startswith("not known") for aspect in unknown)
+
+    def test_a_function_that_prints_on_import(self, folder):
+        with (folder / "src" / "func_main.py").open("a") as file:
+            file.write('print("hello")')
+        result = run(check.main, "--folder", folder, "--allow-sample")
+        assert (result.status, result.err) == (0, "")
 
     def test_no_contract(self, tmp_path):
         assert_one_line(run(check.main, "--folder", tmp_path), "serving.yaml: No such file")
@@ -156,15 +163,23 @@ class TestTraining:
         few = {**found, "source": "few.csv", "n_above": int(detector.labels_.sum())}
         (problem,) = inspection.problems_of_training(few, allow_sample=False)
         assert problem.startswith("2 rows above the threshold")
+        assert list(inspection.problems_of_training(few, allow_sample=True)) == []
 
 
 class TestPayload:
     def test_too_much_to_upload(self, folder, monkeypatch):
         monkeypatch.setattr(inspection, "UPLOAD_LIMIT", 50_000)
-        assert list(inspection.problems_of_payload(folder, ["src/"])) == []
+        assert list(inspection.problems_of_payload(folder, {"payload": ["src/"]})) == []
         (folder / "src" / "random").write_bytes(np.random.default_rng(0).bytes(60_000))
-        (problem,) = inspection.problems_of_payload(folder, ["src/"])
+        (problem,) = inspection.problems_of_payload(folder, {"payload": ["src/"]})
         assert problem.endswith("bytes packed, over the manager's 50,000")
+
+    @pytest.mark.parametrize(
+        ("data", "missing"), [("s3://bucket/train.csv", []), ("gone.csv", ["gone.csv is missing"])]
+    )
+    def test_training_data(self, folder, data, missing):
+        problems = inspection.problems_of_payload(folder, {"payload": [], "training-data": data})
+        assert list(problems) == [f"training-data {problem}" for problem in missing]
 
     def test_byte_code_is_not_copied(self, folder, tmp_path):
         (folder / "src" / "__pycache__").mkdir()
@@ -223,14 +238,15 @@ def test_name(name, taken):
 
 
 @pytest.mark.parametrize(
-    ("command", "requirements", "good"),
+    ("command", "payload", "requirements", "good"),
     [
-        ("pip install -r requirements.txt", ["pyod"], True),
-        ("pip install pyod", ["pyod"], False),
-        (None, ["pyod"], False),
-        (None, [], True),
+        ("pip install -r requirements.txt", ["src/", "requirements.txt"], ["pyod"], True),
+        ("pip install -r requirements.txt", ["src/"], ["pyod"], False),
+        ("pip install pyod", ["requirements.txt"], ["pyod"], False),
+        (None, ["requirements.txt"], ["pyod"], False),
+        (None, [], [], True),
     ],
 )
-def test_install(command, requirements, good):
-    definition = {"install-command": command}
+def test_install(command, payload, requirements, good):
+    definition = {"install-command": command, "payload": payload}
     assert (list(inspection.problems_of_install(definition, requirements)) == []) == good

@@ -4,6 +4,7 @@ import re
 
 from lib import census, drift
 
+import joblib
 import numpy as np
 import pytest
 from helpers import PNG, assert_one_line, run
@@ -102,6 +103,17 @@ class TestEvaluate:
         clean = evaluate.Result("clean", np.ones(10))
         result = evaluate.Result("other", np.zeros(10), 0.0)
         assert "0.000" in evaluate.format_alarms([clean, result], 5).splitlines()[-1]
+
+    def test_any_file_name_can_be_drawn(self, artifact, tmp_path):
+        """Also one that matplotlib would take for a formula; training rows of no known origin."""
+        data, model = tmp_path / "a$x_$_{b.csv", tmp_path / "model.joblib"
+        data.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:200]))
+        detector = joblib.load(artifact)
+        detector.origin_ = {}
+        detector.save(model)
+        options = ("--artifact", model, "--plot", tmp_path / "a.png")
+        result = run(evaluate.main, "--data", data, *options)
+        assert (result.status, result.err) == (0, "")
 
     def test_no_artifact(self, tmp_path):
         result = run(evaluate.main, "--artifact", tmp_path / "none")

@@ -293,6 +293,14 @@ class TestLoad:
         joblib.load(path)  # which does run it
         assert created.exists()
 
+    def test_numpys_scalars_are_saved_as_plain_values(self, rows, tmp_path):
+        names = np.array(["a", "b"])
+        detector = PortableKNN().fit(rows[:50, :2], None, list(names), {"seed": np.int64(3)})
+        detector.save(tmp_path / "model.joblib")
+        again = portable_knn.load(tmp_path / "model.joblib")
+        assert again.feature_names_in_.tolist() == ["a", "b"]
+        assert again.origin_ == {"seed": 3}
+
     def test_a_refusal_is_one_line(self, tmp_path, detector):
         path = tmp_path / "model.joblib"
         path.write_bytes(zlib.compress(pickle.dumps({"age": 38})))

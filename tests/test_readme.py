@@ -77,6 +77,8 @@ def test_every_command_line_exists():
             ["make", "--dry-run", *line.split()], cwd=ROOT, capture_output=True, text=True
         )
         assert result.returncode == 0, result.stderr
+        for variable in re.findall(r"(\w+)=", line):
+            assert f"$({variable})" in (ROOT / "Makefile").read_text()
 
 
 def test_every_picture_is_there():

@@ -162,6 +162,17 @@ class TestWhatCannotBeScored:
         assert result.out.splitlines()[-1] == "10 of 10 failed: metric: INTERNAL KeyError('age')"
         assert {line["result"] for line in lines()} == {"failed"}
 
+    def test_where_a_function_failed_is_told(self, package, addresses, tmp_path, artifact, capfd):
+        """By the traceback of its own process, once."""
+        folder = shutil.copytree(package, tmp_path / "failing")
+        source = "def predict(**inputs):\n    return inputs['nobody']\n"
+        (folder / "src" / "func_main.py").write_text(source)
+        places = ("--metric", folder, "--target", addresses[1], "--reports", tmp_path / "reports")
+        result = run(shadow.main, "--data", "sample", "--rows", 10, *places)
+        assert result.status == 1
+        assert result.err.count("Traceback") == 1
+        assert "return inputs['nobody']" in result.err
+
     def test_a_value_under_another_name_never_alarms(self, send, lines):
         """As sonar has it: 0.0 where `value` is absent, or not a double."""
         with served(lambda **_: {"score": 99.0, "value": np.float32(99)}) as metric:
@@ -305,11 +316,21 @@ class TestBadOptions:
         result = send("--metric", "127.0.0.1:1")
         assert_one_line(result, tmp_path / "reports", "exists")
 
-    @pytest.mark.parametrize("text", ["a,b\n1,2\n", ",".join(replay.HEADER) + "\n1,2\n"])
-    def test_another_csv(self, text, tmp_path):
-        (tmp_path / "other.csv").write_text(text)
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"a,b\n1,2\n",
+            ",".join(replay.HEADER).encode() + b"\n1,2\n",
+            b"row\n" + b"1" * 200_000,
+            PNG + bytes(range(256)) * 100,
+        ],
+        ids=["columns", "cells", "field", "picture"],
+    )
+    def test_another_csv(self, content, tmp_path):
+        (tmp_path / "other.csv").write_bytes(content)
         result = run(shadow.main, "--from", tmp_path / "other.csv", "--threshold", 2)
         assert_one_line(result, "other.csv was not written by shadow.py")
+        assert len(result.err) < 400
 
     def test_an_empty_csv(self, tmp_path):
         (tmp_path / "empty.csv").write_text(",".join(replay.HEADER) + "\n")

@@ -58,14 +58,15 @@ class TestTrain:
         [
             ("--neighbors 0", "--neighbors: must be from 1 to 10,000, got 0"),
             ("--neighbors x", "invalid number value: 'x'"),
-            ("--p 0.5", "--p: must be from 1 to 16, got 0.5"),
+            ("--data sample --p 0.5", "train.py: p must be from 1 to 16, got 0.5"),
             ("--contamination 0.6", "--contamination"),
             ("--test-size nan", "--test-size"),
             ("--seed -1", "--seed"),
         ],
     )
-    def test_bad_options(self, options, word):
-        result = run(train.main, *options.split())
+    def test_bad_options(self, options, word, tmp_path):
+        own = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, *options.split(), *own)
         assert result.status == 2
         assert word in result.err.splitlines()[-1]
         assert "Traceback" not in result.err
@@ -73,19 +74,23 @@ class TestTrain:
     def test_too_many_neighbors(self, tmp_path):
         path = tmp_path / "few.csv"
         path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:10]))
-        result = run(train.main, "--data", path, "--out", tmp_path / "model.joblib")
-        assert_one_line(result, "15 neighbors need more training rows than 8")
+        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", path, *options)
+        assert_one_line(result, "8 rows are too few for 15 neighbors")
 
     def test_bad_data(self, tmp_path):
         path = tmp_path / "people.csv"
         path.write_text("39, State-gov\n")
-        result = run(train.main, "--data", path, "--out", tmp_path / "model.joblib")
+        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", path, *options)
         assert_one_line(result, f"train.py: {path}:1: expected 15 columns, got 2")
         assert not (tmp_path / "model.joblib").exists()
 
     def test_nowhere_to_write(self, tmp_path):
-        out = tmp_path / "missing" / "model.joblib"
-        assert_one_line(run(train.main, "--data", "sample", "--out", out), "No such file")
+        (tmp_path / "file").touch()
+        out = tmp_path / "file" / "model.joblib"
+        result = run(train.main, "--data", "sample", "--out", out, "--plot", tmp_path / "a.png")
+        assert_one_line(result, tmp_path / "file")
 
     def test_a_full_disk_leaves_the_old_artifact(self, artifact, tmp_path):
         out = tmp_path / "model.joblib"
@@ -130,6 +135,15 @@ class TestTrain:
         assert run(train.main, "--data", "sample", "--force", *options).status == 0
         assert (tmp_path / "model.joblib.previous").read_bytes() == before
         assert joblib.load(out).origin_["source"] == "sample"
+
+    @pytest.mark.parametrize("content", [b"of another format", b""])
+    def test_one_that_cannot_be_read_is_not_replaced_by_the_sample(self, content, tmp_path):
+        out = tmp_path / "model.joblib"
+        out.write_bytes(content)
+        options = ("--out", out, "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", "sample", *options)
+        assert_one_line(result, "trained on data that cannot be told, and sample would replace it")
+        assert out.read_bytes() == content
 
     def test_what_is_replaced_is_kept(self, artifact, tmp_path):
         out = tmp_path / "model.joblib"

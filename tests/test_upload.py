@@ -209,6 +209,17 @@ class TestUpload:
         assert sent["container"]["resources"] == wanted["container"]["resources"]
 
 
+@pytest.mark.parametrize("data", ["s3://bucket/known.csv", "data/known.csv"])
+def test_training_data_is_found_from_where_hs_runs(data, repository, tmp_path):
+    with (repository / "serving.yaml").open("a") as file:
+        file.write(f"training-data: {data}\n")
+    (tmp_path / "staged").mkdir()
+    upload.stage(repository, tmp_path / "staged", None)
+    staged = yaml.safe_load((tmp_path / "staged" / "serving.yaml").read_text())
+    expected = data if data.startswith("s3:") else str(repository / data)
+    assert staged["training-data"] == expected
+
+
 def test_no_hs(package):
     result = run(upload.main, "--folder", package, "--hs", "no-such-hs")
     assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")

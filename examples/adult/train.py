@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from lib import census, command
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 FOLDER = Path(__file__).resolve().parent
 FEATURES = census.FEATURES[:-1]
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--out", type=Path, default=FOLDER / "classifier.json", help="artifact")
     option("--force", action="store_true", help="replace an artifact of another kind of data")
     arguments = parser.parse_args(argv)
-    data = census.load(arguments.data, "make train MODEL=examples/adult")
+    command.require_writable(arguments.out)
+    data = census.load(arguments.data, "make train MODEL=examples/adult DATA=")
     if not arguments.force:
         census.require_same_kind(arguments.out, source_of(arguments.out), data)
     rows = census.encode(data.records)
@@ -52,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def source_of(artifact: Path) -> str | None:
-    """Return where an artifact's data came from, None if it is not there or cannot be read."""
+    """Return where an artifact's data came from, None if there is no artifact."""
     try:
         return json.loads(artifact.read_text())["origin_"]["source"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return census.UNKNOWN if artifact.exists() else None
 
 
 Scaling = dict[str, tuple[float, float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from lib.command import replacing
@@ -45,8 +46,8 @@ def _compare_served(served: dict) -> list[str]:
     sides = {"a constant": base, "this package": served["ours"], "pyod": served["pyod"]}
     lines = [_line("over gRPC, image", "p50 us", "ratio", "10 clients/s", "ratio")]
     for label, side in sides.items():
-        cells = (f(side[key], base[key]) for key in base for f in (_whole, _ratio))
-        lines.append(_line(label, *cells))
+        cells = ((_whole(side[key]), _ratio(side[key], base[key])) for key in base)
+        lines.append(_line(label, *chain(*cells)))
     noise = {key: _ratio(last[key], first[key]) for key in base}
     lines.append(_line("  last constant to first", "", noise["p50_us"], "", noise["per_second"]))
     return lines
@@ -70,7 +71,7 @@ def _line(label: str, *cells: str) -> str:
     return (f"{label:<42}" + "".join(f"{cell:>13}" for cell in cells)).rstrip()
 
 
-def _whole(value: float, _: float = 0) -> str:
+def _whole(value: float) -> str:
     return f"{value:.0f}"
 
 

@@ -31,6 +31,7 @@ UCI_SHA256 = "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"
 TEST_SIZE, SEED = 0.2, 0
 DETECTOR = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
 TIMEOUT = 30  # seconds, to connect and between two blocks
+FILE, UNKNOWN = "a file", "data that cannot be told"  # kinds of source besides uci and sample
 
 COLUMNS = tuple(
     "age workclass fnlwgt education education_num marital_status occupation relationship race sex"
@@ -103,15 +104,15 @@ class Census:
     sha256: str
 
 
-def load(data: str, make: str = "make train") -> Census:
+def load(data: str, line: str = "make train DATA=") -> Census:
     """Read a data file, downloading UCI's if it is asked for and not there.
 
     Parameters
     ----------
     data : str
         ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, or a path.
-    make : str
-        What the user typed, to say what else to type where UCI's file cannot be had.
+    line : str
+        What to type before another file's path, where UCI's cannot be had.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def load(data: str, make: str = "make train") -> Census:
         except UserError as error:
             raise UserError(
                 f"{error}; save it as {shorten(UCI_PATH)}, or type"
-                f" `{make} DATA=path/to/adult.data` or `{make} DATA=sample`"
+                f" `{line}path/to/adult.data` or `{line}sample`"
             ) from error
     path = {"uci": UCI_PATH, "sample": SAMPLE_PATH}.get(data, Path(data))
     try:
@@ -145,7 +146,7 @@ def _name_source(path: Path, sha256: str) -> str:
         return "uci"
     if SAMPLE_PATH.exists() and sha256 == hashlib.sha256(SAMPLE_PATH.read_bytes()).hexdigest():
         return "sample"
-    return path.name
+    return f"./{path.name}" if path.name in ("uci", "sample") else path.name
 
 
 def download(url: str, path: Path, sha256: str) -> None:
@@ -283,7 +284,7 @@ def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> N
     ----------
     artifact : Path
     old_source : str or None
-        Of the artifact that is there, None if there is none.
+        Of the artifact that is there, `UNKNOWN` if it cannot be told, None if there is none.
     data : Census
         What the new one would be trained on.
 
@@ -292,7 +293,8 @@ def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> N
     UserError
         Names both sources.
     """
-    if old_source not in (None, "sample") and _kind(old_source) != _kind(data.source):
+    old, new = old_source and _kind(old_source), _kind(data.source)
+    if old not in (None, "sample", new) and (old, new) not in ((UNKNOWN, "uci"), (UNKNOWN, FILE)):
         raise UserError(
             f"{shorten(artifact)} is trained on {old_source}, and {data.source} would replace it:"
             " FORCE=1 (--force) does, and keeps it as .previous"
@@ -300,7 +302,7 @@ def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> N
 
 
 def _kind(source: str) -> str:
-    return source if source in ("uci", "sample") else "a file"
+    return source if source in ("uci", "sample", UNKNOWN) else FILE
 
 
 def describe_origin(data: Census, test_size: float, seed: int) -> dict[str, str | float]:
@@ -310,7 +312,7 @@ def describe_origin(data: Census, test_size: float, seed: int) -> dict[str, str 
 
 def hold_out(data: Census, origin: dict[str, str | float]) -> Census:
     """Leave out the rows that a model of that origin was trained on, if this is its file."""
-    if data.sha256 != origin["sha256"]:
+    if data.sha256 != origin.get("sha256"):
         return data
     numbers = np.arange(len(data.records))
     held_out = split(numbers, origin["test_size"], origin["seed"])[1]
@@ -320,6 +322,6 @@ def hold_out(data: Census, origin: dict[str, str | float]) -> Census:
 def describe_traffic(data: Census, detector: PortableKNN) -> str:
     """Say how many rows there are, and how many the detector's training had the like of."""
     known = (detector.index_.nearest(encode(data.records), 1)[0] == 0).sum()
-    held_out = " held out by training" if data.sha256 == detector.origin_["sha256"] else ""
+    held_out = " held out by training" if data.sha256 == detector.origin_.get("sha256") else ""
     rows = f"{len(data.records):,} rows"
     return f"{data.source}, {rows}{held_out}, {known:,} of them equal to a training row"

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib import INTERRUPTED
+
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
@@ -23,7 +25,7 @@ REPORTS = ROOT / "reports"
 # The settings of options that more than one command has.
 DATA = {"default": "uci", "help": "uci, sample or a file (default: uci)"}
 ARTIFACT_OPTION = {"type": Path, "default": ARTIFACT, "help": "the trained detector"}
-INTERRUPTED, NO_READER = 130, 141  # as shells have it: 128 and the signal's number
+NO_READER = 141  # as shells have it: 128 and SIGPIPE's number
 
 
 class UserError(Exception):

@@ -35,7 +35,7 @@ function = getattr(func_main, name, None)
 found = {"function": callable(function), "features": list(func_main.features)}
 model = getattr(func_main, "detector", None)
 found["n_above"] = None if model is None else int(model.labels_.sum())
-found["source"] = (func_main.classifier if model is None else model).origin_["source"]
+found["source"] = (func_main.classifier if model is None else model).origin_.get("source")
 if found["function"]:
     inputs = {field: np.dtype(kind).type(1) for field, kind in types.items()}
     outputs = {field: np.asarray(value) for field, value in function(**inputs).items()}
@@ -76,7 +76,7 @@ def inspect(
     problems = {
         "name": problems_of_name(definition["name"]),
         "runtime": problems_of_runtime(runtime, platform),
-        "payload": problems_of_payload(folder, definition["payload"]),
+        "payload": problems_of_payload(folder, definition),
         "install": problems_of_install(definition, requirements),
         "requirements": problems_of_requirements(requirements, runtime),
         "import": [failure] if failure else [],
@@ -112,7 +112,10 @@ def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
         yield f"{runtime} is of another generation than the {platform}.x platform"
 
 
-def problems_of_payload(folder: Path, payload: list[str]) -> Iterator[str]:
+def problems_of_payload(folder: Path, definition: dict) -> Iterator[str]:
+    payload, training_data = definition["payload"], definition.get("training-data") or ""
+    if "://" not in training_data and not (folder / training_data).exists():
+        yield f"training-data {training_data} is missing"
     missing = [entry for entry in payload if not (folder / entry).exists()]
     for entry in missing:
         hint = ": `make train` makes it" if entry.endswith((".joblib", ".json")) else ""
@@ -142,6 +145,8 @@ def _parse_requirement(text: str) -> Requirement | str:
 def problems_of_install(definition: dict, requirements: list[Requirement | str]) -> Iterator[str]:
     if requirements and "requirements.txt" not in str(definition.get("install-command")):
         yield "install-command does not install requirements.txt, which the function needs"
+    if requirements and "requirements.txt" not in definition["payload"]:
+        yield "the payload has no requirements.txt, which install-command needs"
 
 
 def problems_of_requirements(requirements: list[Requirement | str], runtime: str) -> Iterator[str]:
@@ -185,7 +190,7 @@ def probe(folder: Path, definition: dict) -> tuple[dict, str]:
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
         return {}, lines[-1].replace(f"{alone}/", "")
-    return json.loads(result.stdout), ""
+    return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
 
 
 def copy_payload(folder: Path, payload: list[str], to: Path) -> None:
@@ -204,6 +209,7 @@ def problems_of_contract(contract: dict, found: dict) -> Iterator[str]:
         if (field["numpy_type"], field["shape"]) != (np.int64, "scalar"):
             yield f"input {name} is {field['shape']} {field['type']}, expected scalar int64"
     if not found:
+        yield "not known, because the function cannot be imported"
         return
     inputs = list(contract["inputs"])
     if inputs != found["features"]:
@@ -228,6 +234,9 @@ def problems_of_training(found: dict, allow_sample: bool) -> Iterator[str]:
         return
     if found["source"] == "sample" and not allow_sample:
         yield "the synthetic sample: `make train`, or ALLOW_SAMPLE=1 for a trial"
-    if found["n_above"] is not None and found["n_above"] < FEWEST_ABOVE:
-        above = found["n_above"]
-        yield f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on"
+    above = found["n_above"]
+    if above is not None and above < FEWEST_ABOVE and not allow_sample:
+        yield (
+            f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on:"
+            " more rows, or ALLOW_SAMPLE=1 for a trial"
+        )

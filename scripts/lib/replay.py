@@ -66,12 +66,6 @@ class Outcome:
         self.result = PASSED if value <= threshold else ALARM
 
 
-def alarm_rate(outcomes: Sequence[Outcome]) -> float:
-    """Return the share of alarms among the requests that were scored, NaN if none was."""
-    scored = [outcome.result == ALARM for outcome in outcomes if outcome.is_scored]
-    return sum(scored) / len(scored) if scored else float("nan")
-
-
 def split_at_drift(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
     """Return the requests before the drift, and those since."""
     before = [outcome for outcome in outcomes if not outcome.drift]
@@ -109,7 +103,8 @@ def _describe_drift(before: list[Outcome], since: list[Outcome]) -> str:
 
 
 def _percent(outcomes: Sequence[Outcome]) -> str:
-    return f"{alarm_rate(outcomes):.1%}" if any(o.is_scored for o in outcomes) else "none scored"
+    alarms = [outcome.result == ALARM for outcome in outcomes if outcome.is_scored]
+    return f"{np.mean(alarms):.1%}" if alarms else "none scored"
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
@@ -150,8 +145,9 @@ def read_csv(path: Path, threshold: float) -> list[Outcome]:
     try:
         with path.open(newline="") as file:
             outcomes = [_read_line(line) for line in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} was not written by shadow.py: {error!r}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} was not written by shadow.py: {problem}") from error
     if not outcomes:
         raise UserError(f"{path} holds no requests")
     for outcome in outcomes:
@@ -184,7 +180,7 @@ def plot(outcomes: Sequence[Outcome], threshold: float, path: Path) -> None:
     title = describe(outcomes)
     if outcomes[0].source == "sample":
         title.append("(a sample of synthetic people)")
-    figure.suptitle("\n".join(title), fontsize=13, fontweight="bold", wrap=True)
+    figure.suptitle("\n".join(title), fontsize=13, fontweight="bold", wrap=True, parse_math=False)
     figure.legend(loc="outside lower center", ncols=4, markerscale=2)
     with replacing(path) as new:
         figure.savefig(new, dpi=110)

@@ -88,11 +88,17 @@ def read_definition(folder: Path) -> dict:
     path = folder / "serving.yaml"
     try:
         definition = yaml.safe_load(path.read_text(encoding="utf-8"))
-        definition["name"], definition["runtime"], definition["contract"]["name"]
-        list(map(str, definition["payload"]))
+        for key, kind in (("name", str), ("runtime", str), ("payload", list)):
+            if not isinstance(definition[key], kind):
+                raise ValueError(f"{key} is {definition[key]!r}, expected a {kind.__name__}")
+        for entry in definition["payload"]:
+            if Path(entry).is_absolute() or ".." in Path(entry).parts:
+                raise ValueError(f"payload: {entry} is outside the package")
+        definition["contract"]["name"]
         for fields in (definition["contract"]["inputs"], definition["contract"]["outputs"]):
             for field in fields.values():
-                field["shape"]
+                if field["shape"] != "scalar":
+                    list(map(int, field["shape"]))
                 name = field["type"]
                 field["numpy_type"] = np.dtype(CONTRACT_NAMES.get(name, name)).type
                 TO_TENSOR[field["numpy_type"]]
@@ -125,6 +131,7 @@ def load_module(folder: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("func_main", str(path))
     module = importlib.util.module_from_spec(spec)
+    sys.modules["func_main"] = module  # where dataclasses and pickle look for it
     spec.loader.exec_module(module)
     return module
 
@@ -199,5 +206,16 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
                 lines = errors.read().splitlines() or [f"{folder} cannot be served"]
                 raise UserError(lines[-1].replace("serve.py: ", "", 1))
             yield address.group(1)
+            process.terminate()
+            process.wait()
+            errors.seek(0)
+            show_last_traceback(errors.read())
         finally:
             process.terminate()
+
+
+def show_last_traceback(text: str) -> None:
+    """Print where the function failed last, which only its own process could see."""
+    start = text.rfind("Traceback (most recent call last)")
+    if start >= 0:
+        print(text[start:].rstrip(), file=sys.stderr)

@@ -194,7 +194,7 @@ def _plot_scores(axes: Axes, scored: Sequence[Outcome], threshold: float) -> Non
     axes.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
     axes.set_yscale("symlog", linthresh=10)  # scores of drifted rows span three decades
     axes.margins(x=0.01)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(11, axes.get_ylim()[1]))  # the tick at 10 is always there
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("score")
 

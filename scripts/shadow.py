@@ -102,6 +102,8 @@ def shadow(arguments: argparse.Namespace) -> int:
         for outcome in send_all(arguments, data, fields, float(threshold)):
             outcomes.append(outcome)
     except KeyboardInterrupt:
+        sent = f"{len(outcomes):,} of {arguments.rows:,} requests"
+        print(f"shadow.py: interrupted after {sent}", file=sys.stderr)
         status = INTERRUPTED
     except command.UserError as error:
         if not outcomes:

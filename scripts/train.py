@@ -32,17 +32,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     with steps:
         begin(steps, "reading rows")
         data = census.load(arguments.data)
+        old_source = source_of(arguments.out)
         if not arguments.force:
-            census.require_same_kind(arguments.out, source_of(arguments.out), data)
+            census.require_same_kind(arguments.out, old_source, data)
         begin(steps, "fitting the detector")
         params = {name: getattr(arguments, name) for name in census.DETECTOR}
         detector, held_out = fit(data, arguments.test_size, arguments.seed, **params)
         scores = detector.decision_function(held_out)
-        begin(steps, "saving the artifact")
-        with command.keeping_previous(arguments.out):
-            detector.save(arguments.out)
         begin(steps, "drawing the picture")
         plot_scores(detector, scores, arguments.plot)
+        begin(steps, "saving the artifact")
+        with command.keeping_previous(arguments.out, old_source == "sample"):
+            detector.save(arguments.out)
     print_report(detector, scores, arguments)
 
 
@@ -105,7 +106,8 @@ def fit(
     UserError
         If the rows are too few, or a parameter is out of its range.
     """
-    from portable_knn import PortableKNN  # compiles for two seconds
+    with command.importing_compiled():
+        from portable_knn import PortableKNN
 
     training, held_out = census.split(census.encode(data.records), test_size, seed)
     params = {**census.DETECTOR, **params}

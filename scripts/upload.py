@@ -19,6 +19,7 @@ from pathlib import Path
 from lib import command
 from lib.package import copy_payload, format_findings, inspect
 from lib.platform import HS, USUAL_RUNTIME_3X, Manager, describe_artifact, selected_cluster
+from lib.runtime import read_definition
 
 import yaml
 
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(problem for _, problem in findings):
         raise command.UserError("nothing was uploaded: the check found problems")
     Manager(address).call("GET", "model/version")  # hs 3.x would end in a traceback
-    print(f"uploading {folder.resolve().name} to {address} with hs {generation}.x")
+    name = read_definition(folder)["name"]
+    print(f"uploading {name} to {address} with hs {generation}.x")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".upload-") as staged:
         stage(folder, Path(staged), runtime)
         upload(arguments.hs, generation, Path(staged))

@@ -1,6 +1,7 @@
 """Fixtures: the payload as it is uploaded, with artifacts that were really trained."""
 
 import shutil
+import signal
 
 from lib import census
 from lib.command import ROOT
@@ -8,6 +9,9 @@ from lib.runtime import load_module
 
 import pytest
 from helpers import load_script, run, train_package
+
+# What is started here can be interrupted, also where nohup has the suite ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,7 @@ class TestDetach:
         ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
         ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
         ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/version"),
-        ("adult:1", ("--cluster", "nowhere"), "MissingSchema"),
+        ("adult:1", ("--cluster", "nowhere"), "is http://HOST or https://HOST, got 'nowhere'"),
         ("adult:1", ("--artifact", "none.joblib"), "cannot load none.joblib (No such file"),
     ],
 )

@@ -81,16 +81,21 @@ class TestWhole:
         assert "No module named 'messages'" in failed["import"]
         assert all(failed[aspect].startswith("not known") for aspect in unknown)
 
-    def test_a_function_that_prints_on_import(self, folder):
+    def test_a_renamed_input_and_a_function_that_prints(self, folder):
+        edit(folder / "serving.yaml", "    age:", "    years:")
         with (folder / "src" / "func_main.py").open("a") as file:
             file.write('print("hello")')
         result = run(check.main, "--folder", folder, "--allow-sample")
-        assert (result.status, result.err) == (0, "")
+        problems = [text for verdict, _, text in read_findings(result.out) if verdict == "FAIL"]
+        assert problems[0].startswith("inputs are years, workclass,")
+        assert problems[1:] == ["predict fails on the contract's inputs: ValueError: age: missing"]
 
     def test_no_contract(self, tmp_path):
         assert_one_line(run(check.main, "--folder", tmp_path), "serving.yaml: No such file")
 
-    @pytest.mark.parametrize("line", ["kind: [", "payload: 7", "name: census_monitoring"])
+    @pytest.mark.parametrize(
+        "line", ["", "- a", "kind: [", "payload: 7", "name: census_monitoring"]
+    )
     def test_a_malformed_contract(self, folder, line):
         (folder / "serving.yaml").write_text(line)
         assert_one_line(run(check.main, "--folder", folder), "serving.yaml cannot be read")

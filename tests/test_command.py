@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -98,9 +99,32 @@ class TestReplacing:
         path, previous = tmp_path / "a", tmp_path / "a.previous"
         path.write_text("old")
         previous.write_text("older")
-        with pytest.raises(ZeroDivisionError), command.keeping_previous(path):
+        with pytest.raises(ZeroDivisionError), command.keeping_previous(path, is_sample=False):
             raise ZeroDivisionError
         assert previous.read_text() == "older"
+
+    @pytest.mark.parametrize(("is_sample", "kept"), [(True, "real"), (False, "replaced")])
+    def test_the_sample_displaces_no_previous_one(self, is_sample, kept, tmp_path):
+        path, previous = tmp_path / "a", tmp_path / "a.previous"
+        path.write_text("replaced")
+        previous.write_text("real")
+        with command.keeping_previous(path, is_sample):
+            path.write_text("new")
+        assert previous.read_text() == kept
+
+
+def test_ctrl_c_waits_for_the_compiler():
+    done = []
+
+    def compile_interrupted():
+        with command.importing_compiled():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("compiled")
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_interrupted()
+    assert done == ["compiled"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class TestProcess:

@@ -242,7 +242,8 @@ class TestInterruption:
         result = end_at_twentieth(lambda _: os.kill(os.getpid(), signal.SIGINT))
         kept = lines()
         assert 0 < len(kept) < 3000
-        assert (result.status, result.err) == (130, "")
+        line = f"shadow.py: interrupted after {len(kept)} of 3,000 requests\n"
+        assert (result.status, result.err) == (130, line)
         assert f"requests    {len(kept):>8}" in result.out
 
     def test_a_runtime_that_goes_away(self, end_at_twentieth, lines):

@@ -92,6 +92,14 @@ class TestTrain:
         result = run(train.main, "--data", "sample", "--out", out, "--plot", tmp_path / "a.png")
         assert_one_line(result, tmp_path / "file")
 
+    def test_a_picture_that_cannot_be_drawn_leaves_the_old_artifact(self, artifact, tmp_path):
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        (tmp_path / "a.png").mkdir()
+        options = ("--data", "sample", "--neighbors", 9, "--out", out, "--plot", tmp_path / "a.png")
+        assert_one_line(run(train.main, *options), "a.png cannot be written: Is a directory")
+        assert out.read_bytes() == artifact.read_bytes()
+
     def test_a_full_disk_leaves_the_old_artifact(self, artifact, tmp_path):
         out = tmp_path / "model.joblib"
         shutil.copy(artifact, out)

@@ -36,14 +36,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     command.require_writable(arguments.out)
     data = census.load(arguments.data, "make train MODEL=examples/adult DATA=")
+    old_source = source_of(arguments.out)
     if not arguments.force:
-        census.require_same_kind(arguments.out, source_of(arguments.out), data)
+        census.require_same_kind(arguments.out, old_source, data)
     rows = census.encode(data.records)
     parts = census.split(rows, arguments.test_size, arguments.seed)
     model, scaling = fit(parts[0])
     origin = census.describe_origin(data, arguments.test_size, arguments.seed)
     classifier = {**describe(model, scaling), "origin_": origin}
-    with command.keeping_previous(arguments.out), command.replacing(arguments.out) as new:
+    keeping = command.keeping_previous(arguments.out, old_source == "sample")
+    with keeping, command.replacing(arguments.out) as new:
         new.write_text(json.dumps(classifier, indent=1))
     print(f"data          {data.source}, {len(rows)} rows, SHA-256 {data.sha256}")
     for name, part in zip(("training", "held-out"), parts, strict=True):

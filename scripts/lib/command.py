@@ -6,6 +6,7 @@ import argparse
 import functools
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -107,10 +108,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def keeping_previous(path: Path) -> Iterator[None]:
-    """Keep what is replaced meanwhile beside it, under the same name and ``.previous``."""
-    if path.exists():
-        with replacing(path.with_name(f"{path.name}.previous")) as copy:
+def keeping_previous(path: Path, is_sample: bool) -> Iterator[None]:
+    """Keep what is replaced meanwhile beside it, under the same name and ``.previous``.
+
+    What is of the sample can be trained again at any time, and displaces nothing that is kept.
+    """
+    previous = path.with_name(f"{path.name}.previous")
+    if path.exists() and not (is_sample and previous.exists()):
+        with replacing(previous) as copy:
             shutil.copyfile(path, copy)
             yield
     else:
@@ -118,10 +123,31 @@ def keeping_previous(path: Path) -> Iterator[None]:
 
 
 def require_writable(*paths: Path) -> None:
-    """Raise OSError now if one of the files cannot be written once the work is done."""
+    """Raise UserError or OSError now if a file could not be written once the work is done."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(None, "Is a directory")
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def importing_compiled() -> Iterator[None]:
+    """Hold a Ctrl-C back while src/ compiles on import: the compiler would swallow it.
+
+    It takes two seconds, for which --help and bad options need not wait.
+    """
+    arrived = []
+    before = signal.signal(signal.SIGINT, lambda *_: arrived.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 def shorten(path: Path) -> str:
@@ -132,7 +158,8 @@ def shorten(path: Path) -> str:
 
 def load_detector(path: Path) -> PortableKNN:
     """Load an artifact as src/ does, its one line of error a `UserError`."""
-    from portable_knn import load  # compiles for two seconds, which --help need not wait for
+    with importing_compiled():
+        from portable_knn import load
 
     try:
         return load(path)

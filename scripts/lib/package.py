@@ -22,6 +22,7 @@ from packaging.version import Version
 UPLOAD_LIMIT = 200_000_000  # bytes that the manager takes in a request
 NAME = re.compile(r"[a-z0-9_-]+")  # what the manager takes
 IMAGE = re.compile(r"hydrosphere/serving-runtime-python-(\d\.\d+)(?:\.\d+)?:(\d+\.\d+\.\d+)")
+MADE_BY = {".joblib": "make train", ".json": "make train MODEL=examples/adult"}
 FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by a fifth or so
 # Runs where nothing but the payload is: imports the function and calls it once.
 PROBE = """\
@@ -38,8 +39,11 @@ found["n_above"] = None if model is None else int(model.labels_.sum())
 found["source"] = (func_main.classifier if model is None else model).origin_.get("source")
 if found["function"]:
     inputs = {field: np.dtype(kind).type(1) for field, kind in types.items()}
-    outputs = {field: np.asarray(value) for field, value in function(**inputs).items()}
-    found["outputs"] = {field: [v.dtype.name, v.ndim] for field, v in outputs.items()}
+    try:
+        outputs = {field: np.asarray(value) for field, value in function(**inputs).items()}
+        found["outputs"] = {field: [v.dtype.name, v.ndim] for field, v in outputs.items()}
+    except Exception as error:
+        found["failure"] = f"{type(error).__name__}: {error}"
 print(json.dumps(found))
 """
 
@@ -118,8 +122,8 @@ def problems_of_payload(folder: Path, definition: dict) -> Iterator[str]:
         yield f"training-data {training_data} is missing"
     missing = [entry for entry in payload if not (folder / entry).exists()]
     for entry in missing:
-        hint = ": `make train` makes it" if entry.endswith((".joblib", ".json")) else ""
-        yield f"{entry} is missing{hint}"
+        made = MADE_BY.get(Path(entry).suffix)
+        yield f"{entry} is missing" + (f": `{made}` makes it" if made else "")
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w:gz") as tar:
             for entry in set(payload) - set(missing):
@@ -216,6 +220,9 @@ def problems_of_contract(contract: dict, found: dict) -> Iterator[str]:
         yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
     if not found["function"]:
         yield f"func_main has no function {contract['name']}"
+        return
+    if "failure" in found:
+        yield f"{contract['name']} fails on the contract's inputs: {found['failure']}"
         return
     if contract["outputs"].keys() != found["outputs"].keys():
         yield f"outputs are {', '.join(contract['outputs'])}, got {', '.join(found['outputs'])}"

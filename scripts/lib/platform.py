@@ -109,6 +109,8 @@ class Manager:
     """The REST API of a cluster's manager, errors turned into one line each."""
 
     def __init__(self, address: str) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise UserError(f"a cluster's address is http://HOST or https://HOST, got {address!r}")
         self.address = address
 
     def url(self, path: str) -> str:

@@ -147,7 +147,7 @@ def read_csv(path: Path, threshold: float) -> list[Outcome]:
             outcomes = [_read_line(line) for line in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} was not written by shadow.py: {problem}") from error
+        raise UserError(f"{path} was not written by shadow.py, or is cut: {problem}") from error
     if not outcomes:
         raise UserError(f"{path} holds no requests")
     for outcome in outcomes:
@@ -172,14 +172,16 @@ def plot(outcomes: Sequence[Outcome], threshold: float, path: Path) -> None:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _plot_scores(top, scored, threshold)
     _plot_rate(bottom, scored)
+    end = outcomes[-1].row + 1
+    bottom.set_xlim(-0.01 * end, 1.01 * end)
     since = split_at_drift(outcomes)[1]
     if since:
         label = f"drift begins, {since[0].row:,}"
         top.axvline(since[0].row, color="black", linewidth=2, label=label)
         bottom.axvline(since[0].row, color="black", linewidth=2)
     title = describe(outcomes)
-    if outcomes[0].source == "sample":
-        title.append("(a sample of synthetic people)")
+    source = outcomes[0].source
+    title.append("a sample of synthetic people" if source == "sample" else f"rows of {source}")
     figure.suptitle("\n".join(title), fontsize=13, fontweight="bold", wrap=True, parse_math=False)
     figure.legend(loc="outside lower center", ncols=4, markerscale=2)
     with replacing(path) as new:
@@ -190,10 +192,9 @@ def _plot_scores(axes: Axes, scored: Sequence[Outcome], threshold: float) -> Non
     for result, color in ((PASSED, "tab:blue"), (ALARM, "tab:red")):
         points = [(outcome.row, outcome.value) for outcome in scored if outcome.result == result]
         if points:
-            axes.scatter(*zip(*points, strict=True), s=7, color=color, label=result)
+            axes.scatter(*zip(*points, strict=True), s=7, color=color, label=result, clip_on=False)
     axes.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
     axes.set_yscale("symlog", linthresh=10)  # scores of drifted rows span three decades
-    axes.margins(x=0.01)
     axes.set_ylim(0, max(11, axes.get_ylim()[1]))  # the tick at 10 is always there
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("score")

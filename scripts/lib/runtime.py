@@ -17,7 +17,7 @@ from types import ModuleType
 
 # Read on import: without it grpc reports a taken port in a line of its own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-from lib.command import ROOT, UserError
+from lib.command import ROOT, UserError, importing_compiled
 
 import grpc
 import numpy as np
@@ -88,6 +88,8 @@ def read_definition(folder: Path) -> dict:
     path = folder / "serving.yaml"
     try:
         definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(definition, dict):
+            raise ValueError("it holds no fields by name")
         for key, kind in (("name", str), ("runtime", str), ("payload", list)):
             if not isinstance(definition[key], kind):
                 raise ValueError(f"{key} is {definition[key]!r}, expected a {kind.__name__}")
@@ -132,7 +134,8 @@ def load_module(folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("func_main", str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules["func_main"] = module  # where dataclasses and pickle look for it
-    spec.loader.exec_module(module)
+    with importing_compiled():
+        spec.loader.exec_module(module)
     return module
 
 

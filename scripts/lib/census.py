@@ -294,7 +294,7 @@ def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> N
         Names both sources.
     """
     old, new = old_source and _kind(old_source), _kind(data.source)
-    if old not in (None, "sample", new) and (old, new) not in ((UNKNOWN, "uci"), (UNKNOWN, FILE)):
+    if not (old in (None, "sample", new) or (old == UNKNOWN and new != "sample")):
         raise UserError(
             f"{shorten(artifact)} is trained on {old_source}, and {data.source} would replace it:"
             " FORCE=1 (--force) does, and keeps it as .previous"

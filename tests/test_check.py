@@ -186,6 +186,14 @@ class TestPayload:
         problems = inspection.problems_of_payload(folder, {"payload": [], "training-data": data})
         assert list(problems) == [f"training-data {problem}" for problem in missing]
 
+    def test_what_makes_a_missing_artifact(self, tmp_path):
+        missing = {"payload": ["classifier.json", "monitoring_model.joblib", "src/"]}
+        assert list(inspection.problems_of_payload(tmp_path, missing)) == [
+            "classifier.json is missing: `make train MODEL=examples/adult` makes it",
+            "monitoring_model.joblib is missing: `make train` makes it",
+            "src/ is missing",
+        ]
+
     def test_byte_code_is_not_copied(self, folder, tmp_path):
         (folder / "src" / "__pycache__").mkdir()
         inspection.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")

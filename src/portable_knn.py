@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from pyod.models.knn import KNN
 
+from heterogeneous_distance import HeterogeneousDistance
 from neighbors import NeighborIndex
 
 FORMAT = 2
@@ -49,17 +50,19 @@ class PortableKNN(KNN):
         Number of columns of `X`.
     origin_ : dict
         Where the training rows came from, as `fit` was told; empty if it was not.
+    measures_ : list or None
+        By what `heterogeneous_distance` measures the columns, None if they count as they are.
     training_rows_ : ndarray, shape (n_samples, n_features)
         The rows that were fitted, in the smallest type that holds them exactly.
     index_ : neighbors.NeighborIndex
-        The same rows, laid out for the search.
+        The same rows, or their coordinates, laid out for the search.
     check_rows_ : ndarray, shape (n_check, n_features), dtype float64
         Training rows spread evenly over the ranking by score.
     check_scores_ : ndarray, shape (n_check,), dtype float64
         The scores that `decision_function` gave `check_rows_` after fitting.
     """
 
-    def fit(self, X, y=None, feature_names=None, origin=None):
+    def fit(self, X, y=None, feature_names=None, origin=None, measures=None):
         """Fit the detector: score each row by its neighbors besides itself, as pyod does.
 
         Parameters
@@ -72,6 +75,8 @@ class PortableKNN(KNN):
             Names of the columns of `X`.
         origin : dict of plain values, optional
             Where `X` came from, kept as `origin_`.
+        measures : list, optional
+            Of `heterogeneous_distance.learn_measures`, to search among the coordinates of `X`.
 
         Returns
         -------
@@ -86,9 +91,9 @@ class PortableKNN(KNN):
         rows = np.array(X, dtype=np.float64)
         self._require_fitting(rows, feature_names)
         self._set_n_classes(y)
-        self._index(rows)
+        self._index(rows, measures)
         # Each row is its own nearest neighbor, or an equal one is in its place.
-        distances, _ = self.index_.nearest(rows, self.n_neighbors + 1, self.n_jobs)
+        distances, _ = self._search(rows, self.n_neighbors + 1)
         self.decision_scores_ = self._get_dist_by_method(distances[:, 1:]).copy()
         self._process_decision_scores()
         self._describe(feature_names, origin)
@@ -109,7 +114,7 @@ class PortableKNN(KNN):
         Returns
         -------
         scores : ndarray, shape (n_samples,), dtype float64
-            The higher, the more abnormal; from 0 up, in the units of the features.
+            The higher, the more abnormal; from 0 up, in the units of the features or coordinates.
 
         Raises
         ------
@@ -118,8 +123,55 @@ class PortableKNN(KNN):
         """
         if not hasattr(self, "index_"):
             return super().decision_function(X)  # pyod's own "not fitted" error
-        distances, _ = self.index_.nearest(X, self.n_neighbors, self.n_jobs)
+        distances, _ = self._search(X, self.n_neighbors)
         return self._get_dist_by_method(distances)
+
+    def p_value(self, scores):
+        """Return how rare scores are among the training rows' own.
+
+        Parameters
+        ----------
+        scores : array-like of float, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n,), dtype float64
+            (1 + training scores at least as large) / (1 + training scores), up to 1.
+        """
+        known = np.sort(self.decision_scores_)
+        at_least = len(known) - np.searchsorted(known, scores, side="left")
+        return (1 + at_least) / (1 + len(known))
+
+    def explain(self, X):
+        """Account for scores: of what features their p-th power is the sum.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_samples, n_features), or one row of shape (n_features,)
+            Finite numbers.
+
+        Returns
+        -------
+        shares : ndarray, same shape as `X`, dtype float64
+            Of each feature in the p-th power of the score, adding up to 1; all 0 if the score is.
+        neighbors : ndarray, same shape as `X`
+            The training rows to which the scores are the distances; of equally far ones, one.
+
+        Raises
+        ------
+        ValueError
+            If `X` has another shape or holds NaN or infinity, or a score by `method` is not the
+            distance to one row.
+        """
+        if self.method != "largest":
+            raise ValueError(f"a score by method {self.method!r} is not the distance to one row")
+        rows = np.atleast_2d(np.asarray(X, dtype=np.float64))
+        _, positions = self._search(rows, self.n_neighbors)
+        neighbors = self.training_rows_[positions[:, -1]]
+        powers = np.abs(self._locate(rows) - self._locate(neighbors)) ** self.p
+        sums = powers.sum(axis=1, keepdims=True)
+        shares = np.divide(powers, sums, out=np.zeros_like(powers), where=sums > 0)
+        return shares.reshape(np.shape(X)), neighbors.reshape(np.shape(X))
 
     def save(self, path):
         """Write the detector to `path` as a file for `joblib.load`, whole or not at all.
@@ -169,6 +221,8 @@ class PortableKNN(KNN):
                 check_rows=_to_npy(self.check_rows_),
                 check_scores=self.check_scores_.tolist(),
             )
+            if self.measures_ is not None:
+                content["measures"] = self.measures_
         return {"content": content, "digest": _digest(content)}
 
     def __setstate__(self, state):
@@ -184,7 +238,8 @@ class PortableKNN(KNN):
             self._require_check_scores()
 
     def _restore(self, content):
-        self._index(_from_npy(content["training_rows"]).astype(np.float64))
+        rows = _from_npy(content["training_rows"]).astype(np.float64)
+        self._index(rows, content.get("measures"))
         self.decision_scores_ = np.array(content["scores"])[_from_npy(content["score_codes"])]
         self.threshold_ = np.float64(content["threshold"])
         self.labels_ = (self.decision_scores_ > self.threshold_).astype("int")
@@ -195,10 +250,15 @@ class PortableKNN(KNN):
         self.check_rows_ = _from_npy(content["check_rows"]).astype(np.float64)
         self.check_scores_ = np.array(content["check_scores"])
 
-    def _index(self, rows):
+    def _index(self, rows, measures):
         self.n_features_in_ = rows.shape[1]
         self.training_rows_ = _shrink(rows)
-        self.index_ = NeighborIndex(rows, self.p)
+        self.measures_ = measures
+        self._locate = HeterogeneousDistance(measures).transform if measures else _as_they_are
+        self.index_ = NeighborIndex(self._locate(rows), self.p)
+
+    def _search(self, rows, k):
+        return self.index_.nearest(self._locate(rows), k, self.n_jobs)
 
     def _describe(self, feature_names, origin):
         if feature_names is not None:
@@ -281,6 +341,10 @@ class _Unpickler(pickle.Unpickler):
 def _digest(content):
     """Return the SHA-256 of plain values; their ASCII text is the same on every Python."""
     return hashlib.sha256(ascii(content).encode("ascii")).hexdigest()
+
+
+def _as_they_are(rows):
+    return rows
 
 
 def _to_plain(value):

@@ -14,7 +14,7 @@ TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help demo train evaluate shadow serve check upload metric test lint matrix bench soak setup clean anew
+.PHONY: help demo train evaluate shadow explain serve check upload metric test lint matrix bench soak setup clean anew
 
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"
@@ -29,14 +29,18 @@ demo: setup ## train both models on the sample, shadow requests, break the traff
 	@$(RUN) scripts/shadow.py --data sample --rows 1400 --drift age-in-months@700 \
 		--metric $(DEMO) --target $(DEMO)/adult --reports $(DEMO)
 
-train: setup ## train on DATA=uci|sample|PATH: the metric, or MODEL=examples/adult; FORCE=1
-	@$(RUN) $(if $(MODEL),$(MODEL),scripts)/train.py --data "$(DATA)" $(if $(FORCE),--force)
+train: setup ## train on DATA=uci|sample|PATH: the metric, DISTANCE=hvdm, or MODEL=examples/adult; FORCE=1
+	@$(RUN) $(if $(MODEL),$(MODEL),scripts)/train.py --data "$(DATA)" $(if $(DISTANCE),--distance "$(DISTANCE)") \
+		$(if $(FORCE),--force)
 
-evaluate: setup ## measure which corruptions of DATA the metric sees, and at which threshold
+evaluate: setup ## measure which corruptions of DATA each distance sees, and when
 	@$(RUN) scripts/evaluate.py --data "$(DATA)"
 
 shadow: setup ## replay rows of DATA through both models, with DRIFT=name@row if given
 	@$(RUN) scripts/shadow.py --data "$(DATA)" $(if $(DRIFT),--drift "$(DRIFT)")
+
+explain: setup ## say which features the score of ROW="age=39 workclass=7 ..." is made of
+	@$(RUN) scripts/explain.py $(ROW)
 
 serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
 	@$(RUN) scripts/serve.py
@@ -48,8 +52,9 @@ upload: setup ## check, then upload with the hs of either generation: MODEL, RUN
 	@$(RUN) scripts/upload.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)") \
 		$(if $(ALLOW_SAMPLE),--allow-sample)
 
-metric: setup ## attach the uploaded metric to TARGET=name:version, or DETACH=1; CLUSTER=address
-	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(DETACH),--detach)
+metric: setup ## attach METRIC=name:version to TARGET=name:version as NAME, or DETACH=1; CLUSTER=address
+	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(NAME),--name "$(NAME)") $(if $(METRIC),--metric "$(METRIC)") \
+		$(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(DETACH),--detach)
 
 test: setup ## run the test suite
 	@$(RUN) -m pytest -n auto --dist worksteal

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from lib import command
+from lib.detector import load_detector
 from lib.platform import Manager, describe_artifact, selected_cluster
 
 # The check passes, that is no alarm, when `value <operator> threshold`.
@@ -66,7 +67,7 @@ def key(text: str) -> str:
 
 def attach(manager: Manager, target: dict, arguments: argparse.Namespace) -> None:
     """Create the metric unless it is there, and remove the one of that name that it replaces."""
-    threshold = float(command.load_detector(arguments.artifact).threshold_)
+    threshold = float(load_detector(arguments.artifact).threshold_)
     metric = manager.version(arguments.metric)
     require_same_artifact(metric, describe_artifact(arguments.artifact, threshold))
     config = {

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from lib import census, command
 from lib.bench_report import format_tables, plot
+from lib.detector import DISTANCES, PUBLISHED, load_detector
 from lib.runtime import PREDICT, encode, serving
 
 import grpc
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     figures, picture = arguments.reports / "bench.json", arguments.reports / "bench.png"
     command.require_writable(figures, picture)
-    detector = command.load_detector(command.ARTIFACT)
+    detector = load_detector(command.ARTIFACT)
     data = census.hold_out(census.load(arguments.data, "make bench DATA="), detector.origin_)
     print(f"machine: {describe_machine()}\ndata: {census.describe_traffic(data, detector)}\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +99,9 @@ class Bench:
 
     def __init__(self, folder: Path, detector: object, held_out: np.ndarray) -> None:
         self.pythons = {"current": Path(sys.executable), "image": find_image_python()}
-        self.params = {name: getattr(detector, name) for name in census.DETECTOR}
+        self.params = {
+            name: getattr(detector, name) for name in (*DISTANCES[PUBLISHED], "contamination")
+        }
         self.folder, self.requests = folder, held_out
         self.rows, self.training = str(folder / "rows.npy"), str(folder / "training.npy")
         np.save(self.rows, held_out)

@@ -1,4 +1,8 @@
-"""Measure what the metric sees: alarms on rows, clean and corrupted in seven ways.
+"""Measure what the metric sees: alarms on rows, clean and corrupted, by either distance.
+
+The artifact is held beside the other distance, fitted on the same training rows. `notice` is the
+number of requests after which a one-sided binomial test against the contamination calls the rate
+of alarms news (p < 0.001), with probability 0.9; - where that takes more than 5,000.
 
 examples:
   evaluate.py                    the part of UCI's data that training held out
@@ -11,8 +15,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib import census, command, drift
+from lib.alarm_rate import requests_to_notice
+from lib.detector import (
+    DISTANCES,
+    describe_detector,
+    distance_of,
+    fit_detector,
+    load_detector,
+)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,9 +33,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
 CONTAMINATIONS = (0.1, 0.05, 0.02, 0.01, 0.001)
-# What is said of corrupted rows by their share of alarms, from the fewest on.
-VERDICTS = {"missed": "tab:gray", "seen in part": "tab:cyan", "seen": "tab:blue"}
+COLORS = {"minkowski": "tab:gray", "hvdm": "tab:blue"}
 
 
 @dataclass
@@ -46,56 +61,71 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--plot", type=Path, default=command.REPORTS / "evaluation.png", help="picture")
     arguments = parser.parse_args(argv)
     command.require_writable(arguments.plot)
-    detector = command.load_detector(arguments.artifact)
+    detector = load_detector(arguments.artifact)
     data = census.hold_out(census.load(arguments.data, "make evaluate DATA="), detector.origin_)
-    results = evaluate(detector, data.records)
-    threshold = float(detector.threshold_)
+    both = {one: evaluate(one, data.records) for one in (detector, fit_other(detector))}
+    results = both[detector]
     print(f"data           {census.describe_traffic(data, detector)}")
-    print(f"threshold_     {threshold!r}")
+    print(f"detector       {describe_detector(detector)}")
+    print(f"threshold_     {float(detector.threshold_)!r}")
     print(f"contamination  {detector.contamination:.2%} asked for")
-    print(format_alarms(results, threshold))
+    print(format_clean(results[0], detector.threshold_))
+    print(format_alarms(both))
     print(format_thresholds(results, detector.decision_scores_))
-    plot(results, threshold, data, arguments.plot)
+    plot(both, data, arguments.plot)
     print(f"picture        {command.shorten(arguments.plot)}")
 
 
-def evaluate(detector: object, records: Sequence[Sequence[str]]) -> list[Result]:
+def fit_other(detector: PortableKNN) -> PortableKNN:
+    """Fit the other distance's detector, as it usually is, on the same training rows."""
+    (other,) = DISTANCES.keys() - {distance_of(detector)}
+    rows = detector.training_rows_.astype(np.int64)
+    return fit_detector(rows, other, contamination=detector.contamination)
+
+
+def evaluate(detector: PortableKNN, records: Sequence[Sequence[str]]) -> list[Result]:
     """Score rows clean and with each corruption; the clean ones come first."""
     rows = census.encode(records)
     clean = detector.decision_function(rows)
     results = [Result("clean", clean)]
-    for name in tqdm(drift.DRIFTS, desc="scoring", disable=None, leave=False):
+    progress = f"scoring, {distance_of(detector)}"
+    for name in tqdm(drift.DRIFTS, desc=progress, disable=None, leave=False):
         scores = detector.decision_function(drift.corrupt(name, rows, records))
         auc = roc_auc_score(np.repeat([0, 1], len(rows)), np.concatenate([clean, scores]))
         results.append(Result(name, scores, auc))
     return results
 
 
-def interval(result: Result, threshold: float) -> tuple[float, float]:
-    """Return the 95% interval of a share of alarms."""
-    alarms = int(np.sum(result.scores > threshold))
-    return binomtest(alarms, len(result.scores)).proportion_ci(method="wilson")
+def format_clean(clean: Result, threshold: float) -> str:
+    alarms = int(np.sum(clean.scores > threshold))
+    low, high = binomtest(alarms, len(clean.scores)).proportion_ci(method="wilson")
+    rate = clean.alarm_rate(threshold)
+    return f"alarm rate     {rate:.2%}, 95% interval {low:.2%} to {high:.2%}\n"
 
 
-def format_alarms(results: Sequence[Result], threshold: float) -> str:
-    low, high = interval(results[0], threshold)
-    clean = results[0].alarm_rate(threshold)
-    lines = [f"alarm rate     {clean:.2%}, 95% interval {low:.2%} to {high:.2%}", ""]
-    lines.append(f"{'rows':<20}{'alarms':>10}{'ROC AUC':>10}")
-    for result in results:
-        auc = "" if np.isnan(result.auc) else f"{result.auc:.3f}"
-        verdict = "" if result is results[0] else f"  {judge(result, results[0], threshold)}"
-        rate = f"{result.alarm_rate(threshold):.2%}"
-        lines.append(f"{result.name:<20}{rate:>10}{auc:>10}{verdict}".rstrip())
+def format_alarms(both: dict[PortableKNN, list[Result]]) -> str:
+    """Say of each corruption what share of rows alarms and when that is noticed, by distance."""
+    heads = "".join(f"   {describe_detector(detector):<24}" for detector in both)
+    columns = f"   {'alarms':>8}{'ROC AUC':>9}{'notice':>7}" * len(both)
+    lines = [f"{'':<18}{heads}".rstrip(), f"{'rows':<18}{columns}   what went wrong"]
+    for results in zip(*both.values(), strict=True):
+        cells = "".join(map(format_cells, both, results))
+        name = results[0].name
+        cause = drift.DRIFTS[name].cause if name in drift.DRIFTS else ""
+        lines.append(f"{name:<18}{cells}   {cause}".rstrip())
     return "\n".join(lines)
 
 
-def judge(result: Result, clean: Result, threshold: float) -> str:
-    """Say of corrupted rows whether they are seen: by most alarms, by more than clean ones."""
-    if result.alarm_rate(threshold) >= 0.5:
-        return "seen"
-    above = interval(result, threshold)[0] > interval(clean, threshold)[1]
-    return "seen in part" if above else "missed"
+def format_cells(detector: PortableKNN, result: Result) -> str:
+    rate = result.alarm_rate(detector.threshold_)
+    if np.isnan(result.auc):
+        return f"   {rate:>8.2%}{'':>16}"
+    return f"   {rate:>8.2%}{result.auc:>9.3f}{describe_notice(detector, rate):>7}"
+
+
+def describe_notice(detector: PortableKNN, rate: float) -> str:
+    requests = requests_to_notice(rate, detector.contamination)
+    return f"{requests:,}" if requests else "-"
 
 
 def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> str:
@@ -109,29 +139,32 @@ def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) ->
     return "\n".join([*lines, ""])
 
 
-def plot(results: Sequence[Result], threshold: float, data: census.Census, path: Path) -> None:
-    """Draw a bar of the alarm rate for each kind of rows, colored by whether it is seen."""
-    clean, *corrupted = results
-    corrupted.sort(key=lambda result: result.alarm_rate(threshold))
-    figure = Figure(figsize=(9, 5), layout="constrained")
+def plot(both: dict[PortableKNN, list[Result]], data: census.Census, path: Path) -> None:
+    """Draw a bar of the alarm rate for each corruption and distance, and when it is noticed."""
+    names = list(drift.DRIFTS)[::-1]
+    figure = Figure(figsize=(9, 8), layout="constrained")
     axes = figure.add_subplot()
-    for verdict, color in VERDICTS.items():
-        of_it = [result for result in corrupted if judge(result, clean, threshold) == verdict]
-        if not of_it:
-            continue
-        rates = [100 * result.alarm_rate(threshold) for result in of_it]
-        bars = axes.barh([result.name for result in of_it], rates, color=color, label=verdict)
-        notes = [f"{rate:.1f}%   AUC {r.auc:.2f}" for rate, r in zip(rates, of_it, strict=True)]
-        axes.bar_label(bars, notes, padding=4)
-    rate = 100 * clean.alarm_rate(threshold)
-    axes.axvline(rate, color="black", linestyle="--", label=f"clean rows, {rate:.1f}%")
-    axes.set_xlim(0, 125)
+    for number, (detector, results) in enumerate(both.items()):
+        rates = {result.name: 100 * result.alarm_rate(detector.threshold_) for result in results}
+        places = np.arange(len(names)) + (0.2 if number == 0 else -0.2)
+        color, label = COLORS[distance_of(detector)], describe_detector(detector)
+        bars = axes.barh(places, [rates[name] for name in names], 0.38, color=color, label=label)
+        notices = [describe_notice(detector, rates[name] / 100) for name in names]
+        notes = [
+            f"{rates[name]:.1f}%, " + ("missed" if notice == "-" else f"after {notice}")
+            for name, notice in zip(names, notices, strict=True)
+        ]
+        axes.bar_label(bars, notes, padding=4, fontsize=8)
+        label = f"clean rows, {rates['clean']:.1f}%"
+        axes.axvline(rates["clean"], color=color, linestyle="--", linewidth=1, label=label)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(0, 120)
     axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel("rows that raise an alarm, %")
+    axes.set_xlabel("rows that raise an alarm, %, and the requests after which that is news")
     rows = f"{len(data.records):,} rows of {data.source}"
     people = " (synthetic people)" if data.source == "sample" else ""
     axes.set_title(f"Which corruptions the metric sees, on {rows}{people}", parse_math=False)
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=2)
     with command.replacing(path) as new:
         figure.savefig(new, dpi=110)
 

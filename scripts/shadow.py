@@ -21,7 +21,9 @@ from itertools import islice
 from pathlib import Path
 
 from lib import INTERRUPTED, census, command, drift
-from lib.replay import REJECTED, Outcome, describe, format_table, plot, read_csv, write_csv
+from lib.detector import load_detector, normal_rate
+from lib.replay import ALARM, REJECTED, Outcome, account, read_csv, write_csv
+from lib.replay_report import describe, format_table, plot
 from lib.runtime import TO_TENSOR, encode, read_definition, serving
 
 import grpc
@@ -79,7 +81,9 @@ def review(arguments: argparse.Namespace) -> int:
     """Hold an earlier replay against another threshold; its own picture stays."""
     outcomes = read_csv(arguments.csv, arguments.threshold)
     picture = arguments.csv.with_name(f"{arguments.csv.stem}-{arguments.threshold:g}.png")
-    return report(outcomes, arguments.threshold, arguments.csv, picture)
+    # As many of the training rows score as high as the lowest alarm.
+    normal = max((one.p_value for one in outcomes if one.result == ALARM), default=0.0)
+    return report(outcomes, arguments.threshold, normal, arguments.csv, picture)
 
 
 def shadow(arguments: argparse.Namespace) -> int:
@@ -88,7 +92,7 @@ def shadow(arguments: argparse.Namespace) -> int:
     command.require_writable(table, picture)
     folder = command.ROOT if is_address(arguments.metric) else Path(arguments.metric)
     fields = read_definition(folder)["contract"]["inputs"]
-    detector = command.load_detector(arguments.artifact or folder / command.ARTIFACT.name)
+    detector = load_detector(arguments.artifact or folder / command.ARTIFACT.name)
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
     drifting = "DRIFT={}@{} ".format(*arguments.drift) if arguments.drift else ""
     data = census.load(arguments.data, f"make shadow {drifting}DATA=")
@@ -112,18 +116,24 @@ def shadow(arguments: argparse.Namespace) -> int:
         status = 2
     if outcomes:
         outcomes.sort(key=lambda outcome: outcome.row)
+        n_others = account(outcomes, detector)
+        if n_others:
+            print(f"{n_others:,} scores are not those of the artifact here: no reason is given")
         write_csv(outcomes, table)
-        unscored = report(outcomes, float(threshold), table, picture)
+        normal = normal_rate(detector, threshold)
+        unscored = report(outcomes, float(threshold), normal, table, picture)
         return status or unscored
     return status
 
 
-def report(outcomes: Sequence[Outcome], threshold: float, table: Path, picture: Path) -> int:
+def report(
+    outcomes: Sequence[Outcome], threshold: float, normal: float, table: Path, picture: Path
+) -> int:
     """Draw and print what became of the requests; return 1 if none was scored."""
-    plot(outcomes, threshold, picture)
+    plot(outcomes, threshold, normal, picture)
     print(format_table(outcomes))
     print(f"{'requests in':<12}{command.shorten(table)}\n{'picture':<12}{command.shorten(picture)}")
-    print(*describe(outcomes), sep="\n")
+    print(*describe(outcomes, normal), sep="\n")
     return 0 if any(outcome.is_scored for outcome in outcomes) else 1
 
 
@@ -184,7 +194,7 @@ class Gateway:
             return outcome
         if "classes" in answer and answer["classes"].int64_val:
             values = answer["classes"].int64_val
-            values[0] = drift.corrupt_answer(drift_name, values[0])
+            values[0] = drift.corrupt_answer(drift_name, values[0], seed=row)
             outcome.sent += (values[0],)
         accepted, outcome.reason = validate({**tensors, **answer}, self.fields)
         if outcome.reason:

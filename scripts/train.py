@@ -4,6 +4,7 @@ examples:
   train.py                               train on UCI's adult.data, downloaded once
   train.py --data sample                 train on the synthetic sample, for trying out
   train.py --data my.csv --neighbors 20  train on another file in UCI's format
+  train.py --distance hvdm               by the distance that sees codes and the model's answers
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import census, command
+from lib.detector import (
+    CONTAMINATION,
+    DISTANCES,
+    PUBLISHED,
+    describe_detector,
+    fit_detector,
+    load_detector,
+)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,6 +31,8 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
+
+PARAMS = ("n_neighbors", "p", "contamination")
 
 
 @command.entry
@@ -36,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not arguments.force:
             census.require_same_kind(arguments.out, old_source, data)
         begin(steps, "fitting the detector")
-        params = {name: getattr(arguments, name) for name in census.DETECTOR}
-        detector, held_out = fit(data, arguments.test_size, arguments.seed, **params)
-        scores = detector.decision_function(held_out)
+        given = vars(arguments)
+        params = {name: given[name] for name in PARAMS if given[name] is not None}
+        split = arguments.test_size, arguments.seed
+        detector, scores = fit(data, *split, arguments.distance, **params)
         begin(steps, "drawing the picture")
         plot_scores(detector, scores, arguments.plot)
         begin(steps, "saving the artifact")
@@ -49,16 +61,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.make_parser(__file__, __doc__)
-    option, default = parser.add_argument, census.DETECTOR
+    option, number = parser.add_argument, parser.number
     option("--data", **command.DATA)
-    number = parser.number
-    number(
-        "--neighbors", int, 1, 10_000, dest="n_neighbors", default=default["n_neighbors"], help="k"
-    )
-    p = "Minkowski's p (default: %(default)s)"
-    option("--p", type=float, default=default["p"], help=p)
+    option("--distance", choices=DISTANCES, default=PUBLISHED, help="default: %(default)s")
+    usual = "(default: {minkowski[%s]}, with hvdm {hvdm[%s]})"
+    k, p = ((usual % (name, name)).format(**DISTANCES) for name in ("n_neighbors", "p"))
+    number("--neighbors", int, 1, 10_000, dest="n_neighbors", help=f"k {k}")
+    option("--p", type=float, help=f"Minkowski's p {p}")
     share = "share of training rows above the threshold"
-    number("--contamination", float, 0.0001, 0.5, default=default["contamination"], help=share)
+    number("--contamination", float, 0.0001, 0.5, default=CONTAMINATION, help=share)
     census.add_split_options(parser)
     option("--out", type=Path, default=command.ARTIFACT, help="artifact")
     option("--plot", type=Path, default=command.REPORTS / "knn_comparison.png", help="picture")
@@ -69,7 +80,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def source_of(artifact: Path) -> str | None:
     """Return where an artifact's data came from, None if there is no artifact."""
     try:
-        return command.load_detector(artifact).origin_.get("source", census.UNKNOWN)
+        return load_detector(artifact).origin_.get("source", census.UNKNOWN)
     except command.UserError:
         return census.UNKNOWN if artifact.exists() else None
 
@@ -83,40 +94,37 @@ def fit(
     data: census.Census,
     test_size: float = census.TEST_SIZE,
     seed: int = census.SEED,
+    distance: str = PUBLISHED,
     **params: float,
 ) -> tuple[PortableKNN, np.ndarray]:
-    """Fit the detector on the training part of the data.
+    """Fit the detector on the training part of the data, and score the held-out part.
 
     Parameters
     ----------
     data : Census
     test_size, seed
         Of the split.
-    **params
-        Of the detector; those that are left out are the published ones.
+    distance, **params
+        Of the detector; what is left out is the published.
 
     Returns
     -------
     detector : PortableKNN
-    held_out : ndarray, shape (n, 13), dtype int64
-        The rows that it was not fitted on, encoded.
+        With the share of held-out rows above its threshold as ``origin_["held_out_rate"]``.
+    scores : ndarray, shape (n,), dtype float64
+        Of the rows that it was not fitted on.
 
     Raises
     ------
     UserError
         If the rows are too few, or a parameter is out of its range.
     """
-    with command.importing_compiled():
-        from portable_knn import PortableKNN
-
     training, held_out = census.split(census.encode(data.records), test_size, seed)
-    params = {**census.DETECTOR, **params}
     origin = census.describe_origin(data, test_size, seed)
-    try:
-        detector = PortableKNN(**params).fit(training, None, census.FEATURES, origin)
-    except ValueError as error:
-        raise command.UserError(str(error)) from error
-    return detector, held_out
+    detector = fit_detector(training, distance, origin, **params)
+    scores = detector.decision_function(held_out)
+    detector.origin_["held_out_rate"] = float(np.mean(scores > detector.threshold_))
+    return detector, scores
 
 
 def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:
@@ -156,6 +164,7 @@ def print_report(
     size = arguments.out.stat().st_size
     source, sha256 = detector.origin_["source"], detector.origin_["sha256"]
     print(f"data          {source}, {sum(map(len, parts.values()))} rows, SHA-256 {sha256}")
+    print(f"detector      {describe_detector(detector)}")
     print(f"threshold_    {float(detector.threshold_)!r}")
     for name, scores in parts.items():
         above = int(np.sum(scores > detector.threshold_))

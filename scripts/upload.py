@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib import command
+from lib.detector import load_detector
 from lib.package import copy_payload, format_findings, inspect
 from lib.platform import HS, USUAL_RUNTIME_3X, Manager, describe_artifact, selected_cluster
 from lib.runtime import read_definition
@@ -78,7 +79,7 @@ def stage(folder: Path, staged: Path, runtime: str | None) -> None:
         definition["training-data"] = str((folder / training_data).resolve())
     artifact = folder / command.ARTIFACT.name
     if artifact.exists():
-        described = describe_artifact(artifact, command.load_detector(artifact).threshold_)
+        described = describe_artifact(artifact, load_detector(artifact).threshold_)
         definition["metadata"] = {**(definition.get("metadata") or {}), **described}
     (staged / "serving.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
 

@@ -20,7 +20,6 @@ from sklearn.linear_model import LogisticRegression
 
 FOLDER = Path(__file__).resolve().parent
 FEATURES = census.FEATURES[:-1]
-NUMBERS = ("age", "hours_per_week")
 N_CODES = {name: max(codes.values()) + 1 for name, codes in census.CATEGORIES.items()}
 N_CODES |= dict.fromkeys(census.HIGH_ABOVE, 3)
 
@@ -70,7 +69,7 @@ def fit(rows: np.ndarray) -> tuple[LogisticRegression, Scaling]:
     if len(np.unique(rows[:, -1])) < 2:
         raise command.UserError("all training rows are of one class")
     columns = dict(zip(FEATURES, rows.T, strict=False))
-    scaling = {name: (columns[name].mean(), columns[name].std() or 1.0) for name in NUMBERS}
+    scaling = {name: (columns[name].mean(), columns[name].std() or 1.0) for name in census.NUMBERS}
     model = LogisticRegression(max_iter=2000)
     return model.fit(build_columns(rows, scaling), rows[:, -1]), scaling
 
@@ -79,7 +78,7 @@ def build_columns(rows: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Standardize numbers, and square them too; give each category's code a column of its own."""
     columns = []
     for name, column in zip(FEATURES, rows.T, strict=False):
-        if name in NUMBERS:
+        if name in census.NUMBERS:
             standard = (column - scaling[name][0]) / scaling[name][1]
             columns += [standard, standard**2]
         else:
@@ -92,7 +91,7 @@ def describe(model: LogisticRegression, scaling: Scaling) -> dict:
     coefficients = iter(model.coef_[0].tolist())
     numbers, weights = {}, {}
     for name in FEATURES:
-        if name in NUMBERS:
+        if name in census.NUMBERS:
             mean, deviation = map(float, scaling[name])
             linear, square = next(coefficients), next(coefficients)
             names = ("mean", "deviation", "linear", "square")

@@ -12,12 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib import INTERRUPTED
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
@@ -154,14 +150,3 @@ def shorten(path: Path) -> str:
     """Return a path as seen from the current folder, if it lies below it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
-
-
-def load_detector(path: Path) -> PortableKNN:
-    """Load an artifact as src/ does, its one line of error a `UserError`."""
-    with importing_compiled():
-        from portable_knn import load
-
-    try:
-        return load(path)
-    except RuntimeError as error:
-        raise UserError(str(error)) from error

@@ -1,56 +1,77 @@
-"""Seven ways in which a broken pipeline corrupts census rows."""
+"""Ways in which a broken pipeline corrupts census rows, and what each stands for in practice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from lib import census
 
 import numpy as np
 
-COLUMN = {name: index for index, name in enumerate(census.FEATURES)}
+Columns = dict[str, np.ndarray]
 Records = Sequence[Sequence[str]]
+ENCODED = [name for name in census.CATEGORIES if name != "classes"]
+RELATIONSHIPS = len(census.CATEGORIES["relationship"])
 
 
-def multiply_age(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    rows[:, COLUMN["age"]] *= 12
+class Drift(NamedTuple):
+    """What went wrong, and a function that returns the columns as they become."""
+
+    cause: str
+    change: Callable[[Columns, Records, np.random.Generator], Columns]
 
 
-def multiply_hours(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    hours = rows[:, COLUMN["hours_per_week"]]
-    rows[:, COLUMN["hours_per_week"]] = np.rint(hours * 52 / 12)
-
-
-def lose_age(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    rows[:, COLUMN["age"]] = 0
-
-
-def swap_age_and_hours(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    both = [COLUMN["age"], COLUMN["hours_per_week"]]
-    rows[:, both] = rows[:, both[::-1]]
-
-
-def shuffle_country(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    rows[:, COLUMN["country"]] = random.permutation(rows[:, COLUMN["country"]])
-
-
-def send_dollars(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
+def send_dollars(columns: Columns, records: Records, random: np.random.Generator) -> Columns:
     gain = census.COLUMNS.index("capital_gain")
-    rows[:, COLUMN["capital_gain"]] = [int(record[gain]) for record in records]
+    return {"capital_gain": np.array([int(record[gain]) for record in records])}
 
 
-def flip_classes(rows: np.ndarray, records: Records, random: np.random.Generator) -> None:
-    rows[:, COLUMN["classes"]] = corrupt_answer("classes-flipped", rows[:, COLUMN["classes"]])
-
-
-DRIFTS: dict[str, Callable[[np.ndarray, Records, np.random.Generator], None]] = {
-    "age-in-months": multiply_age,
-    "hours-per-month": multiply_hours,
-    "age-missing": lose_age,
-    "age-hours-swapped": swap_age_and_hours,
-    "country-shuffled": shuffle_country,
-    "gain-in-dollars": send_dollars,
-    "classes-flipped": flip_classes,
+DRIFTS = {
+    "age-in-months": Drift("a unit changes", lambda c, *_: {"age": 12 * c["age"]}),
+    "hours-per-month": Drift(
+        "a unit changes",
+        lambda c, *_: {"hours_per_week": np.rint(c["hours_per_week"] * 52 / 12)},
+    ),
+    "age-missing": Drift("a default of 0", lambda c, *_: {"age": 0 * c["age"]}),
+    "age-hours-swapped": Drift(
+        "two fields change places",
+        lambda c, *_: {"age": c["hours_per_week"], "hours_per_week": c["age"]},
+    ),
+    "country-shuffled": Drift(
+        "a join gone wrong", lambda c, _, random: {"country": random.permutation(c["country"])}
+    ),
+    "gain-in-dollars": Drift("a step left out: amounts, not codes", send_dollars),
+    "classes-flipped": Drift(
+        "the model's answers change meaning", lambda c, *_: {"classes": 1 - c["classes"]}
+    ),
+    "classes-constant": Drift(
+        "the model answers 1 to all", lambda c, *_: {"classes": 0 * c["classes"] + 1}
+    ),
+    "classes-random": Drift(
+        "the model answers at random",
+        lambda c, _, random: {"classes": random.integers(0, 2, len(c["classes"]))},
+    ),
+    "marital-shuffled": Drift(
+        "a join gone wrong",
+        lambda c, _, random: {"marital_status": random.permutation(c["marital_status"])},
+    ),
+    "codes-shifted": Drift(
+        "a category is inserted, relationship's codes move",
+        lambda c, *_: {"relationship": (c["relationship"] + 1) % RELATIONSHIPS},
+    ),
+    "rows-mixed": Drift(
+        "a join gone wrong in every column",
+        lambda c, _, random: {name: random.permutation(column) for name, column in c.items()},
+    ),
+    "codes-zeroed": Drift(
+        "an encoder is fitted anew on every request",
+        lambda c, *_: {name: 0 * c[name] for name in ENCODED},
+    ),
+    "sex-flipped": Drift("two codes change places", lambda c, *_: {"sex": 1 - c["sex"]}),
+    "country-new": Drift(
+        "a code that training never saw", lambda c, *_: {"country": 0 * c["country"] + 99}
+    ),
 }
 
 
@@ -66,17 +87,20 @@ def corrupt(name: str, rows: np.ndarray, records: Records, seed: int = 0) -> np.
     records : sequence of sequences of str, length n
         The raw fields that `rows` were encoded from.
     seed : int
-        Of the shuffle, where there is one.
+        Of what is random.
 
     Returns
     -------
     ndarray, shape (n, 13), dtype int64
     """
-    corrupted = rows.copy()
-    DRIFTS[name](corrupted, records, np.random.default_rng(seed))
-    return corrupted
+    columns = dict(zip(census.FEATURES, rows.T, strict=True))
+    columns.update(DRIFTS[name].change(columns, records, np.random.default_rng(seed)))
+    return np.array(list(columns.values()), dtype=np.int64).T.copy()
 
 
-def corrupt_answer(name: str, classes):
-    """Return what becomes of the target's answer, one or an array; most drifts leave it alone."""
-    return 1 - classes if name == "classes-flipped" else classes
+def corrupt_answer(name: str, answer: int, seed: int) -> int:
+    """Return what becomes of the target's answer; most drifts leave it alone."""
+    if not name.startswith("classes-"):
+        return answer
+    columns = {"classes": np.array([answer])}
+    return int(DRIFTS[name].change(columns, (), np.random.default_rng(seed))["classes"][0])

@@ -1,24 +1,21 @@
-"""What became of the requests of a replay: the record, its CSV file, table and picture."""
+"""What became of the requests of a replay: the record, and its CSV file."""
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib import census
 from lib.command import UserError, replacing
+from lib.detector import reasons
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from scipy.stats import fisher_exact
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
 
-WINDOW = 100  # requests in the rolling alarm rate
 PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
-CHANCE = 0.01  # how rarely a drift that changes nothing may be called noticed
 
 
 @dataclass(slots=True)
@@ -42,6 +39,11 @@ class Outcome:
         ``'passed'``, ``'alarm'``, ``'rejected'`` by the contract, or ``'failed'`` in a function.
     reason : str
         Why it was rejected or failed, or ''.
+    p_value : float
+        How rare the score is among the training rows' own, NaN if the artifact at hand scores
+        the request otherwise.
+    because : str
+        The feature that the score is mostly made of, and its share; '' likewise.
     target_ms, metric_ms : float
         Latency of each hop in milliseconds, NaN for a hop that was not taken.
     """
@@ -53,6 +55,8 @@ class Outcome:
     value: float = float("nan")
     result: str = FAILED
     reason: str = ""
+    p_value: float = float("nan")
+    because: str = ""
     target_ms: float = float("nan")
     metric_ms: float = float("nan")
 
@@ -66,62 +70,18 @@ class Outcome:
         self.result = PASSED if value <= threshold else ALARM
 
 
-def split_at_drift(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
-    """Return the requests before the drift, and those since."""
-    before = [outcome for outcome in outcomes if not outcome.drift]
-    return before, [outcome for outcome in outcomes if outcome.drift]
-
-
-def is_noticed(before: Sequence[Outcome], since: Sequence[Outcome]) -> bool:
-    """Tell whether more requests alarm since than before, by Fisher's exact test."""
-    counts = [Counter(outcome.result for outcome in part) for part in (since, before)]
-    table = [[count[ALARM], count[PASSED]] for count in counts]
-    return fisher_exact(table, alternative="greater").pvalue < CHANCE
-
-
-def describe(outcomes: Sequence[Outcome]) -> list[str]:
-    """Say what share of the requests raised an alarm, what a drift changed, and what was lost."""
-    lines = []
-    before, since = split_at_drift(outcomes)
-    if any(outcome.is_scored for outcome in outcomes):
-        in_all = f"{_percent(outcomes)} of {len(outcomes):,} requests raise an alarm"
-        lines.append(in_all if not since else _describe_drift(before, since))
-    for result in (REJECTED, FAILED):
-        lost = [outcome.reason for outcome in outcomes if outcome.result == result]
-        if lost:
-            lines.append(f"{len(lost):,} of {len(outcomes):,} {result}: {lost[0]}")
-    return lines
-
-
-def _describe_drift(before: list[Outcome], since: list[Outcome]) -> str:
-    start = f"{since[0].drift} from request {since[0].row:,} on"
-    if not before:
-        return f"{start}: alarms {_percent(since)}"
-    noticed = "noticed" if is_noticed(before, since) else "not noticed"
-    rates = f"{_percent(before)} before, {_percent(since)} since, {_percent(before + since)} in all"
-    return f"{start}: {noticed}, alarms {rates}"
-
-
-def _percent(outcomes: Sequence[Outcome]) -> str:
-    alarms = [outcome.result == ALARM for outcome in outcomes if outcome.is_scored]
-    return f"{np.mean(alarms):.1%}" if alarms else "none scored"
-
-
-def format_table(outcomes: Sequence[Outcome]) -> str:
-    """Return the table: what became of the requests, and how long each hop took."""
-    counts = Counter(outcome.result for outcome in outcomes)
-    lines = [f"{'requests':<12}{len(outcomes):>8}"]
-    for result in (PASSED, ALARM, REJECTED, FAILED):
-        if counts[result] or result in (PASSED, ALARM):
-            lines.append(f"{result:<12}{counts[result]:>8}")
-    lines.append(f"{'latency':<12}{'p50':>8}{'p95':>8}{'p99':>8}  ms")
-    for hop in ("target", "metric"):
-        taken = np.array([getattr(outcome, f"{hop}_ms") for outcome in outcomes])
-        taken = taken[~np.isnan(taken)]
-        if len(taken):
-            cells = "".join(f"{cell:>8.2f}" for cell in np.percentile(taken, [50, 95, 99]))
-            lines.append(f"{hop:<12}{cells}")
-    return "\n".join(lines)
+def account(outcomes: Sequence[Outcome], detector: PortableKNN) -> int:
+    """Say of each score how rare it is and because of what; return how many are not its own."""
+    scored = [outcome for outcome in outcomes if outcome.is_scored]
+    if not scored:
+        return 0
+    rows = [outcome.sent for outcome in scored]
+    own = detector.decision_function(rows)
+    told = zip(scored, own, detector.p_value(own), reasons(detector, rows), strict=True)
+    for outcome, value, p_value, because in told:
+        if outcome.value == value:
+            outcome.p_value, outcome.because = float(p_value), because
+    return sum(not outcome.because for outcome in scored)
 
 
 # The CSV has the fields of an outcome, and each feature that was sent as a column of its own.
@@ -159,54 +119,8 @@ def read_csv(path: Path, threshold: float) -> list[Outcome]:
 def _read_line(line: dict[str, str]) -> Outcome:
     sent = tuple(int(line[name]) for name in census.FEATURES if line[name])
     outcome = Outcome(int(line["row"]), line["source"], line["drift"], sent)
-    outcome.result, outcome.reason = line["result"], line["reason"]
-    for name in ("value", "target_ms", "metric_ms"):
+    for name in ("result", "reason", "because"):
+        setattr(outcome, name, line[name])
+    for name in ("value", "p_value", "target_ms", "metric_ms"):
         setattr(outcome, name, float(line[name]))
     return outcome
-
-
-def plot(outcomes: Sequence[Outcome], threshold: float, path: Path) -> None:
-    """Draw each score against the threshold, and the rolling alarm rate below."""
-    scored = [outcome for outcome in outcomes if outcome.is_scored]
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _plot_scores(top, scored, threshold)
-    _plot_rate(bottom, scored)
-    end = outcomes[-1].row + 1
-    bottom.set_xlim(-0.01 * end, 1.01 * end)
-    since = split_at_drift(outcomes)[1]
-    if since:
-        label = f"drift begins, {since[0].row:,}"
-        top.axvline(since[0].row, color="black", linewidth=2, label=label)
-        bottom.axvline(since[0].row, color="black", linewidth=2)
-    title = describe(outcomes)
-    source = outcomes[0].source
-    title.append("a sample of synthetic people" if source == "sample" else f"rows of {source}")
-    figure.suptitle("\n".join(title), fontsize=13, fontweight="bold", wrap=True, parse_math=False)
-    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
-    with replacing(path) as new:
-        figure.savefig(new, dpi=110)
-
-
-def _plot_scores(axes: Axes, scored: Sequence[Outcome], threshold: float) -> None:
-    for result, color in ((PASSED, "tab:blue"), (ALARM, "tab:red")):
-        points = [(outcome.row, outcome.value) for outcome in scored if outcome.result == result]
-        if points:
-            axes.scatter(*zip(*points, strict=True), s=7, color=color, label=result, clip_on=False)
-    axes.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-    axes.set_yscale("symlog", linthresh=10)  # scores of drifted rows span three decades
-    axes.set_ylim(0, max(11, axes.get_ylim()[1]))  # the tick at 10 is always there
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_ylabel("score")
-
-
-def _plot_rate(axes: Axes, scored: Sequence[Outcome]) -> None:
-    window = max(min(WINDOW, len(scored)), 1)
-    alarms = np.array([outcome.result == ALARM for outcome in scored], dtype=float)
-    rows = [outcome.row for outcome in scored][window - 1 :]
-    rate = 100 * np.convolve(alarms, np.ones(window) / window, mode="valid") if scored else []
-    axes.fill_between(rows, rate, color="tab:red", alpha=0.3)
-    axes.plot(rows, rate, color="tab:red")
-    axes.set_ylim(0, 105)
-    axes.set_ylabel(f"alarms, % of the\nlast {window} requests")
-    axes.set_xlabel("request")

@@ -20,16 +20,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib import census, command
 from lib.bench_report import format_tables, plot
-from lib.detector import DISTANCES, PUBLISHED, load_detector
+from lib.detector import PARAMS, PUBLISHED, distance_of, fit_other, load_detector
 from lib.runtime import PREDICT, encode, serving
 
 import grpc
 import numpy as np
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
 
 SIZES = (26_048, 260_480, 2_604_800)
 ROUNDS = 12
@@ -97,19 +101,17 @@ def measure(bench: Bench) -> dict:
 class Bench:
     """The packages to compare, the rows, and each measurement as a method."""
 
-    def __init__(self, folder: Path, detector: object, held_out: np.ndarray) -> None:
+    def __init__(self, folder: Path, detector: PortableKNN, held_out: np.ndarray) -> None:
         self.pythons = {"current": Path(sys.executable), "image": find_image_python()}
-        self.params = {
-            name: getattr(detector, name) for name in (*DISTANCES[PUBLISHED], "contamination")
-        }
+        both = {distance_of(one): one for one in (detector, fit_other(detector))}
+        published = both[PUBLISHED]
+        self.params = {name: getattr(published, name) for name in PARAMS}
         self.folder, self.requests = folder, held_out
         self.rows, self.training = str(folder / "rows.npy"), str(folder / "training.npy")
         np.save(self.rows, held_out)
         np.save(self.training, detector.training_rows_.astype(np.int64))
-        self.ours = folder / "ours"
-        shutil.copytree(command.ROOT / "src", self.ours / "src")
-        shutil.copy(command.ROOT / "serving.yaml", self.ours)
-        shutil.copy(command.ARTIFACT, self.ours)
+        self.ours = copy_package(folder / "ours", published)
+        self.hvdm = copy_package(folder / "hvdm", both["hvdm"])
         self.constant = make_package(folder / "constant", CONSTANT)
         source = TUTORIAL % (detector.feature_names_in_.tolist(),)
         self.tutorials = {
@@ -136,10 +138,11 @@ class Bench:
         }
 
     def request(self) -> dict:
-        """Time one request in process."""
+        """Time one request in process, by the other distance too."""
+        packages = {"ours": str(self.ours), "hvdm": str(self.hvdm)}
         return {
-            name: self.run(name, "request", self.rows, str(self.ours), str(self.tutorials[name]))
-            for name in self.pythons
+            name: self.run(name, "request", self.rows, {**packages, "pyod": str(tutorial)})
+            for name, tutorial in self.tutorials.items()
         }
 
     def serve(self) -> dict:
@@ -214,6 +217,14 @@ def find_image_python() -> Path:
     raise command.UserError(
         "an image's environment takes Python 3.7 or 3.8, and the package registry once"
     )
+
+
+def copy_package(folder: Path, detector: PortableKNN) -> Path:
+    """Copy this package, with a detector of its own."""
+    shutil.copytree(command.ROOT / "src", folder / "src")
+    shutil.copy(command.ROOT / "serving.yaml", folder)
+    detector.save(folder / command.ARTIFACT.name)
+    return folder
 
 
 def make_package(folder: Path, source: str) -> Path:

@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING
 
 from lib import census, command, drift
 from lib.alarm_rate import requests_to_notice
-from lib.detector import (
-    DISTANCES,
-    describe_detector,
-    distance_of,
-    fit_detector,
-    load_detector,
-)
+from lib.detector import describe_detector, distance_of, fit_other, load_detector
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -74,13 +68,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(format_thresholds(results, detector.decision_scores_))
     plot(both, data, arguments.plot)
     print(f"picture        {command.shorten(arguments.plot)}")
-
-
-def fit_other(detector: PortableKNN) -> PortableKNN:
-    """Fit the other distance's detector, as it usually is, on the same training rows."""
-    (other,) = DISTANCES.keys() - {distance_of(detector)}
-    rows = detector.training_rows_.astype(np.int64)
-    return fit_detector(rows, other, contamination=detector.contamination)
 
 
 def evaluate(detector: PortableKNN, records: Sequence[Sequence[str]]) -> list[Result]:

@@ -19,6 +19,7 @@ from lib import census, command
 from lib.detector import (
     CONTAMINATION,
     DISTANCES,
+    PARAMS,
     PUBLISHED,
     describe_detector,
     fit_detector,
@@ -31,8 +32,6 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
-
-PARAMS = ("n_neighbors", "p", "contamination")
 
 
 @command.entry

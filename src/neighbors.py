@@ -28,8 +28,9 @@ class NeighborIndex:
     """
 
     def __init__(self, rows, p):
-        # What varies most comes first: a point is given up as soon as it is too far.
-        columns = np.argsort(-rows.var(axis=0), kind="mergesort")
+        # What varies most comes first: a point is given up as soon as it is too far. In float32,
+        # since a variance's last bit may differ elsewhere, and sums in another order would too.
+        columns = np.argsort(-rows.var(axis=0).astype(np.float32), kind="mergesort")
         points, point_of_row, copies = np.unique(
             rows[:, columns], axis=0, return_inverse=True, return_counts=True
         )

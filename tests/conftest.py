@@ -28,6 +28,14 @@ def artifact(package):
 
 
 @pytest.fixture(scope="session")
+def hvdm_package(tmp_path_factory):
+    """The payload in a folder of its own, trained on the sample by the other distance."""
+    folder = tmp_path_factory.mktemp("hvdm_package")
+    train_package(folder, "sample", "--distance", "hvdm")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def adult(tmp_path_factory):
     """examples/adult in a folder of its own, trained on the sample."""
     folder = tmp_path_factory.mktemp("adult")

@@ -79,13 +79,13 @@ def assert_one_line(result, *words):
         assert str(word) in result.err
 
 
-def train_package(folder, data):
+def train_package(folder, data, *options):
     """Copy the payload and train its artifact; return the report that train.py printed."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "serving.yaml", folder)
     shutil.copy(ROOT / "requirements.txt", folder)
     out, plot = folder / "monitoring_model.joblib", folder / "reports" / "knn.png"
-    result = run(train.main, "--data", data, "--out", out, "--plot", plot)
+    result = run(train.main, "--data", data, "--out", out, "--plot", plot, *options)
     assert result.status == 0, result.err
     return result.out
 

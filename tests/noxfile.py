@@ -20,6 +20,7 @@ MATRIX = ROOT / ".nox" / "matrix"
 # Nearly half of pip's time goes into byte code of modules that these sessions never import.
 QUICKLY = ("--quiet", "--no-compile")
 TRAINERS = ("3.11", "3.13")
+DISTANCES = ("minkowski", "hvdm")
 SERVERS = [
     ("3.6", "2.2.0"),
     ("3.6", "2.4.3"),
@@ -44,17 +45,18 @@ if shutil.which("pyenv"):  # its shims run only the versions that are named
 
 @nox.session(python=TRAINERS)
 def train(session):
-    """Train an artifact, and score every row of the data with it."""
+    """Train an artifact of each distance, and score every row of the data with it."""
     session.chdir(ROOT)
-    package = MATRIX / session.python
-    shutil.rmtree(package, ignore_errors=True)
-    shutil.copytree(ROOT / "src", package / "src", ignore=shutil.ignore_patterns("__pycache__"))
     session.install(*QUICKLY, "-r", "requirements-dev.txt")
     data = "uci" if (ROOT / "data" / "adult.data").exists() else "sample"
-    artifact, plot = package / "monitoring_model.joblib", package / "knn_comparison.png"
-    program = ["python", "scripts/train.py", "--data", data, "--out", artifact, "--plot", plot]
-    session.run(*map(str, program))
-    session.run("python", "tests/matrix.py", "score", str(package), data)
+    for distance in DISTANCES:
+        package = MATRIX / f"{session.python}-{distance}"
+        shutil.rmtree(package, ignore_errors=True)
+        shutil.copytree(ROOT / "src", package / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        artifact, plot = package / "monitoring_model.joblib", package / "knn_comparison.png"
+        options = ["--distance", distance, "--data", data, "--out", artifact, "--plot", plot]
+        session.run("python", "scripts/train.py", *map(str, options))
+        session.run("python", "tests/matrix.py", "score", str(package), data)
 
 
 @nox.session
@@ -62,7 +64,8 @@ def train(session):
 def serve(session, image):
     """Serve each trained artifact beside an image's packages, and compare the scores."""
     session.chdir(ROOT)
-    packages = [MATRIX / python for python in TRAINERS if (MATRIX / python).exists()]
+    names = [f"{python}-{distance}" for python in TRAINERS for distance in DISTANCES]
+    packages = [MATRIX / name for name in names if (MATRIX / name).exists()]
     if not packages:
         session.error("no artifact: none of the training interpreters is installed")
     install_image(session, image, *QUICKLY)

@@ -121,9 +121,11 @@ class TestOrigin:
     @pytest.mark.parametrize(("test_size", "seed"), [(0.2, 0), (0.5, 3)])
     def test_what_a_model_was_not_trained_on(self, data, test_size, seed):
         """By the artifact's own split: with another one it would be rows that it knows."""
-        detector, held_out = train.fit(data, test_size, seed)
-        rest = census.hold_out(data, detector.origin_)
-        np.testing.assert_array_equal(census.encode(rest.records), held_out)
+        detector, scores = train.fit(data, test_size, seed)
+        rest = census.encode(census.hold_out(data, detector.origin_).records)
+        np.testing.assert_array_equal(detector.decision_function(rest), scores)
+        training = census.split(census.encode(data.records), test_size, seed)[0]
+        np.testing.assert_array_equal(detector.training_rows_, training)
 
     def test_another_file_is_taken_whole(self, data):
         origin = {**census.describe_origin(data, 0.2, 0), "sha256": "another"}
@@ -279,3 +281,22 @@ class TestDownload:
         assert result.status == 2
         assert "ConnectionError" in result.err
         assert f"`{make} DATA=path/to/adult.data` or `{make} DATA=sample`" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("age", 39, "39"),
+        ("age", 3.5, "3.5"),
+        ("workclass", 4, "4 Private"),
+        ("workclass", 99, "99 unknown"),
+        ("workclass", 4.5, "4.5 unknown"),
+        ("classes", 1, "1 >50K"),
+        ("capital_gain", 0, "0 above 7,298"),
+        ("capital_loss", 2, "2 none"),
+        ("education", 0, "0 Assoc-acdm, Assoc-voc"),
+        ("country", 1, "1 Canada, England, India, ..."),
+    ],
+)
+def test_a_code_in_words(name, code, words):
+    assert census.describe_code(name, code) == words

@@ -198,7 +198,8 @@ class TestPayload:
         (folder / "src" / "__pycache__").mkdir()
         inspection.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")
         names = sorted(path.name for path in (tmp_path / "to").rglob("*.*"))
-        modules = ["func_main.py", "messages.py", "neighbors.py", "portable_knn.py"]
+        modules = sorted(path.name for path in (folder / "src").glob("*.py"))
+        assert "func_main.py" in modules
         assert names == [*modules, "requirements.txt"]
 
 
@@ -263,3 +264,8 @@ def test_name(name, taken):
 def test_install(command, payload, requirements, good):
     definition = {"install-command": command, "payload": payload}
     assert (list(inspection.problems_of_install(definition, requirements)) == []) == good
+
+
+def test_a_detector_of_the_other_distance_passes(hvdm_package):
+    result = run(check.main, "--folder", hvdm_package, "--allow-sample")
+    assert (result.status, result.err) == (0, "")

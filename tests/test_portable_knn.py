@@ -17,7 +17,7 @@ from sklearn.base import clone
 import portable_knn
 from portable_knn import PortableKNN
 
-PARAMS = census.DETECTOR
+PARAMS = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
 ORIGIN = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
 
 
@@ -153,6 +153,53 @@ class TestValues:
             PortableKNN().fit(rows[:100], feature_names=["a", "b"])
 
 
+class TestPValue:
+    def test_it_counts_scores_at_least_as_large(self, detector):
+        known = detector.decision_scores_
+        for score in (0.0, known.min(), np.median(known), 5.1, known.max(), known.max() + 1):
+            expected = (1 + np.sum(known >= score)) / (1 + len(known))
+            assert detector.p_value([score]) == [expected]
+
+    def test_an_alarm_is_as_rare_as_was_asked_for(self, detector):
+        just_above = np.nextafter(detector.threshold_, np.inf)
+        assert detector.p_value([just_above])[0] == pytest.approx(0.05, abs=0.001)
+
+
+class TestExplain:
+    @pytest.mark.parametrize("p", [1, 1.5, 2, 5])
+    def test_the_shares_make_the_score(self, rows, p):
+        detector = PortableKNN(n_neighbors=15, p=p).fit(rows[:2000])
+        wild = np.vstack([rows[2000:2500], np.random.default_rng(0).integers(-9, 99, (99, 13))])
+        shares, neighbors = detector.explain(wild)
+        powers = np.abs(wild - neighbors.astype(float)) ** p
+        scores = detector.decision_function(wild)
+        np.testing.assert_allclose(powers.sum(axis=1), scores**p, rtol=1e-12)
+        np.testing.assert_allclose(shares * scores[:, None] ** p, powers, rtol=1e-12)
+        assert (scores > 0).any()
+        np.testing.assert_allclose(shares[scores > 0].sum(axis=1), 1, rtol=1e-12)
+
+    def test_one_row_as_in_a_batch(self, rows, detector):
+        shares, neighbors = detector.explain(rows[:50])
+        for row, share, neighbor in zip(rows, shares, neighbors, strict=False):
+            alone = detector.explain(row)
+            np.testing.assert_array_equal(alone, (share, neighbor))
+
+    def test_a_row_like_many_has_no_shares(self, detector):
+        row = detector.training_rows_[detector.decision_scores_.argmin()]
+        same = PortableKNN(n_neighbors=3).fit([row.tolist()] * 9)
+        assert same.explain(row)[0].tolist() == [0.0] * 13
+
+    def test_a_mean_of_distances_has_no_one_neighbor(self, rows):
+        detector = PortableKNN(method="mean").fit(rows[:100])
+        with pytest.raises(ValueError, match="'mean' is not the distance to one row"):
+            detector.explain(rows[0])
+
+    @pytest.mark.parametrize("row", [[1.0] * 12, [[np.nan] * 13]])
+    def test_bad_rows_are_refused(self, detector, row):
+        with pytest.raises(ValueError, match=r"NaN|got \(1, 12\)"):
+            detector.explain(row)
+
+
 class TestArtifact:
     def test_a_reloaded_detector_works(self, rows, detector):
         again = reload(detector)
@@ -236,6 +283,11 @@ class TestArtifact:
         else:
             with pytest.raises(ValueError, match="where the detector was trained"):
                 again.__setstate__(state)
+
+    def test_the_published_one_holds_what_it_held(self, detector):
+        content = detector.__getstate__()["content"]
+        assert "measures" not in content
+        assert content["format"] == 2
 
     def test_an_earlier_format_is_refused(self, detector):
         state = tamper(detector, format=1)

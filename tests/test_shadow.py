@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 
-from lib import census, drift, replay
+from lib import census, drift, replay, replay_report
 from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
 from lib.runtime import load_function, start_server
 
@@ -82,10 +82,41 @@ class TestReplay:
         assert picture.read_bytes().startswith(PNG)
         before = sum(line["result"] == "alarm" for line in kept[:60]) / 60
         in_all = sum(line["result"] == "alarm" for line in kept) / 120
-        assert out.splitlines()[-1] == (
-            f"age-missing from request 60 on: noticed, alarms {before:.1%} before,"
-            f" 100.0% since, {in_all:.1%} in all"
+        alarms = sum(line["result"] == "alarm" for line in kept[:100])
+        assert out.splitlines()[-2:] == [
+            f"age-missing from request 60 on: alarms {before:.1%} before,"
+            f" 100.0% since, {in_all:.1%} in all",
+            f"noticed     at request 100, 40 after the drift began ({alarms} alarms in 100,"
+            " 5 expected), because of age",
+        ]
+        because = re.search(r"^because of  age (\d+)", out, re.MULTILINE)
+        assert int(because[1]) == sum(
+            line["result"] == "alarm" and line["because"].startswith("age ") for line in kept
         )
+
+    def test_each_score_is_accounted_for(self, send, lines, func_main):
+        send("--rows", 60, "--drift", "age-in-months@30")
+        detector, kept = func_main.detector, lines()
+        shares, _ = detector.explain(read_codes(kept))
+        for line, of_it in zip(kept, shares, strict=True):
+            assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
+            assert line["because"] == f"{census.FEATURES[of_it.argmax()]} {of_it.max():.0%}"
+        assert all(line["because"].startswith("age ") for line in kept[30:])
+
+    def test_another_artifacts_scores_are_not_accounted_for(self, send, lines, hvdm_package):
+        """A running metric may have another artifact than the one at hand."""
+        with served_package(hvdm_package) as metric:
+            out = send("--rows", 30, metric=metric).out
+        assert "30 scores are not those of the artifact here" in out
+        assert {(line["p_value"], line["because"]) for line in lines()} == {("nan", "")}
+
+    def test_the_other_distance(self, send, lines, hvdm_package):
+        """It sees a model whose answers are turned round."""
+        artifact = hvdm_package / "monitoring_model.joblib"
+        options = ("--rows", 400, "--drift", "classes-flipped@200", "--artifact", artifact)
+        with served_package(hvdm_package) as metric:
+            out = send(*options, metric=metric).out
+        assert re.search(r"^noticed     at request (300|400), [12]00 after the drift ", out, re.M)
 
     def test_the_target_answers_what_the_metric_gets(self, send, lines):
         send("--rows", 50)
@@ -128,7 +159,7 @@ class TestReplay:
         options = ("--metric", package, "--target", adult, "--rows", 20, "--data", "sample")
         result = run_process("scripts/shadow.py", *options, "--reports", tmp_path)
         assert (result.status, result.err) == (0, "")
-        assert "20 requests raise an alarm" in result.out.splitlines()[-1]
+        assert "20 requests raise an alarm" in result.out.splitlines()[-2]
 
 
 class TestWhatCannotBeScored:
@@ -208,6 +239,7 @@ class TestNothingIsLost:
         values = [float(line["value"]) for line in csv.DictReader(path.open())]
         expected = sum(value > 2.5 for value in values)
         assert re.search(rf"^alarm +{expected}$", result.out, re.MULTILINE)
+        assert "raise an alarm\nnot noticed: " in result.out
         picture = tmp_path / "reports" / "shadow-2.5.png"
         assert str(picture) in result.out
         assert picture.read_bytes().startswith(PNG)
@@ -342,53 +374,99 @@ class TestBadOptions:
 def outcomes(*results, drift_name="", first=0, source="mine.csv"):
     sent = tuple(range(len(census.FEATURES)))
     return [
-        Outcome(first + n, source, drift_name, sent, 9.0 if result == ALARM else 1.0, result, "why")
+        Outcome(
+            first + n,
+            source,
+            drift_name,
+            sent,
+            9.0 if result == ALARM else 1.0,
+            result,
+            "why",
+            because="age 97%" if result == ALARM else "",
+        )
         for n, result in enumerate(results)
     ]
 
 
 def drifted(n_before, n_since, of=1000):
-    """Return requests of which so many raise an alarm before and since a drift."""
-    before, since = ([ALARM] * n + [PASSED] * (of - n) for n in (n_before, n_since))
-    return outcomes(*before) + outcomes(*since, drift_name=next(iter(drift.DRIFTS)), first=of)
+    """Return requests of which so many, evenly spread, raise an alarm before and since a drift."""
+
+    def spread(n):
+        return [ALARM if (k + 1) * n // of > k * n // of else PASSED for k in range(of)]
+
+    name = next(iter(drift.DRIFTS))
+    return outcomes(*spread(n_before)) + outcomes(*spread(n_since), drift_name=name, first=of)
 
 
 class TestDescribe:
     @pytest.mark.parametrize(
-        ("n_before", "n_since", "of", "line"),
+        ("n_before", "n_since", "of", "rates", "news"),
         [
-            (50, 1000, 1000, "noticed, alarms 5.0% before, 100.0% since, 52.5% in all"),
-            (50, 50, 1000, "not noticed, alarms 5.0% before, 5.0% since, 5.0% in all"),
-            (50, 99, 1000, "noticed, alarms 5.0% before, 9.9% since, 7.4% in all"),
-            (50, 60, 1000, "not noticed, alarms 5.0% before, 6.0% since, 5.5% in all"),
-            (99, 50, 1000, "not noticed, alarms 9.9% before, 5.0% since, 7.4% in all"),
-            (0, 10, 10, "noticed, alarms 0.0% before, 100.0% since, 50.0% in all"),
+            (50, 1000, 1000, "5.0% before, 100.0% since, 52.5% in all", "1,100, 100 after"),
+            (50, 150, 1000, "5.0% before, 15.0% since, 10.0% in all", "1,100, 100 after"),
+            (50, 60, 1000, "5.0% before, 6.0% since, 5.5% in all", None),
+            (150, 50, 1000, "15.0% before, 5.0% since, 10.0% in all", "100, 900 before"),
+            (0, 10, 10, "0.0% before, 100.0% since, 50.0% in all", None),
         ],
     )
-    def test_a_drift(self, n_before, n_since, of, line):
-        (said,) = replay.describe(drifted(n_before, n_since, of))
-        assert said == f"age-in-months from request {of:,} on: {line}"
+    def test_a_drift(self, n_before, n_since, of, rates, news):
+        rate, noticed = replay_report.describe(drifted(n_before, n_since, of), 0.0514)
+        assert rate == f"age-in-months from request {of:,} on: alarms {rates}"
+        n_alarms = max(n_before, n_since) // 10
+        assert noticed == (
+            f"noticed     at request {news} the drift began"
+            f" ({n_alarms} alarms in 100, 5 expected), because of age"
+            if news
+            else "not noticed: no block of 100 requests has too many alarms (5 expected)"
+        )
+
+    @pytest.mark.parametrize(("n_alarms", "noticed"), [(13, False), (14, True)])
+    def test_news_is_more_than_chance_gives_in_a_thousand(self, n_alarms, noticed):
+        """P(14 or more of 100 at 5.14%) is 0.0006, P(13 or more) 0.0018."""
+        block = outcomes(*[ALARM] * n_alarms, *[PASSED] * (100 - n_alarms))
+        assert bool(replay_report.find_news(block, 0.0514)) == noticed
+
+    def test_a_block_is_of_scored_requests(self):
+        lost = outcomes(*[REJECTED] * 50)
+        block = outcomes(*[ALARM] * 99, first=50)
+        assert replay_report.find_news(lost + block, 0.05) is None
+        assert replay_report.find_news(lost + block + outcomes(ALARM, first=149), 0.05)[0] == 150
+
+    def test_without_a_drift(self):
+        many = outcomes(*[PASSED] * 100, *[ALARM] * 100)
+        assert replay_report.describe(many, 0.05) == [
+            "50.0% of 200 requests raise an alarm",
+            "noticed     at request 200 (100 alarms in 100, 5 expected), because of age",
+        ]
 
     def test_a_drift_from_the_start(self):
-        (said,) = replay.describe(outcomes(ALARM, PASSED, drift_name="age-missing"))
+        said, _ = replay_report.describe(outcomes(ALARM, PASSED, drift_name="age-missing"), 0.05)
         assert said == "age-missing from request 0 on: alarms 50.0%"
 
     def test_a_drift_after_which_nothing_is_scored(self):
         before, since = outcomes(PASSED), outcomes(FAILED, drift_name="age-missing", first=1)
-        first, second = replay.describe(before + since)
-        assert first.endswith("alarms 0.0% before, none scored since, 0.0% in all")
-        assert second == "1 of 2 failed: why"
+        first, second, _ = replay_report.describe(before + since, 0.05)
+        assert first == "1 of 2 failed: why"
+        assert second.endswith("alarms 0.0% before, none scored since, 0.0% in all")
 
     def test_losses_are_named(self):
-        lines = replay.describe(outcomes(PASSED, REJECTED, FAILED, FAILED))
-        assert lines == [
-            "0.0% of 4 requests raise an alarm",
+        lines = replay_report.describe(outcomes(PASSED, REJECTED, FAILED, FAILED), 0.05)
+        assert lines[:3] == [
             "1 of 4 rejected: why",
             "2 of 4 failed: why",
+            "0.0% of 4 requests raise an alarm",
         ]
 
     def test_nothing_scored(self):
-        assert replay.describe(outcomes(*[REJECTED] * 2000)) == ["2,000 of 2,000 rejected: why"]
+        lines = replay_report.describe(outcomes(*[REJECTED] * 2000), 0.05)
+        assert lines == ["2,000 of 2,000 rejected: why"]
+
+    def test_features_are_counted(self):
+        some = outcomes(ALARM, ALARM, PASSED)
+        some[1].because = "hours_per_week 51%"
+        more = outcomes(ALARM, first=3)
+        assert replay_report.count_features(some + more) == [("age", 2), ("hours_per_week", 1)]
+        assert "because of  age 2, hours_per_week 1" in replay_report.format_table(some + more)
 
 
 class TestPicture:
@@ -396,15 +474,15 @@ class TestPicture:
     def drawn(self, monkeypatch, tmp_path):
         """Return a function that draws outcomes, and gives the figure back."""
         figures = []
-        savefig = replay.Figure.savefig
+        savefig = replay_report.Figure.savefig
 
         def keep(figure, *arguments, **options):
             figures.append(figure)
             savefig(figure, *arguments, **options)
 
         def draw(outcomes):
-            monkeypatch.setattr(replay.Figure, "savefig", keep)
-            replay.plot(outcomes, 5.0, tmp_path / "a.png")
+            monkeypatch.setattr(replay_report.Figure, "savefig", keep)
+            replay_report.plot(outcomes, 5.0, 0.05, tmp_path / "a.png")
             return figures[-1]
 
         return draw
@@ -413,6 +491,7 @@ class TestPicture:
         ("made", "words"),
         [
             (drifted(50, 50), "not noticed"),
+            (drifted(50, 1000), "noticed at request 1,100, 100 after the drift began"),
             (outcomes(*[REJECTED] * 20), "20 of 20 rejected: why"),
             (outcomes(PASSED, ALARM), "50.0% of 2 requests raise an alarm"),
             (outcomes(PASSED, source="sample"), "a sample of synthetic people"),
@@ -431,8 +510,8 @@ class TestPicture:
 def test_outcomes_come_back_as_written(tmp_path):
     sent = (7,) * len(census.FEATURES)
     written = [
-        Outcome(0, "uci", "", sent, 1.5, PASSED, "", 1.0, 2.0),
-        Outcome(1, "uci", "age-missing", sent, 9.5, ALARM, "", 1.0, 2.0),
+        Outcome(0, "uci", "", sent, 1.5, PASSED, "", 0.5, "sex 60%", 1.0, 2.0),
+        Outcome(1, "uci", "age-missing", sent, 9.5, ALARM, "", 0.001, "age 97%", 1.0, 2.0),
         Outcome(2, "uci", "", sent[:-1], reason="Missing field classes", result=REJECTED),
     ]
     replay.write_csv(written, tmp_path / "a.csv")

@@ -14,6 +14,7 @@ import pytest
 from helpers import PNG, ROW, assert_one_line, run, run_process
 
 import train
+from heterogeneous_distance import learn_measures
 from portable_knn import PortableKNN
 
 
@@ -53,9 +54,27 @@ class TestTrain:
         expected.fit(census.split(rows, 0.5, 3)[0])
         np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
 
+    def test_the_other_distance(self, hvdm_package):
+        detector = joblib.load(hvdm_package / "monitoring_model.joblib")
+        assert (detector.n_neighbors, detector.p, detector.contamination) == (5, 2, 0.05)
+        training, held_out = census.split(census.encode(census.load("sample").records))
+        measures = learn_measures(training, [0, 10], 12)
+        assert detector.measures_ == measures
+        rate = np.mean(detector.decision_function(held_out) > detector.threshold_)
+        assert detector.origin_["held_out_rate"] == rate
+
+    def test_the_other_distances_figures(self, uci, tmp_path):
+        out = tmp_path / "model.joblib"
+        options = "--data", uci, "--distance", "hvdm", "--out", out, "--plot", tmp_path / "a.png"
+        report = run(train.main, *options).out
+        for figure in ("hvdm, k = 5, p = 2", "0.30126244673440905", "352/6513 rows", "5.40%"):
+            assert figure in report
+
     @pytest.mark.parametrize(
         ("options", "word"),
         [
+            ("--data sample --distance hvdm --p 3", "HVDM is Euclid's distance, p = 2, got p = 3"),
+            ("--distance euclid", "--distance: invalid choice: 'euclid'"),
             ("--neighbors 0", "--neighbors: must be from 1 to 10,000, got 0"),
             ("--neighbors x", "invalid number value: 'x'"),
             ("--data sample --p 0.5", "train.py: p must be from 1 to 16, got 0.5"),
@@ -70,6 +89,14 @@ class TestTrain:
         assert result.status == 2
         assert word in result.err.splitlines()[-1]
         assert "Traceback" not in result.err
+
+    def test_hvdm_needs_both_outcomes(self, tmp_path):
+        path = tmp_path / "poor.csv"
+        lines = census.SAMPLE_PATH.read_text().splitlines()
+        path.write_text("\n".join([line for line in lines if "<=50K" in line][:200]))
+        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", path, "--distance", "hvdm", *options)
+        assert_one_line(result, "the outcome must be 0 in some rows and 1 in the others, got [0]")
 
     def test_too_many_neighbors(self, tmp_path):
         path = tmp_path / "few.csv"

@@ -11,7 +11,7 @@ from lib.command import replacing
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-NAMES = {"ours": "this package"}
+NAMES = {"ours": "this package", "hvdm": "by HVDM"}
 
 
 def format_tables(results: dict) -> str:
@@ -30,6 +30,8 @@ def _compare_all(results: dict) -> list[str]:
         request, fit = results["request"][name], results["fit"][name]
         lines.append(_compare(f"one request, {label}, p50 us", request, "p50_us"))
         lines.append(_compare("  p99 us", request, "p99_us"))
+        hvdm = (_whole(request["hvdm"][key]) for key in ("p50_us", "p99_us"))
+        lines.append(_line("  by HVDM, p50 us; p99 us", "; ".join(hvdm)))
         lines.append(_compare("  training, s", fit, "seconds", 2))
     for cores, rates in results["batch"].items():
         ratio = f"{rates['ours'] / rates['pyod']:.1f}x"

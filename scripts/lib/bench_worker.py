@@ -56,20 +56,19 @@ def fit(rows, params, tutorial):
     return {"ours": {"seconds": ours}, "pyod": {"seconds": seconds}}
 
 
-def request(rows, ours, pyod):
-    """Time `predict` of both packages, interleaved."""
-    packages = (ours, pyod)
-    modules = [load_function(package) for package in packages]
-    requests = [dict(zip(modules[0].features, row)) for row in np.load(rows)]
-    taken = [[] for _ in packages]
+def request(rows, packages):
+    """Time `predict` of each package by name, interleaved."""
+    modules = {name: load_function(package) for name, package in packages.items()}
+    requests = [dict(zip(modules["ours"].features, row)) for row in np.load(rows)]
+    taken = {name: [] for name in modules}
     for turn in range(ROUNDS + 1):
         first = turn * CALLS % max(len(requests) - CALLS, 1)
-        for module, seconds in zip(modules, taken):
+        for name, module in modules.items():
             for inputs in requests[first : first + CALLS]:
                 second, _ = time_call(module.predict, **inputs)
                 if turn:  # the first round warms up
-                    seconds.append(second)
-    return dict(zip(("ours", "pyod"), map(summarize, taken)))
+                    taken[name].append(second)
+    return {name: summarize(seconds) for name, seconds in taken.items()}
 
 
 def start(rows, package):

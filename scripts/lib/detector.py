@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # The published detector searches the codes as they are; HVDM is Euclid's distance of coordinates.
 DISTANCES = {"minkowski": {"n_neighbors": 15, "p": 5}, "hvdm": {"n_neighbors": 5, "p": 2}}
 PUBLISHED = "minkowski"
+PARAMS = ("n_neighbors", "p", "contamination")
 CONTAMINATION = 0.05
 
 
@@ -68,6 +69,13 @@ def fit_detector(
         return PortableKNN(**params).fit(rows, None, census.FEATURES, origin, measures)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def fit_other(detector: PortableKNN) -> PortableKNN:
+    """Fit the other distance's detector, as it usually is, on the same training rows."""
+    (other,) = DISTANCES.keys() - {distance_of(detector)}
+    rows = detector.training_rows_.astype(np.int64)
+    return fit_detector(rows, other, contamination=detector.contamination)
 
 
 def distance_of(detector: PortableKNN) -> str:

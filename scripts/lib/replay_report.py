@@ -64,7 +64,8 @@ def _describe_rate(outcomes: Sequence[Outcome]) -> str:
     start = f"{since[0].drift} from request {since[0].row:,} on"
     if not before:
         return f"{start}: alarms {_percent(since)}"
-    return f"{start}: alarms {_percent(before)} before, {_percent(since)} since"
+    rates = f"{_percent(before)} before, {_percent(since)} since, {_percent(outcomes)} in all"
+    return f"{start}: alarms {rates}"
 
 
 def _describe_news(outcomes: Sequence[Outcome], normal: float) -> str:

@@ -4,6 +4,7 @@ import re
 
 from lib import census, drift
 from lib.alarm_rate import STEPS, is_news, requests_to_notice
+from lib.command import ROOT
 
 import joblib
 import numpy as np
@@ -135,6 +136,8 @@ class TestEvaluate:
         assert [float(cell) for cell in table.pop("clean")] == [5.14, 5.40]
         for name, (rate, _, notice, hvdm_rate, _, hvdm_notice) in table.items():
             assert (float(rate), notice, float(hvdm_rate), hvdm_notice) == FIGURES[name], name
+            cells = f"{float(rate):.1f}%, {notice} | {float(hvdm_rate):.1f}%, {hvdm_notice}"
+            assert f"| {name} | {cells} |" in (ROOT / "README.md").read_text()
         assert len(table) == len(drift.DRIFTS)
         assert table["age-hours-swapped"][1::3] == ["0.717", "0.650"]
         assert "uci, 6,513 rows held out by training" in result.out

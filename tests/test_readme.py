@@ -1,6 +1,7 @@
 """What the README tells its reader to type, and what it says comes of it."""
 
 import re
+import shlex
 import subprocess
 
 from lib.command import ROOT
@@ -74,10 +75,10 @@ def test_every_command_line_exists():
     """The README's indented `make` lines name targets, and its variables are theirs."""
     for line in re.findall(r"^    make (.*)$", README, re.MULTILINE):
         result = subprocess.run(
-            ["make", "--dry-run", *line.split()], cwd=ROOT, capture_output=True, text=True
+            ["make", "--dry-run", *shlex.split(line)], cwd=ROOT, capture_output=True, text=True
         )
         assert result.returncode == 0, result.stderr
-        for variable in re.findall(r"(\w+)=", line):
+        for variable in re.findall(r"([A-Z]+)=", line):
             assert f"$({variable})" in (ROOT / "Makefile").read_text()
 
 

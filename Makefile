@@ -14,7 +14,7 @@ TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help demo train evaluate shadow explain serve check upload metric test lint matrix bench soak setup clean anew
+.PHONY: help demo train evaluate shadow explain serve check image upload metric test lint matrix bench soak setup clean anew
 
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"
@@ -36,8 +36,9 @@ train: setup ## train on DATA=uci|sample|PATH: the metric, DISTANCE=hvdm, or MOD
 evaluate: setup ## measure which corruptions of DATA each distance sees, and when
 	@$(RUN) scripts/evaluate.py --data "$(DATA)"
 
-shadow: setup ## replay rows of DATA through both models, with DRIFT=name@row if given
-	@$(RUN) scripts/shadow.py --data "$(DATA)" $(if $(DRIFT),--drift "$(DRIFT)")
+shadow: setup ## replay rows of DATA through both models: DRIFT=name@row; TARGET, METRIC=host:port
+	@$(RUN) scripts/shadow.py --data "$(DATA)" $(if $(DRIFT),--drift "$(DRIFT)") \
+		$(if $(TARGET),--target "$(TARGET)") $(if $(METRIC),--metric "$(METRIC)")
 
 explain: setup ## say which features the score of ROW="age=39 workclass=7 ..." is made of
 	@$(RUN) scripts/explain.py $(ROW)
@@ -47,6 +48,10 @@ serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
 
 check: setup ## say what is known to go wrong after an upload, of MODEL; ALLOW_SAMPLE=1
 	@$(RUN) scripts/check.py $(if $(MODEL),--folder "$(MODEL)") $(if $(ALLOW_SAMPLE),--allow-sample)
+
+image: setup ## check, then write and build the platform's image: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
+	@$(RUN) scripts/image.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)") \
+		$(if $(ALLOW_SAMPLE),--allow-sample)
 
 upload: setup ## check, then upload with the hs of either generation: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
 	@$(RUN) scripts/upload.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)") \

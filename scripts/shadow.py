@@ -24,7 +24,7 @@ from lib import INTERRUPTED, census, command, drift
 from lib.detector import load_detector, normal_rate
 from lib.replay import ALARM, REJECTED, Outcome, account, read_csv, write_csv
 from lib.replay_report import describe, format_table, plot
-from lib.runtime import TO_TENSOR, encode, read_definition, serving
+from lib.runtime import PREDICT, TO_TENSOR, dims_of, encode, read_definition, serving
 
 import grpc
 import numpy as np
@@ -218,6 +218,10 @@ def call(
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise command.UserError(f"the {hop} does not answer: {error.details()}") from error
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            raise command.UserError(
+                f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do and 2.x ones do not"
+            ) from error
         answer, reason = {}, f"{hop}: {error.code().name} {error.details()}"
     return answer, 1000 * (time.perf_counter() - start), reason
 
@@ -226,8 +230,7 @@ def validate(tensors: dict[str, Tensor], fields: dict[str, dict]) -> tuple[dict[
     """Take a contract's fields out of a message as the gateway does, or say why it rejects it."""
     problems = []
     for name, field in fields.items():
-        wanted, shape = TO_TENSOR[field["numpy_type"]][0], field["shape"]
-        dims = [] if shape == "scalar" else list(shape)
+        wanted, dims = TO_TENSOR[field["numpy_type"]][0], dims_of(field)
         if name not in tensors:
             problems.append(f"Missing field {name}")
         elif tensors[name].dtype != wanted:

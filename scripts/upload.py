@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lib import command
 from lib.detector import load_detector
-from lib.package import copy_payload, format_findings, inspect
+from lib.package import copy_payload, inspect, require_passed
 from lib.platform import HS, USUAL_RUNTIME_3X, Manager, describe_artifact, selected_cluster
 from lib.runtime import read_definition
 
@@ -39,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runtime = arguments.runtime or (USUAL_RUNTIME_3X if generation == 3 else None)
     address = selected_cluster(generation)
     findings = inspect(folder, runtime, generation, arguments.allow_sample)
-    print(format_findings(findings))
-    if any(problem for _, problem in findings):
-        raise command.UserError("nothing was uploaded: the check found problems")
+    require_passed(findings, "nothing was uploaded")
     Manager(address).call("GET", "model/version")  # hs 3.x would end in a traceback
     name = read_definition(folder)["name"]
     print(f"uploading {name} to {address} with hs {generation}.x")

@@ -8,6 +8,7 @@ from lib.command import ROOT
 from lib.runtime import load_module
 
 import pytest
+import stub_manager
 from helpers import load_script, run, train_package
 
 # What is started here can be interrupted, also where nohup has the suite ignore it.
@@ -71,3 +72,18 @@ def uci_package(uci, tmp_path_factory):
 def rows():
     """The sample's rows, encoded: int64, shape (7000, 13)."""
     return census.encode(census.load("sample").records)
+
+
+@pytest.fixture(scope="session", params=[2, 3], ids=["hs-2.4.0", "hs-3.0.3"])
+def hs(request):
+    """The real command line and its generation, where `make matrix` has installed it."""
+    path = ROOT / ".nox" / f"hs-generation-{request.param}" / "bin" / "hs"
+    if not path.exists():
+        pytest.skip(f"hs {request.param}.x is not installed: `make matrix` does, on Python 3.8")
+    return path, request.param
+
+
+@pytest.fixture
+def manager():
+    with stub_manager.running() as manager:
+        yield manager

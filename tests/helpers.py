@@ -3,17 +3,19 @@
 import importlib.util
 import io
 import math
+import os
 import shutil
 import subprocess
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
-from lib import census
+from lib import census, platform
 from lib.command import ROOT
 from lib.runtime import load_function, start_server
 
 import numpy as np
+import yaml
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
@@ -32,6 +34,8 @@ PUBLISHED = (
     ((27, 4, 1, 1, 5, 1, 4, 0, 2, 2, 40, 9, 0), 1.0),
     ((90, 4, 4, 3, 2, 4, 4, 1, 2, 2, 99, 9, 0), 27.003418892782708),
 )
+# Where each generation's hs keeps the name of the selected cluster.
+CURRENT = {2: "current-cluster", 3: "current_cluster"}
 
 
 class Hostile:
@@ -88,6 +92,15 @@ def train_package(folder, data, *options):
     result = run(train.main, "--data", data, "--out", out, "--plot", plot, *options)
     assert result.status == 0, result.err
     return result.out
+
+
+def make_home(tmp_path, generation, address):
+    """Make a home in which hs has selected a cluster; return an environment that has it."""
+    config = tmp_path / "home" / platform.CONFIGS[generation]
+    config.parent.mkdir(parents=True)
+    clusters = [{"name": "stub", "cluster": {"server": address}}]
+    config.write_text(yaml.safe_dump({"clusters": clusters, CURRENT[generation]: "stub"}))
+    return {**os.environ, "HOME": str(tmp_path / "home")}
 
 
 def load_script(path):

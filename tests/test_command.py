@@ -195,6 +195,14 @@ class TestMake:
             ("train MODEL=examples/adult", "examples/adult/train.py"),
             ("shadow DRIFT=age-missing@5", '--drift "age-missing@5"'),
             ("check ALLOW_SAMPLE=1", "check.py --allow-sample"),
+            (
+                "shadow TARGET=localhost:1 METRIC=localhost:2",
+                '--target "localhost:1" --metric "localhost:2"',
+            ),
+            (
+                "image MODEL=examples/adult RUNTIME=x ALLOW_SAMPLE=1",
+                'image.py --folder "examples/adult" --runtime "x" --allow-sample',
+            ),
             ("upload ALLOW_SAMPLE=1 RUNTIME=x", '--runtime "x" --allow-sample'),
             (
                 "metric TARGET=adult:1 CLUSTER=http://x DETACH=1",

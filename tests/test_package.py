@@ -58,9 +58,10 @@ class TestContract:
 
 
 class TestSources:
-    def test_four_files_are_uploaded(self):
+    def test_five_files_are_uploaded(self):
         assert [path.name for path in SOURCES] == [
             "func_main.py",
+            "heterogeneous_distance.py",
             "messages.py",
             "neighbors.py",
             "portable_knn.py",

@@ -6,11 +6,13 @@ import re
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from lib import census, drift, replay, replay_report
 from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
-from lib.runtime import load_function, start_server
+from lib.runtime import PREDICT, load_function, start_server
 
+import grpc
 import numpy as np
 import pytest
 from helpers import PNG, assert_one_line, message, run, run_process, served, served_package
@@ -223,6 +225,19 @@ class TestNothingIsLost:
     def test_nothing_at_the_address(self, send, earlier, hop):
         result = send("--rows", 5, **{hop: "127.0.0.1:1"})
         assert_one_line(result, f"the {hop} does not answer")
+        assert {path: path.read_bytes() for path in earlier} == earlier
+
+    @pytest.mark.parametrize("hop", ["target", "metric"])
+    def test_a_2_x_runtime(self, send, earlier, hop):
+        """It is up, and offers another service."""
+        server = grpc.server(ThreadPoolExecutor(1))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            result = send("--rows", 5, **{hop: f"127.0.0.1:{port}"})
+        finally:
+            server.stop(0).wait()
+        assert_one_line(result, f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do")
         assert {path: path.read_bytes() for path in earlier} == earlier
 
     def test_a_target_that_is_not_trained(self, send, earlier, adult, tmp_path):

@@ -1,6 +1,5 @@
 """Uploads with the real hs command lines of both generations, against a stub manager."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,28 +11,10 @@ from lib.runtime import load_function
 
 import joblib
 import pytest
-import stub_manager
 import yaml
-from helpers import NORMAL, assert_one_line, run
+from helpers import NORMAL, assert_one_line, make_home, run
 
 import upload
-
-CURRENT = {2: "current-cluster", 3: "current_cluster"}
-
-
-@pytest.fixture(scope="session", params=[2, 3], ids=["hs-2.4.0", "hs-3.0.3"])
-def hs(request):
-    """The real command line and its generation, where `make matrix` has installed it."""
-    path = ROOT / ".nox" / f"hs-generation-{request.param}" / "bin" / "hs"
-    if not path.exists():
-        pytest.skip(f"hs {request.param}.x is not installed: `make matrix` does, on Python 3.8")
-    return path, request.param
-
-
-@pytest.fixture
-def manager():
-    with stub_manager.running() as manager:
-        yield manager
 
 
 @pytest.fixture
@@ -47,15 +28,6 @@ def repository(package, tmp_path):
     subprocess.run([*git[:3], "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "all"], check=True)
     return folder
-
-
-def make_home(tmp_path, generation, address):
-    """Make a home in which hs has selected a cluster; return an environment that has it."""
-    config = tmp_path / "home" / platform.CONFIGS[generation]
-    config.parent.mkdir(parents=True)
-    clusters = [{"name": "stub", "cluster": {"server": address}}]
-    config.write_text(yaml.safe_dump({"clusters": clusters, CURRENT[generation]: "stub"}))
-    return {**os.environ, "HOME": str(tmp_path / "home")}
 
 
 def read_signature(metadata):
@@ -81,8 +53,8 @@ def assert_arrived(upload, repository, runtime):
     model = yaml.safe_load((repository / "serving.yaml").read_text())
     names = ["monitoring_model.joblib", "requirements.txt", "src/func_main.py"]
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    modules = ["src/messages.py", "src/neighbors.py", "src/portable_knn.py"]
-    assert sorted(files) == [*names, *modules]
+    modules = ["heterogeneous_distance", "messages", "neighbors", "portable_knn"]
+    assert sorted(files) == [*names, *(f"src/{module}.py" for module in modules)]
     for name, content in files.items():
         assert content == (repository / name).read_bytes()
     assert all(mode & 0o444 == 0o444 for mode in upload["modes"].values())

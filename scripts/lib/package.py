@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.command import UserError
 from lib.platform import IMAGE_NUMPY, IMAGE_OWNS, LAST_BESIDE_NUMPY, RELEASES
 from lib.runtime import read_definition
 
@@ -93,6 +94,13 @@ def inspect(
 def format_findings(findings: list[tuple[str, str]]) -> str:
     lines = [f"{'FAIL' if text else 'ok':<6}{aspect:<14}{text}" for aspect, text in findings]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def require_passed(findings: list[tuple[str, str]], refusal: str) -> None:
+    """Print the findings, and raise UserError if one of them is a problem."""
+    print(format_findings(findings), flush=True)
+    if any(problem for _, problem in findings):
+        raise UserError(f"{refusal}: the check found problems")
 
 
 def problems_of_name(name: str) -> Iterator[str]:
@@ -197,15 +205,19 @@ def probe(folder: Path, definition: dict) -> tuple[dict, str]:
     return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
 
 
-def copy_payload(folder: Path, payload: list[str], to: Path) -> None:
-    """Copy what the payload names and the package has, without what Python wrote beside it."""
+def copy_payload(folder: Path, payload: list[str], to: Path, flat: bool = False) -> None:
+    """Copy what the payload names and the package has, without what Python wrote beside it.
+
+    Flat is as hs 2.x packs it: each entry under the last part of its path.
+    """
     for entry in payload:
+        copy = to / (Path(entry).name if flat else entry)
         if (folder / entry).is_dir():
             ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(folder / entry, to / entry, ignore=ignore)
+            shutil.copytree(folder / entry, copy, ignore=ignore)
         elif (folder / entry).exists():
-            (to / entry).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(folder / entry, to / entry)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / entry, copy)
 
 
 def problems_of_contract(contract: dict, found: dict) -> Iterator[str]:

@@ -45,6 +45,7 @@ RELEASES = (
     ("2.3.1", "2.4.3", ("3.6", "3.7", "3.8")),
     ("3.0.0", "3.0.3", ("3.7", "3.8")),
 )
+PORTS = {2: 9090, 3: 9091}  # that the images of each generation listen on
 USUAL_RUNTIME_3X = "hydrosphere/serving-runtime-python-3.7:3.0.3"
 # What the runtime does not start without, numpy aside, of which any 1.18 will do.
 IMAGE_OWNS = {"grpcio", "hydro-serving-grpc", "hydrosdk", "pandas", "protobuf"}

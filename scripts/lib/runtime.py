@@ -99,8 +99,7 @@ def read_definition(folder: Path) -> dict:
         definition["contract"]["name"]
         for fields in (definition["contract"]["inputs"], definition["contract"]["outputs"]):
             for field in fields.values():
-                if field["shape"] != "scalar":
-                    list(map(int, field["shape"]))
+                dims_of(field)
                 name = field["type"]
                 field["numpy_type"] = np.dtype(CONTRACT_NAMES.get(name, name)).type
                 TO_TENSOR[field["numpy_type"]]
@@ -110,6 +109,11 @@ def read_definition(folder: Path) -> dict:
         problem = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path} cannot be read: {problem}") from error
     return definition
+
+
+def dims_of(field: dict) -> list[int]:
+    """Return the shape of a contract's field as messages have it: a scalar has no dims."""
+    return [] if field["shape"] == "scalar" else list(map(int, field["shape"]))
 
 
 def load_function(folder: Path) -> Callable[..., dict]:

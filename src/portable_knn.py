@@ -5,17 +5,10 @@ scikit-learn, numpy and joblib match. What `PortableKNN` saves is plain Python v
 bytes; the index is built again on load, and a few rows are scored again to prove it.
 """
 
-import hashlib
-import io
-import os
-import pickle
-import tempfile
-import zlib
-from pathlib import Path
-
 import numpy as np
 from pyod.models.knn import KNN
 
+import persistence
 from heterogeneous_distance import HeterogeneousDistance
 from neighbors import NeighborIndex
 
@@ -186,21 +179,7 @@ class PortableKNN(KNN):
         OSError
             If the file cannot be written; what was at `path` is still there.
         """
-        path = os.path.abspath(path)
-        # The bytes that joblib.dump(compress="zlib") gives an object that holds no arrays.
-        content = zlib.compress(pickle.dumps(self, protocol=4), 9)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".tmp-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp's 0600 would lock out the unprivileged user that 3.x images run as.
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        persistence.write(self, path)
 
     def __getstate__(self):
         """Return plain Python values and ``.npy`` bytes only."""
@@ -209,26 +188,26 @@ class PortableKNN(KNN):
             scores, codes = np.unique(self.decision_scores_, return_inverse=True)
             names = getattr(self, "feature_names_in_", None)
             content.update(
-                training_rows=_to_npy(self.training_rows_),
+                training_rows=persistence.to_npy(self.training_rows_),
                 scores=scores.tolist(),
-                score_codes=_to_npy(codes),
+                score_codes=persistence.to_npy(codes),
                 threshold=float(self.threshold_),
                 score_mean=float(self._mu),
                 score_deviation=float(self._sigma),
                 n_classes=int(self._classes),
                 feature_names=None if names is None else names.tolist(),
                 origin=self.origin_,
-                check_rows=_to_npy(self.check_rows_),
+                check_rows=persistence.to_npy(self.check_rows_),
                 check_scores=self.check_scores_.tolist(),
             )
             if self.measures_ is not None:
                 content["measures"] = self.measures_
-        return {"content": content, "digest": _digest(content)}
+        return {"content": content, "digest": persistence.digest(content)}
 
     def __setstate__(self, state):
         """Rebuild the detector, and refuse a state that is damaged or scores differently here."""
         content = state.get("content")
-        if not isinstance(content, dict) or state.get("digest") != _digest(content):
+        if not isinstance(content, dict) or state.get("digest") != persistence.digest(content):
             raise ValueError("the content is damaged: it does not match its digest")
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']} found, format {FORMAT} expected")
@@ -238,21 +217,23 @@ class PortableKNN(KNN):
             self._require_check_scores()
 
     def _restore(self, content):
-        rows = _from_npy(content["training_rows"]).astype(np.float64)
+        rows = persistence.from_npy(content["training_rows"]).astype(np.float64)
         self._index(rows, content.get("measures"))
-        self.decision_scores_ = np.array(content["scores"])[_from_npy(content["score_codes"])]
+        self.decision_scores_ = np.array(content["scores"])[
+            persistence.from_npy(content["score_codes"])
+        ]
         self.threshold_ = np.float64(content["threshold"])
         self.labels_ = (self.decision_scores_ > self.threshold_).astype("int")
         self._mu = content["score_mean"]
         self._sigma = content["score_deviation"]
         self._classes = content["n_classes"]
         self._describe(content["feature_names"], content["origin"])
-        self.check_rows_ = _from_npy(content["check_rows"]).astype(np.float64)
+        self.check_rows_ = persistence.from_npy(content["check_rows"]).astype(np.float64)
         self.check_scores_ = np.array(content["check_scores"])
 
     def _index(self, rows, measures):
         self.n_features_in_ = rows.shape[1]
-        self.training_rows_ = _shrink(rows)
+        self.training_rows_ = persistence.shrink(rows)
         self.measures_ = measures
         self._locate = HeterogeneousDistance(measures).transform if measures else _as_they_are
         self.index_ = NeighborIndex(self._locate(rows), self.p)
@@ -265,10 +246,10 @@ class PortableKNN(KNN):
             self.feature_names_in_ = np.array([str(name) for name in feature_names], dtype=object)
         elif hasattr(self, "feature_names_in_"):  # of an earlier fit
             del self.feature_names_in_
-        self.origin_ = {name: _to_plain(value) for name, value in (origin or {}).items()}
+        self.origin_ = {name: persistence.to_plain(value) for name, value in (origin or {}).items()}
 
     def _require_portable_params(self):
-        params = {name: _to_plain(value) for name, value in self.get_params().items()}
+        params = {name: persistence.to_plain(value) for name, value in self.get_params().items()}
         for name, value in params.items():
             if not isinstance(value, (bool, int, float, str, type(None))):
                 raise ValueError(f"{name} must be a plain value to be saved, got {value!r}")
@@ -315,12 +296,7 @@ def load(path):
         In one line: the file, what is wrong with it, and what to do.
     """
     try:
-        content = Path(path).read_bytes()
-        if content.startswith(b"x"):  # zlib's first byte, and no pickle's
-            content = zlib.decompress(content)
-        detector = _Unpickler(io.BytesIO(content)).load()
-        if not isinstance(detector, PortableKNN):
-            raise TypeError(f"expected a PortableKNN, got a {type(detector).__name__}")
+        detector = persistence.read(path, PortableKNN)
         if not hasattr(detector, "feature_names_in_"):
             raise ValueError("it has no feature_names_in_")
         return detector
@@ -331,46 +307,5 @@ def load(path):
         ) from error
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if (module, name) != ("portable_knn", "PortableKNN"):
-            raise TypeError(f"expected a PortableKNN, got a {name}")
-        return PortableKNN
-
-
-def _digest(content):
-    """Return the SHA-256 of plain values; their ASCII text is the same on every Python."""
-    return hashlib.sha256(ascii(content).encode("ascii")).hexdigest()
-
-
 def _as_they_are(rows):
     return rows
-
-
-def _to_plain(value):
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _shrink(array):
-    """Return integers in the smallest type that holds them all, and other numbers as they are."""
-    array = np.asarray(array)
-    if (np.rint(array) == array).all() and np.abs(array).max() < 2**53:
-        return array.astype(_smallest_integer_type(array.min(), array.max()))
-    return array
-
-
-def _to_npy(array):
-    """Pack an array as ``.npy`` bytes, columns kept together: they compress better than rows."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.asfortranarray(_shrink(array)), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _smallest_integer_type(low, high):
-    for name in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"):
-        if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
-            return name
-
-
-def _from_npy(content):
-    return np.load(io.BytesIO(content), allow_pickle=False)

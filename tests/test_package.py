@@ -58,12 +58,13 @@ class TestContract:
 
 
 class TestSources:
-    def test_five_files_are_uploaded(self):
+    def test_six_files_are_uploaded(self):
         assert [path.name for path in SOURCES] == [
             "func_main.py",
             "heterogeneous_distance.py",
             "messages.py",
             "neighbors.py",
+            "persistence.py",
             "portable_knn.py",
         ]
 

@@ -14,6 +14,7 @@ import pytest
 from pyod.models.knn import KNN
 from sklearn.base import clone
 
+import persistence
 import portable_knn
 from portable_knn import PortableKNN
 
@@ -44,7 +45,7 @@ def reload(detector):
 def tamper(detector, **changes):
     """Return the detector's state with some content changed and the digest made right again."""
     content = {**detector.__getstate__()["content"], **changes}
-    return {"content": content, "digest": portable_knn._digest(content)}
+    return {"content": content, "digest": persistence.digest(content)}
 
 
 # Where numpy takes roots with AVX-512, one in twenty is the neighboring float64 of the C library's.
@@ -251,9 +252,9 @@ class TestArtifact:
         ],
     )
     def test_arrays_take_the_smallest_exact_type(self, values, dtype):
-        packed = portable_knn._to_npy(np.array(values))
+        packed = persistence.to_npy(np.array(values))
         assert np.load(io.BytesIO(packed)).dtype == dtype
-        np.testing.assert_array_equal(portable_knn._from_npy(packed), values)
+        np.testing.assert_array_equal(persistence.from_npy(packed), values)
 
     def test_check_rows_carry_pyods_scores(self, pyod, detector):
         expected = pyod.decision_function(detector.check_rows_)
@@ -268,7 +269,7 @@ class TestArtifact:
             PortableKNN.__new__(PortableKNN).__setstate__(state)
 
     def test_wrong_scores_are_refused(self, parts, detector):
-        shifted = portable_knn._to_npy(parts[0] + np.eye(13)[0])
+        shifted = persistence.to_npy(parts[0] + np.eye(13)[0])
         state = tamper(detector, training_rows=shifted)
         with pytest.raises(ValueError, match="where the detector was trained"):
             PortableKNN.__new__(PortableKNN).__setstate__(state)

@@ -53,7 +53,7 @@ def assert_arrived(upload, repository, runtime):
     model = yaml.safe_load((repository / "serving.yaml").read_text())
     names = ["monitoring_model.joblib", "requirements.txt", "src/func_main.py"]
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    modules = ["heterogeneous_distance", "messages", "neighbors", "portable_knn"]
+    modules = ["heterogeneous_distance", "messages", "neighbors", "persistence", "portable_knn"]
     assert sorted(files) == [*names, *(f"src/{module}.py" for module in modules)]
     for name, content in files.items():
         assert content == (repository / name).read_bytes()

@@ -8,7 +8,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import census, drift, replay, replay_report
+from lib import census, drift, gateway, replay, replay_report
 from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
 from lib.runtime import PREDICT, load_function, start_server
 
@@ -312,7 +312,7 @@ VALUE = message([1.0, 2.0], 2, "double_val", (2,))
 class TestValidate:
     def test_extra_fields_are_dropped(self):
         tensors = {"age": AGE, "value": VALUE, "other": AGE}
-        accepted, reason = shadow.validate(tensors, FIELDS)
+        accepted, reason = gateway.validate(tensors, FIELDS)
         assert accepted == {"age": AGE, "value": VALUE}
         assert reason == ""
 
@@ -330,12 +330,12 @@ class TestValidate:
     def test_reasons(self, changes, reason):
         tensors = {"age": AGE, "value": VALUE, **changes}
         tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        assert shadow.validate(tensors, FIELDS)[1] == reason
+        assert gateway.validate(tensors, FIELDS)[1] == reason
 
     def test_a_contract_of_another_type(self):
         fields = {"age": {"shape": "scalar", "numpy_type": np.str_}}
         reason = "Expected DT_STRING data type, got DT_INT64"
-        assert shadow.validate({"age": AGE}, fields)[1] == reason
+        assert gateway.validate({"age": AGE}, fields)[1] == reason
 
 
 class TestBadOptions:

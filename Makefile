@@ -58,7 +58,7 @@ upload: setup ## check, then upload with the hs of either generation: MODEL, RUN
 		$(if $(ALLOW_SAMPLE),--allow-sample)
 
 metric: setup ## attach METRIC=name:version to TARGET=name:version as NAME, or DETACH=1; CLUSTER=address
-	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(NAME),--name "$(NAME)") $(if $(METRIC),--metric "$(METRIC)") \
+	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(filter command,$(origin NAME)),--name "$(NAME)") $(if $(METRIC),--metric "$(METRIC)") \
 		$(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(DETACH),--detach)
 
 test: setup ## run the test suite

@@ -57,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.require_writable(arguments.plot)
     detector = load_detector(arguments.artifact)
     data = census.hold_out(census.load(arguments.data, "make evaluate DATA="), detector.origin_)
-    both = {one: evaluate(one, data.records) for one in (detector, fit_other(detector))}
+    detectors = [detector]
+    try:
+        detectors.append(fit_other(detector))
+    except command.UserError as error:
+        print(error)
+    both = {one: evaluate(one, data.records) for one in detectors}
     results = both[detector]
     print(f"data           {census.describe_traffic(data, detector)}")
     print(f"detector       {describe_detector(detector)}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib import census, command
-from lib.detector import describe_detector, load_detector
+from lib.detector import describe_detector, explain, load_detector
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -23,39 +23,52 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("row", nargs="+", type=field, metavar="NAME=NUMBER", help="each of the features")
+    option(
+        "row",
+        nargs="+",
+        type=field,
+        metavar="NAME=NUMBER",
+        help="each of the features, a category by name too",
+    )
     option("--artifact", **command.ARTIFACT_OPTION)
     arguments = parser.parse_args(argv)
     detector = load_detector(arguments.artifact)
-    print(explain(detector, read_row(dict(arguments.row), detector.feature_names_in_.tolist())))
+    print(format_account(detector, read_row(arguments.row, detector.feature_names_in_.tolist())))
 
 
 def field(text: str) -> tuple[str, float]:
-    name, _, number = text.partition("=")
+    """Take NAME=NUMBER, or a category by its name."""
+    name, _, value = text.partition("=")
+    codes = census.CATEGORIES.get(name, {})
     try:
-        return name, float(number)
+        return name, float(codes.get(value, value))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, got {text!r}") from None
+        expected = f"a number or one of {', '.join(codes)}" if codes else "NAME=NUMBER"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
 
 
-def read_row(inputs: dict[str, float], features: list[str]) -> list[float]:
-    """Take the features in order, as `predict` does; refuse other names too."""
+def read_row(fields: Sequence[tuple[str, float]], features: list[str]) -> list[float]:
+    """Take the features in order, as `predict` does; refuse other names, and one given twice."""
     from messages import read
 
-    unknown = ", ".join(inputs.keys() - features)
+    names = [name for name, _ in fields]
+    unknown = [name for name in names if name not in features]
     if unknown:
-        raise command.UserError(f"{unknown}: not one of {', '.join(features)}")
+        raise command.UserError(f"{', '.join(unknown)}: not one of {', '.join(features)}")
+    if len(set(names)) < len(names):
+        twice = max(names, key=names.count)
+        raise command.UserError(f"{twice} is given {names.count(twice)} times")
     try:
-        return read(inputs, features)
+        return read(dict(fields), features)
     except ValueError as error:
         raise command.UserError(str(error)) from error
 
 
-def explain(detector: PortableKNN, row: list[float]) -> str:
+def format_account(detector: PortableKNN, row: list[float]) -> str:
     """Return the table: the score, then each feature by its share in it."""
+    shares, neighbor = explain(detector, row)
     score = detector.decision_function([row])[0]
     (p_value,) = detector.p_value([score])
-    shares, neighbor = detector.explain(row)
     state = "alarm" if score > detector.threshold_ else "no alarm"
     lines = [
         f"detector      {describe_detector(detector)}",

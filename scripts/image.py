@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib import command
-from lib.package import IMAGE, copy_payload, inspect, require_passed
+from lib.package import copy_payload, generation_of, inspect, require_passed
 from lib.platform import PORTS
 from lib.runtime import TO_TENSOR, dims_of, read_definition
 
@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with replacing_context(context) as new:
         write_context(arguments.folder, definition, new)
     print(f"{'written':<12}{command.shorten(context)}", flush=True)
-    build_or_tell(context, f"{definition['name']}:{VERSION}", PORTS[generation_of(definition)])
+    build_or_tell(
+        context, f"{definition['name']}:{VERSION}", PORTS[generation_of(definition["runtime"])]
+    )
 
 
 @contextmanager
@@ -74,16 +76,15 @@ def write_context(folder: Path, definition: dict, context: Path) -> None:
     """Write what the manager hands to the builder, readable for the image's own user."""
     model = context / "model"
     copy_payload(
-        folder, definition["payload"], model / "files", flat=generation_of(definition) == 2
+        folder,
+        definition["payload"],
+        model / "files",
+        flat=generation_of(definition["runtime"]) == 2,
     )
     (model / "contract.protobin").write_bytes(serialize_contract(definition))
     (context / "Dockerfile").write_text(format_dockerfile(definition), encoding="utf-8")
     for path in context.rglob("*"):
         path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
-
-
-def generation_of(definition: dict) -> int:
-    return int(IMAGE.fullmatch(definition["runtime"])[2][0])
 
 
 def serialize_contract(definition: dict) -> bytes:
@@ -94,7 +95,7 @@ def serialize_contract(definition: dict) -> bytes:
         inputs=list_fields(contract["inputs"]),
         outputs=list_fields(contract["outputs"]),
     ).SerializeToString()
-    if generation_of(definition) == 3:
+    if generation_of(definition["runtime"]) == 3:
         return signature
     # hydro-serving-grpc 3.x has no ModelContract. Any has the same fields on the wire: 1, a string,
     # here the model's name, and 2, bytes, here the signature, in which 2.x would write only dims
@@ -148,8 +149,7 @@ def problem_of(builder: str) -> str:
     result = subprocess.run([builder, "version"], capture_output=True, text=True, errors="replace")
     if result.returncode == 0:
         return ""
-    lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-    return f"{builder} does not work: {lines[-1]}"
+    return f"{builder} does not work: {command.last_line(result)}"
 
 
 def run_builder(line: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from lib import INTERRUPTED, census, command, drift
 from lib.detector import load_detector, normal_rate
 from lib.gateway import Gateway
-from lib.replay import ALARM, Outcome, account, read_csv, write_csv
+from lib.replay import Outcome, account, normal_rate_of, read_csv, write_csv
 from lib.replay_report import describe, format_table, plot
 from lib.runtime import read_definition, serving
 
@@ -76,8 +76,7 @@ def review(arguments: argparse.Namespace) -> int:
     """Hold an earlier replay against another threshold; its own picture stays."""
     outcomes = read_csv(arguments.csv, arguments.threshold)
     picture = arguments.csv.with_name(f"{arguments.csv.stem}-{arguments.threshold:g}.png")
-    # As many of the training rows score as high as the lowest alarm.
-    normal = max((one.p_value for one in outcomes if one.result == ALARM), default=0.0)
+    normal = normal_rate_of(outcomes)
     return report(outcomes, arguments.threshold, normal, arguments.csv, picture)
 
 
@@ -122,7 +121,11 @@ def shadow(arguments: argparse.Namespace) -> int:
 
 
 def report(
-    outcomes: Sequence[Outcome], threshold: float, normal: float, table: Path, picture: Path
+    outcomes: Sequence[Outcome],
+    threshold: float,
+    normal: float | None,
+    table: Path,
+    picture: Path,
 ) -> int:
     """Draw and print what became of the requests; return 1 if none was scored."""
     plot(outcomes, threshold, normal, picture)

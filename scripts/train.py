@@ -104,7 +104,7 @@ def fit(
     test_size, seed
         Of the split.
     distance, **params
-        Of the detector; what is left out is the published.
+        Of the detector; parameters that are left out are the distance's usual ones.
 
     Returns
     -------

@@ -58,8 +58,7 @@ def generation_of(hs: str) -> int:
         raise command.UserError(f"{hs} is not installed: on Python 3.8 {how}")
     result = subprocess.run([hs, "--help"], capture_output=True, text=True)
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise command.UserError(f"`{hs} --help` failed: {lines[-1]}")
+        raise command.UserError(f"`{hs} --help` failed: {command.last_line(result)}")
     return 2 if re.search(r"^\s+upload\s", result.stdout, re.MULTILINE) else 3
 
 

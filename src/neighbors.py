@@ -66,11 +66,7 @@ class NeighborIndex:
         ValueError
             If `rows` has another shape or holds NaN or infinity, or there are not `k` to find.
         """
-        rows = _as_array(rows)
-        if rows.ndim != 2 or rows.shape[1] != self.n_columns or not len(rows):
-            raise ValueError(
-                f"expected rows of shape (n, {self.n_columns}), n > 0, got {rows.shape}"
-            )
+        rows = as_rows(rows, self.n_columns)
         if not 1 <= k <= self.n_rows:
             raise ValueError(f"expected from 1 to {self.n_rows} neighbors, got {k}")
         distances = np.empty((len(rows), k))
@@ -91,11 +87,16 @@ class NeighborIndex:
             return all(pool.map(walk, range(0, len(arrays[0]), CHUNK)))
 
 
-def _as_array(rows):
+def as_rows(rows, n_columns):
+    """Return rows as an array of float64, row after row; raise ValueError if they are none."""
     if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
         # One request: numpy takes its time to look for the shape of a list of lists.
-        return np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
-    return np.array(rows, dtype=np.float64, order="C")
+        rows = np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
+    else:
+        rows = np.asarray(rows, dtype=np.float64, order="C")
+    if rows.ndim != 2 or rows.shape[1] != n_columns or not len(rows):
+        raise ValueError(f"expected rows of shape (n, {n_columns}), n > 0, got {rows.shape}")
+    return rows
 
 
 def _lay_out(tree, points):

@@ -7,9 +7,9 @@ bytes; the index is built again on load, and a few rows are scored again to prov
 
 import numpy as np
 from pyod.models.knn import KNN
+from sklearn.utils.validation import check_is_fitted
 
 import persistence
-from heterogeneous_distance import HeterogeneousDistance
 from neighbors import NeighborIndex
 
 FORMAT = 2
@@ -82,7 +82,7 @@ class PortableKNN(KNN):
         """
         self._require_portable_params()
         rows = np.array(X, dtype=np.float64)
-        self._require_fitting(rows, feature_names)
+        self._require_fitting(rows, feature_names, measures)
         self._set_n_classes(y)
         self._index(rows, measures)
         # Each row is its own nearest neighbor, or an equal one is in its place.
@@ -114,8 +114,8 @@ class PortableKNN(KNN):
         ValueError
             If `X` has another shape or holds NaN or infinity.
         """
-        if not hasattr(self, "index_"):
-            return super().decision_function(X)  # pyod's own "not fitted" error
+        if not hasattr(self, "index_"):  # which takes less time than to call it
+            check_is_fitted(self, "index_")
         distances, _ = self._search(X, self.n_neighbors)
         return self._get_dist_by_method(distances)
 
@@ -129,11 +129,12 @@ class PortableKNN(KNN):
         Returns
         -------
         ndarray, shape (n,), dtype float64
-            (1 + training scores at least as large) / (1 + training scores), up to 1.
+            (1 + training scores at least as large) / (1 + training scores), up to 1; NaN of NaN.
         """
+        check_is_fitted(self, "index_")
         known = np.sort(self.decision_scores_)
         at_least = len(known) - np.searchsorted(known, scores, side="left")
-        return (1 + at_least) / (1 + len(known))
+        return np.where(np.isnan(scores), np.nan, (1 + at_least) / (1 + len(known)))
 
     def explain(self, X):
         """Account for scores: of what features their p-th power is the sum.
@@ -156,6 +157,7 @@ class PortableKNN(KNN):
             If `X` has another shape or holds NaN or infinity, or a score by `method` is not the
             distance to one row.
         """
+        check_is_fitted(self, "index_")
         if self.method != "largest":
             raise ValueError(f"a score by method {self.method!r} is not the distance to one row")
         rows = np.atleast_2d(np.asarray(X, dtype=np.float64))
@@ -235,7 +237,11 @@ class PortableKNN(KNN):
         self.n_features_in_ = rows.shape[1]
         self.training_rows_ = persistence.shrink(rows)
         self.measures_ = measures
-        self._locate = HeterogeneousDistance(measures).transform if measures else _as_they_are
+        self._locate = _as_they_are
+        if measures is not None:
+            from heterogeneous_distance import HeterogeneousDistance  # compiled on import
+
+            self._locate = HeterogeneousDistance(measures).transform
         self.index_ = NeighborIndex(self._locate(rows), self.p)
 
     def _search(self, rows, k):
@@ -259,13 +265,17 @@ class PortableKNN(KNN):
             raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
         return params
 
-    def _require_fitting(self, rows, feature_names):
+    def _require_fitting(self, rows, feature_names, measures):
         if rows.ndim != 2 or not np.isfinite(rows).all():
             raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
         if not 1 <= self.n_neighbors < len(rows):
             raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
         if feature_names is not None and len(feature_names) != rows.shape[1]:
             raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
+        if measures is not None and len(measures) != rows.shape[1]:
+            raise ValueError(f"got {len(measures)} measures for {rows.shape[1]} columns")
+        if measures is not None and self.p != 2:
+            raise ValueError(f"HVDM is Euclid's distance, p = 2, got p = {self.p!r}")
 
     def _require_check_scores(self):
         scores = self.decision_function(self.check_rows_)

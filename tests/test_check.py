@@ -194,6 +194,16 @@ class TestPayload:
             "src/ is missing",
         ]
 
+    @pytest.mark.parametrize(("generation", "found"), [("2.4.3", True), ("3.0.3", False)])
+    def test_a_folder_below_others(self, folder, generation, found):
+        """hs 2.x packs it under its last name, where the function is then looked for."""
+        (folder / "build").mkdir()
+        (folder / "src").rename(folder / "build" / "src")
+        edit(folder / "serving.yaml", "  - src/", "  - build/src/")
+        runtime = f"hydrosphere/serving-runtime-python-3.7:{generation}"
+        findings = dict(inspection.inspect(folder, runtime))
+        assert (findings["import"] == "") == found
+
     def test_byte_code_is_not_copied(self, folder, tmp_path):
         (folder / "src" / "__pycache__").mkdir()
         inspection.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")

@@ -5,6 +5,7 @@ import re
 from lib import census, drift
 from lib.alarm_rate import STEPS, is_news, requests_to_notice
 from lib.command import ROOT
+from lib.detector import fit_detector
 
 import joblib
 import numpy as np
@@ -182,6 +183,17 @@ class TestEvaluate:
         options = ("--artifact", model, "--plot", tmp_path / "a.png")
         result = run(evaluate.main, "--data", data, *options)
         assert (result.status, result.err) == (0, "")
+
+    def test_one_distance_that_cannot_be_fitted(self, rows, artifact, tmp_path):
+        """The artifact's own figures are still told."""
+        poor = rows[rows[:, -1] == 0][:500]
+        path = tmp_path / "model.joblib"
+        fit_detector(poor).save(path)
+        options = ("--artifact", path, "--plot", tmp_path / "a.png")
+        result = run(evaluate.main, "--data", "sample", *options)
+        assert (result.status, result.err) == (0, "")
+        assert result.out.startswith("hvdm cannot be fitted beside: the outcome must be 0 in some")
+        assert "minkowski, k = 15, p = 5\nrows " in result.out
 
     def test_no_artifact(self, tmp_path):
         result = run(evaluate.main, "--artifact", tmp_path / "none")

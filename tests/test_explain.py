@@ -8,6 +8,7 @@ import pytest
 from helpers import NORMAL, assert_one_line, run
 
 import explain
+from portable_knn import PortableKNN
 
 
 def ask(artifact, **row):
@@ -43,6 +44,17 @@ def test_an_ordinary_request(artifact):
     assert ", no alarm at threshold" in ask(artifact, **NORMAL).out
 
 
+def test_categories_by_name(artifact):
+    by_name = {"workclass": "Private", "sex": "Male", "classes": "<=50K"}
+    assert ask(artifact, **{**NORMAL, **by_name}).out == ask(artifact, **NORMAL).out
+
+
+def test_a_score_that_is_not_the_distance_to_one_row(rows, tmp_path):
+    path = tmp_path / "model.joblib"
+    PortableKNN(method="mean").fit(rows[:100], feature_names=census.FEATURES).save(path)
+    assert_one_line(ask(path, **NORMAL), "'mean' is not the distance to one row")
+
+
 def test_a_code_that_training_never_saw(hvdm_package):
     result = ask(hvdm_package / "monitoring_model.joblib", **{**NORMAL, "workclass": 99})
     first = result.out.split("\n\n")[1].splitlines()[1]
@@ -56,7 +68,10 @@ def test_a_code_that_training_never_saw(hvdm_package):
         ("age=nan", "age: expected a finite number, got NaN; workclass: missing"),
         ("gender=1", "gender: not one of age, workclass, "),
         ("age", "expected NAME=NUMBER, got 'age'"),
-        ("workclass=Private", "expected NAME=NUMBER, got 'workclass=Private'"),
+        ("age=old", "expected NAME=NUMBER, got 'age=old'"),
+        ("sex=man", "expected a number or one of Female, Male, got 'sex=man'"),
+        ("=1", ": not one of age, workclass, "),
+        ("age=39 sex=1 age=540", "age is given 2 times"),
         ("", "the following arguments are required: NAME=NUMBER"),
     ],
 )

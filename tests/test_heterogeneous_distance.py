@@ -93,7 +93,8 @@ def test_one_row_as_in_a_batch(rows, distance, kind):
     some = np.vstack([rows[:200], np.random.default_rng(0).integers(-3, 99, (200, 13))])
     batch = distance.transform(some)
     for row, expected in zip(some, batch, strict=True):
-        assert distance.transform([list(map(kind, row.tolist()))]) == [expected.tolist()]
+        alone = distance.transform([list(map(kind, row.tolist()))])
+        np.testing.assert_array_equal(alone, [expected])
 
 
 def test_what_is_given_stays_as_it_is(rows, distance):
@@ -147,6 +148,14 @@ class TestDetector:
         gaps = np.subtract(distance.transform(rows[-200:]), distance.transform(neighbors))
         scores = detector.decision_function(rows[-200:])
         np.testing.assert_allclose(shares * scores[:, None] ** 2, gaps**2, rtol=1e-9, atol=1e-15)
+
+    @pytest.mark.parametrize(
+        ("params", "n_measures", "words"),
+        [({"p": 5}, 13, "p = 2, got p = 5"), ({"p": 2}, 12, "12 measures for 13 columns")],
+    )
+    def test_what_does_not_fit_is_refused(self, training, measures, params, n_measures, words):
+        with pytest.raises(ValueError, match=words):
+            PortableKNN(**params).fit(training, measures=measures[:n_measures])
 
     def test_it_travels(self, rows, detector):
         again = pickle.loads(pickle.dumps(detector, protocol=4))

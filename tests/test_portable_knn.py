@@ -145,9 +145,10 @@ class TestValues:
         with pytest.raises(ValueError, match=words):
             detector.decision_function(row)
 
-    def test_unfitted_says_so(self):
+    @pytest.mark.parametrize("method", ["decision_function", "explain", "p_value"])
+    def test_unfitted_says_so(self, method):
         with pytest.raises(ValueError, match="not fitted"):
-            PortableKNN().decision_function([[1.0]])
+            getattr(PortableKNN(), method)([[1.0]])
 
     def test_feature_names_must_fit(self, rows):
         with pytest.raises(ValueError, match="2 feature names for 13 columns"):
@@ -160,6 +161,9 @@ class TestPValue:
         for score in (0.0, known.min(), np.median(known), 5.1, known.max(), known.max() + 1):
             expected = (1 + np.sum(known >= score)) / (1 + len(known))
             assert detector.p_value([score]) == [expected]
+
+    def test_nan_has_none(self, detector):
+        np.testing.assert_array_equal(np.isnan(detector.p_value([np.nan, 1.0])), [True, False])
 
     def test_an_alarm_is_as_rare_as_was_asked_for(self, detector):
         just_above = np.nextafter(detector.threshold_, np.inf)
@@ -287,7 +291,11 @@ class TestArtifact:
 
     def test_the_published_one_holds_what_it_held(self, detector):
         content = detector.__getstate__()["content"]
-        assert "measures" not in content
+        assert set(content) == {
+            *("format", "params", "training_rows", "scores", "score_codes", "threshold"),
+            *("score_mean", "score_deviation", "n_classes", "feature_names", "origin"),
+            *("check_rows", "check_scores"),
+        }
         assert content["format"] == 2
 
     def test_an_earlier_format_is_refused(self, detector):

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lib import census, drift, gateway, replay, replay_report
+from lib.detector import load_detector, normal_rate
 from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
 from lib.runtime import PREDICT, load_function, start_server
 
@@ -84,12 +85,13 @@ class TestReplay:
         assert picture.read_bytes().startswith(PNG)
         before = sum(line["result"] == "alarm" for line in kept[:60]) / 60
         in_all = sum(line["result"] == "alarm" for line in kept) / 120
-        alarms = sum(line["result"] == "alarm" for line in kept[:100])
+        alarms = [line["because"] for line in kept[:100] if line["result"] == "alarm"]
+        alarms_of_age = sum(because.startswith("age ") for because in alarms)
         assert out.splitlines()[-2:] == [
             f"age-missing from request 60 on: alarms {before:.1%} before,"
             f" 100.0% since, {in_all:.1%} in all",
-            f"noticed     at request 100, 40 after the drift began ({alarms} alarms in 100,"
-            " 5 expected), because of age",
+            f"noticed     at request 100, 40 after the drift began ({len(alarms)} alarms in 100,"
+            f" 5 expected), most often because of age ({alarms_of_age})",
         ]
         because = re.search(r"^because of  age (\d+)", out, re.MULTILINE)
         assert int(because[1]) == sum(
@@ -102,14 +104,19 @@ class TestReplay:
         shares, _ = detector.explain(read_codes(kept))
         for line, of_it in zip(kept, shares, strict=True):
             assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
-            assert line["because"] == f"{census.FEATURES[of_it.argmax()]} {of_it.max():.0%}"
+            because = f"{census.FEATURES[of_it.argmax()]} {of_it.max():.0%}"
+            assert line["because"] == (because if float(line["value"]) else "")
         assert all(line["because"].startswith("age ") for line in kept[30:])
 
-    def test_another_artifacts_scores_are_not_accounted_for(self, send, lines, hvdm_package):
+    def test_another_artifacts_scores_are_not_accounted_for(
+        self, send, lines, hvdm_package, tmp_path
+    ):
         """A running metric may have another artifact than the one at hand."""
         with served_package(hvdm_package) as metric:
             out = send("--rows", 30, metric=metric).out
         assert "30 scores are not those of the artifact here" in out
+        result = run(shadow.main, "--from", tmp_path / "reports" / "shadow.csv", "--threshold", 5)
+        assert result.out.splitlines()[-1].endswith("not known: the requests have no p-values")
         assert {(line["p_value"], line["because"]) for line in lines()} == {("nan", "")}
 
     def test_the_other_distance(self, send, lines, hvdm_package):
@@ -254,7 +261,7 @@ class TestNothingIsLost:
         values = [float(line["value"]) for line in csv.DictReader(path.open())]
         expected = sum(value > 2.5 for value in values)
         assert re.search(rf"^alarm +{expected}$", result.out, re.MULTILINE)
-        assert "raise an alarm\nnot noticed: " in result.out
+        assert "raise an alarm\ntoo few requests to notice anything" in result.out
         picture = tmp_path / "reports" / "shadow-2.5.png"
         assert str(picture) in result.out
         assert picture.read_bytes().startswith(PNG)
@@ -421,7 +428,6 @@ class TestDescribe:
             (50, 150, 1000, "5.0% before, 15.0% since, 10.0% in all", "1,100, 100 after"),
             (50, 60, 1000, "5.0% before, 6.0% since, 5.5% in all", None),
             (150, 50, 1000, "15.0% before, 5.0% since, 10.0% in all", "100, 900 before"),
-            (0, 10, 10, "0.0% before, 100.0% since, 50.0% in all", None),
         ],
     )
     def test_a_drift(self, n_before, n_since, of, rates, news):
@@ -430,7 +436,7 @@ class TestDescribe:
         n_alarms = max(n_before, n_since) // 10
         assert noticed == (
             f"noticed     at request {news} the drift began"
-            f" ({n_alarms} alarms in 100, 5 expected), because of age"
+            f" ({n_alarms} alarms in 100, 5 expected), most often because of age ({n_alarms})"
             if news
             else "not noticed: no block of 100 requests has too many alarms (5 expected)"
         )
@@ -451,8 +457,19 @@ class TestDescribe:
         many = outcomes(*[PASSED] * 100, *[ALARM] * 100)
         assert replay_report.describe(many, 0.05) == [
             "50.0% of 200 requests raise an alarm",
-            "noticed     at request 200 (100 alarms in 100, 5 expected), because of age",
+            "noticed     at request 200 (100 alarms in 100, 5 expected),"
+            " most often because of age (100)",
         ]
+
+    @pytest.mark.parametrize(
+        ("n_requests", "normal", "words"),
+        [
+            (99, 0.05, "too few requests to notice anything: a block has 100"),
+            (500, None, "when it was noticed is not known: the requests have no p-values"),
+        ],
+    )
+    def test_what_cannot_be_told(self, n_requests, normal, words):
+        assert replay_report.describe(outcomes(*[ALARM] * n_requests), normal)[-1] == words
 
     def test_a_drift_from_the_start(self):
         said, _ = replay_report.describe(outcomes(ALARM, PASSED, drift_name="age-missing"), 0.05)
@@ -520,6 +537,40 @@ class TestPicture:
         (legend,) = figure.legends
         box = legend.get_window_extent()
         assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_the_normal_rate_of_a_replay(artifact, rows):
+    """From p-values, near the share of training rows above any threshold."""
+    detector = load_detector(artifact)
+    for threshold in (2.0, 4.0, float(detector.threshold_), 9.0):
+        some = outcomes(*[PASSED] * len(rows))
+        values = detector.decision_function(rows)
+        for outcome, value in zip(some, values, strict=True):
+            outcome.p_value = float(detector.p_value([value])[0])
+            outcome.judge(value, threshold)
+        expected = np.mean(detector.decision_scores_ > threshold)
+        assert replay.normal_rate_of(some) == pytest.approx(expected, rel=0.05)
+        assert normal_rate(detector, threshold) == pytest.approx(expected, rel=0.05)
+    alarms = [one for one in some if one.result == ALARM]
+    assert replay.normal_rate_of(alarms) == max(one.p_value for one in alarms)
+    assert replay.normal_rate_of([]) is None
+
+
+def test_a_normal_rate_is_never_zero(artifact):
+    """Of 40 held-out rows none may alarm; one alarm in a hundred is no news all the same."""
+    detector = load_detector(artifact)
+    detector.origin_["held_out_rate"] = 0.0
+    assert normal_rate(detector, detector.threshold_) == 0.05
+    assert normal_rate(detector, 1e9) == 1 / (1 + len(detector.decision_scores_))
+
+
+def test_a_replay_from_before_p_values(tmp_path):
+    path = tmp_path / "old.csv"
+    names = [name for name in replay.HEADER if name not in ("p_value", "because")]
+    cells = ["0", "uci", "", *"7" * 13, "1.5", "passed", "", "1.0", "2.0"]
+    path.write_text(f"{','.join(names)}\n{','.join(cells)}\n")
+    (outcome,) = replay.read_csv(path, 5)
+    assert (outcome.value, outcome.because, outcome.target_ms) == (1.5, "", 1.0)
 
 
 def test_outcomes_come_back_as_written(tmp_path):

@@ -249,9 +249,9 @@ def _encode_column(name: str, fields: Sequence[str]) -> list[int]:
 def describe_code(name: str, code: float) -> str:
     """Put a feature's number into words: ``'4 Private'``; a number stays as it is."""
     if name in NUMBERS:
-        return f"{code:g}"
+        return f"{code:.15g}"
     names = _names_of_codes(name).get(code, ["unknown"])
-    return f"{code:g} {shorten_text(', '.join(names), 32, placeholder=' ...')}"
+    return f"{code:.15g} {shorten_text(', '.join(names), 32, placeholder=' ...')}"
 
 
 def _names_of_codes(name: str) -> dict[int, list[str]]:

@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,12 @@ def importing_compiled() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if arrived:
         raise KeyboardInterrupt
+
+
+def last_line(result: subprocess.CompletedProcess[str]) -> str:
+    """Return what a failed process said last, which is mostly why."""
+    lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+    return lines[-1]
 
 
 def shorten(path: Path) -> str:

@@ -23,11 +23,11 @@ CONTAMINATION = 0.05
 
 def load_detector(path: Path) -> PortableKNN:
     """Load an artifact as src/ does, its one line of error a `UserError`."""
-    with importing_compiled():
-        from portable_knn import load
-
     try:
-        return load(path)
+        with importing_compiled():
+            from portable_knn import load
+
+            return load(path)
     except RuntimeError as error:
         raise UserError(str(error)) from error
 
@@ -57,29 +57,35 @@ def fit_detector(
         If the rows are too few or will not do, or a parameter is out of its range.
     """
     with importing_compiled():
-        from heterogeneous_distance import learn_measures
         from portable_knn import PortableKNN
 
     params = {"contamination": CONTAMINATION, **DISTANCES[distance], **params}
-    if distance == "hvdm" and params["p"] != 2:
-        raise UserError(f"HVDM is Euclid's distance, p = 2, got p = {params['p']:g}")
-    numbers, outcome = map(census.FEATURES.index, census.NUMBERS), census.FEATURES.index("classes")
     try:
-        measures = learn_measures(rows, numbers, outcome) if distance == "hvdm" else None
+        measures = _learn_measures(rows) if distance == "hvdm" else None
         return PortableKNN(**params).fit(rows, None, census.FEATURES, origin, measures)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
+def _learn_measures(rows: np.ndarray) -> list:
+    with importing_compiled():
+        from heterogeneous_distance import learn_measures
+
+    numbers = [census.FEATURES.index(name) for name in census.NUMBERS]
+    return learn_measures(rows, numbers, census.FEATURES.index("classes"))
+
+
 def fit_other(detector: PortableKNN) -> PortableKNN:
     """Fit the other distance's detector, as it usually is, on the same training rows."""
     (other,) = DISTANCES.keys() - {distance_of(detector)}
-    rows = detector.training_rows_.astype(np.int64)
-    return fit_detector(rows, other, contamination=detector.contamination)
+    try:
+        return fit_detector(detector.training_rows_, other, contamination=detector.contamination)
+    except UserError as error:
+        raise UserError(f"{other} cannot be fitted beside: {error}") from error
 
 
 def distance_of(detector: PortableKNN) -> str:
-    return "hvdm" if detector.measures_ else "minkowski"
+    return "minkowski" if detector.measures_ is None else "hvdm"
 
 
 def describe_detector(detector: PortableKNN) -> str:
@@ -89,12 +95,20 @@ def describe_detector(detector: PortableKNN) -> str:
 def normal_rate(detector: PortableKNN, threshold: float) -> float:
     """Return the share of healthy rows above a threshold: of held-out ones at the trained one."""
     if threshold == detector.threshold_:
-        return detector.origin_.get("held_out_rate", detector.contamination)
-    return float(np.mean(detector.decision_scores_ > threshold))
+        return detector.origin_.get("held_out_rate") or detector.contamination
+    return float(detector.p_value([threshold])[0])
 
 
-def reasons(detector: PortableKNN, rows: Sequence[Sequence[int]]) -> list[str]:
-    """Name the feature that each row's score is mostly made of, with its share: ``'age 97%'``."""
-    shares, _ = detector.explain(rows)
+def explain(detector: PortableKNN, rows: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """Account for scores as the detector does, its one line of error a `UserError`."""
+    try:
+        return detector.explain(rows)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def reasons(detector: PortableKNN, rows: Sequence[Sequence[float]]) -> list[str]:
+    """Name the feature that each score is mostly made of, with its share; '' for a score of 0."""
+    shares, _ = explain(detector, rows)
     names, tops = detector.feature_names_in_[shares.argmax(axis=1)], shares.max(axis=1)
-    return [f"{name} {share:.0%}" for name, share in zip(names, tops, strict=True)]
+    return [f"{name} {top:.0%}" if top else "" for name, top in zip(names, tops, strict=True)]

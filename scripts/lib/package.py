@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.command import UserError
+from lib.command import UserError, last_line
 from lib.platform import IMAGE_NUMPY, IMAGE_OWNS, LAST_BESIDE_NUMPY, RELEASES
 from lib.runtime import read_definition
 
@@ -77,7 +77,7 @@ def inspect(
     definition = read_definition(folder)
     runtime = runtime or definition["runtime"]
     requirements = read_requirements(folder / "requirements.txt")
-    found, failure = probe(folder, definition)
+    found, failure = probe(folder, definition, generation_of(runtime) == 2)
     problems = {
         "name": problems_of_name(definition["name"]),
         "runtime": problems_of_runtime(runtime, platform),
@@ -101,6 +101,12 @@ def require_passed(findings: list[tuple[str, str]], refusal: str) -> None:
     print(format_findings(findings), flush=True)
     if any(problem for _, problem in findings):
         raise UserError(f"{refusal}: the check found problems")
+
+
+def generation_of(runtime: str) -> int | None:
+    """Return the generation of an image, None if it is none that the platform has."""
+    image = IMAGE.fullmatch(runtime)
+    return int(image[2][0]) if image else None
 
 
 def problems_of_name(name: str) -> Iterator[str]:
@@ -191,17 +197,16 @@ def _problems_of_requirement(requirement: Requirement, python: str | None) -> It
         )
 
 
-def probe(folder: Path, definition: dict) -> tuple[dict, str]:
+def probe(folder: Path, definition: dict, flat: bool) -> tuple[dict, str]:
     """Import the function where nothing but the payload is; return what it says, or why not."""
     contract = definition["contract"]
     types = {name: field["numpy_type"].__name__ for name, field in contract["inputs"].items()}
     with tempfile.TemporaryDirectory() as alone:
-        copy_payload(folder, definition["payload"], Path(alone))
+        copy_payload(folder, definition["payload"], Path(alone), flat)
         command = [sys.executable, "-I", "-B", "-c", PROBE, json.dumps([contract["name"], types])]
         result = subprocess.run(command, cwd=alone, capture_output=True, text=True)
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        return {}, lines[-1].replace(f"{alone}/", "")
+        return {}, last_line(result).replace(f"{alone}/", "")
     return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
 
 

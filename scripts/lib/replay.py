@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -79,9 +80,17 @@ def account(outcomes: Sequence[Outcome], detector: PortableKNN) -> int:
     own = detector.decision_function(rows)
     told = zip(scored, own, detector.p_value(own), reasons(detector, rows), strict=True)
     for outcome, value, p_value, because in told:
-        if outcome.value == value:
+        # Another processor may take a root otherwise, in its last bit.
+        if math.isclose(outcome.value, value, rel_tol=1e-9):
             outcome.p_value, outcome.because = float(p_value), because
-    return sum(not outcome.because for outcome in scored)
+    return sum(math.isnan(outcome.p_value) for outcome in scored)
+
+
+def normal_rate_of(outcomes: Sequence[Outcome]) -> float | None:
+    """Return the share of training rows that score above the threshold, as far as p-values tell."""
+    known = [one for one in outcomes if not math.isnan(one.p_value)]
+    passed = [one.p_value for one in known if one.result == PASSED]
+    return min(passed, default=max((one.p_value for one in known), default=None))
 
 
 # The CSV has the fields of an outcome, and each feature that was sent as a column of its own.
@@ -119,8 +128,9 @@ def read_csv(path: Path, threshold: float) -> list[Outcome]:
 def _read_line(line: dict[str, str]) -> Outcome:
     sent = tuple(int(line[name]) for name in census.FEATURES if line[name])
     outcome = Outcome(int(line["row"]), line["source"], line["drift"], sent)
-    for name in ("result", "reason", "because"):
-        setattr(outcome, name, line[name])
-    for name in ("value", "p_value", "target_ms", "metric_ms"):
+    outcome.result, outcome.reason = line["result"], line["reason"]
+    for name in ("value", "target_ms", "metric_ms"):
         setattr(outcome, name, float(line[name]))
+    # Earlier files have neither.
+    outcome.p_value, outcome.because = float(line.get("p_value", "nan")), line.get("because", "")
     return outcome

@@ -45,8 +45,11 @@ def count_features(alarms: Sequence[Outcome]) -> list[tuple[str, int]]:
     return Counter(alarm.because.split()[0] for alarm in alarms if alarm.because).most_common()
 
 
-def describe(outcomes: Sequence[Outcome], normal: float) -> list[str]:
-    """Say what was lost, what share of the requests raised an alarm, and when that was news."""
+def describe(outcomes: Sequence[Outcome], normal: float | None) -> list[str]:
+    """Say what was lost, what share of the requests raised an alarm, and when that was news.
+
+    Without the normal rate it cannot be told when.
+    """
     lines = []
     for result in (REJECTED, FAILED):
         lost = [outcome.reason for outcome in outcomes if outcome.result == result]
@@ -68,7 +71,12 @@ def _describe_rate(outcomes: Sequence[Outcome]) -> str:
     return f"{start}: alarms {rates}"
 
 
-def _describe_news(outcomes: Sequence[Outcome], normal: float) -> str:
+def _describe_news(outcomes: Sequence[Outcome], normal: float | None) -> str:
+    n_scored = sum(outcome.is_scored for outcome in outcomes)
+    if normal is None:
+        return "when it was noticed is not known: the requests have no p-values"
+    if n_scored < BLOCK:
+        return f"too few requests to notice anything: a block has {BLOCK}"
     news, expected = find_news(outcomes, normal), f"{100 * normal:.0f} expected"
     if news is None:
         return f"not noticed: no block of {BLOCK} requests has too many alarms ({expected})"
@@ -76,7 +84,7 @@ def _describe_news(outcomes: Sequence[Outcome], normal: float) -> str:
     after = news.request - since[0].row if since else 0
     when = f", {abs(after):,} {'after' if after > 0 else 'before'} the drift began" if since else ""
     features = count_features(news.alarms)
-    because = f", because of {features[0][0]}" if features else ""
+    because = ", most often because of {} ({})".format(*features[0]) if features else ""
     counts = f"({len(news.alarms)} alarms in {BLOCK}, {expected})"
     return f"{'noticed':<12}at request {news.request:,}{when} {counts}{because}"
 
@@ -106,7 +114,7 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def plot(outcomes: Sequence[Outcome], threshold: float, normal: float, path: Path) -> None:
+def plot(outcomes: Sequence[Outcome], threshold: float, normal: float | None, path: Path) -> None:
     """Draw each score against the threshold, and the rolling alarm rate below."""
     scored = [outcome for outcome in outcomes if outcome.is_scored]
     figure = Figure(figsize=(11, 6.5), layout="constrained")
@@ -123,7 +131,7 @@ def plot(outcomes: Sequence[Outcome], threshold: float, normal: float, path: Pat
     since = split_at_drift(outcomes)[1]
     if since:
         mark(since[0].row, f"drift begins, {since[0].row:,}", color="black")
-    news = find_news(outcomes, normal)
+    news = None if normal is None else find_news(outcomes, normal)
     if news:
         mark(news.request, f"noticed, {news.request:,}", color="tab:green")
     title = [" ".join(line.split()) for line in describe(outcomes, normal)]

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 
 from lib import command
 from lib.detector import load_detector
-from lib.platform import Manager, describe_artifact, selected_cluster
+from lib.platform import Manager, describe_artifact, reference, selected_cluster
 
 # The check passes, that is no alarm, when `value <operator> threshold`.
 OPERATOR = "LessEq"
@@ -27,22 +26,18 @@ OPERATOR = "LessEq"
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     manager = Manager(arguments.cluster or selected_cluster())
-    try:
+    with manager.reading():
         target = manager.version(arguments.target)
         if arguments.detach:
             detach(manager, target, arguments)
         else:
             attach(manager, target, arguments)
-    except (KeyError, TypeError) as error:
-        raise command.UserError(
-            f"{manager.address} does not answer like a manager: {error!r}"
-        ) from error
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("target", type=version, help="the model to watch, NAME:VERSION")
+    option("target", type=reference, help="the model to watch, NAME:VERSION")
     option("--metric", default="census_monitoring", help="NAME or NAME:VERSION")
     option("--name", type=key, default="census_monitoring", help="of the metric on the target")
     option("--cluster", help="address (default: the one that hs has selected)")
@@ -50,12 +45,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--dry-run", action="store_true", help="print the request, change nothing")
     option("--detach", action="store_true", help="remove the metric of that name")
     return parser.parse_args(argv)
-
-
-def version(text: str) -> str:
-    if not re.fullmatch(r"[^:]+:\d+", text):
-        raise argparse.ArgumentTypeError(f"expected NAME:VERSION, got {text!r}")
-    return text
 
 
 def key(text: str) -> str:
@@ -116,8 +105,7 @@ def detach(manager: Manager, target: dict, arguments: argparse.Namespace) -> Non
 
 
 def attached(manager: Manager, target: dict, name: str) -> list[dict]:
-    specs = manager.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
-    return [spec for spec in specs if spec["name"] == name]
+    return [spec for spec in manager.metrics(target) if spec["name"] == name]
 
 
 def replace(manager: Manager, body: dict, others: list[dict]) -> None:

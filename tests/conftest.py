@@ -31,7 +31,7 @@ def artifact(package):
 def adult(tmp_path_factory):
     """examples/adult in a folder of its own, trained on the sample."""
     folder = tmp_path_factory.mktemp("adult")
-    ignore = shutil.ignore_patterns("__pycache__", "*.json*", "train.py")
+    ignore = shutil.ignore_patterns("__pycache__", "*.json*", "*.csv", "train.py")
     shutil.copytree(ROOT / "examples" / "adult", folder, ignore=ignore, dirs_exist_ok=True)
     main = load_script(ROOT / "examples" / "adult" / "train.py").main
     result = run(main, "--data", "sample", "--out", folder / "classifier.json")

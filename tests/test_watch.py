@@ -220,6 +220,11 @@ class TestReplay:
         )
         assert cells(result)["normal"] == "5.0%"
 
+    def test_alarms_before_the_window_give_no_reason(self, look, feed, served):
+        feed(served[: DRIFT + 50])
+        (metric,) = json.loads(look("--requests", 50, "--json").out)["metrics"]
+        assert sum(metric["because"].values()) == count(served[DRIFT : DRIFT + 50])
+
     def test_a_target_of_other_fields(self, look, feed, served, manager):
         feed(served)
         for document in manager.sonar.documents[11]:
@@ -398,7 +403,7 @@ class TestPicture:
         (label,) = [text for text in labels(figure) if text.startswith("noticed")]
         assert label == f"noticed, {format_time(FIRST_SECOND + DRIFT + 99)}"
         band = axes.collections[1].get_paths()[0].vertices[:, 1].max()
-        normal = float(re.search(r"normal rate ([\d.]+)%", " ".join(labels(figure)))[1]) / 100
+        normal = float(axes.get_title("left").split()[-1].rstrip("%")) / 100
         assert binom.sf(band - 1, 100, normal) > 0.001 > binom.sf(band, 100, normal)
 
     def test_several_metrics_and_one_batch(self, look, manager, attach, tmp_path):

@@ -22,27 +22,23 @@ def plot(verdicts: Sequence[Verdict], title: str, path: Path) -> None:
     rows = figure.subplots(len(verdicts), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, verdict) in enumerate(zip(rows, verdicts, strict=True)):
         _plot_rate(axes, verdict, is_first=number == 0)
-        axes.set_title(show(verdict.metric), loc="left", fontsize=10, parse_math=False)
+        name = f"{show(verdict.metric)}, normal rate {verdict.normal:.1%}"
+        axes.set_title(name, loc="left", fontsize=10, parse_math=False)
         if verdict.is_news and verdict.noticed:
             second = verdict.noticed.end
-            mark([axes], datetime.fromtimestamp(second), f"noticed, {format_time(second)}", "green")
+            label = f"noticed, {format_time(second)}"
+            mark([axes], datetime.fromtimestamp(second), label, "tab:green")
     rows[-1].set_xlabel("last request of each batch")
     save(figure, title, path)
 
 
 def _plot_rate(axes: Axes, verdict: Verdict, is_first: bool) -> None:
     times = [datetime.fromtimestamp(batch.end) for batch in verdict.batches]
-    checked, alarms = np.array([verdict.count(batch) for batch in verdict.batches]).T
-    rates = np.divide(alarms, checked, out=np.full(len(times), np.nan), where=checked > 0)
-    usual = np.divide(
-        most_usual(np.maximum(checked, 1), verdict.normal),
-        checked,
-        out=np.full(len(times), np.nan),
-        where=checked > 0,
-    )
-    draw_rate(axes, times, rates, "each batch")
-    axes.plot(times, 100 * rates, ".", color="tab:red", label="alarms" if is_first else None)
-    label = "normal: not news in a batch" if is_first else None
-    axes.fill_between(times, 100 * usual, color="tab:blue", alpha=0.2, label=label)
-    label = f"normal rate {verdict.normal:.1%}" if is_first else None
-    axes.axhline(100 * verdict.normal, color="black", linestyle="--", label=label)
+    checked, alarms = np.array([verdict.count(batch) for batch in verdict.batches], dtype=float).T
+    checked[checked == 0] = np.nan  # a batch without a rate
+    draw_rate(axes, times, alarms / checked, "each batch")
+    usual = most_usual(checked, verdict.normal) / checked
+    labels = ("alarms", "normal: not news in a batch", "normal rate") if is_first else (None,) * 3
+    axes.plot(times, 100 * alarms / checked, ".", color="tab:red", label=labels[0])
+    axes.fill_between(times, 100 * usual, color="tab:blue", alpha=0.2, label=labels[1])
+    axes.axhline(100 * verdict.normal, color="black", linestyle="--", label=labels[2])

@@ -128,7 +128,8 @@ def format_table(verdicts: Sequence[Verdict]) -> str:
         rate = "-" if verdict.rate is None else f"{verdict.rate:.1%}"
         counts = f"{verdict.requests:>10,}{verdict.alarms:>9,}{rate:>8}{verdict.normal:>8.1%}"
         since = format_time(verdict.batches[0].start)
-        row = f"{show(verdict.metric):<{width}}{counts}{verdict.p:>10.2g}{verdict.unscored:>10,}"
+        p = f"{verdict.p:.2g}" if verdict.p else "<1e-300"
+        row = f"{show(verdict.metric):<{width}}{counts}{p:>10}{verdict.unscored:>10,}"
         lines.append(f"{row}  {since}")
     for verdict in verdicts:
         name = f"{show(verdict.metric)}: " if verdicts[1:] else ""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lib import census
 from lib.command import ROOT
+from lib.replay import ALARM, Outcome
 from lib.runtime import load_function, start_server
 
 import numpy as np
@@ -32,6 +33,10 @@ PUBLISHED = (
     ((27, 4, 1, 1, 5, 1, 4, 0, 2, 2, 40, 9, 0), 1.0),
     ((90, 4, 4, 3, 2, 4, 4, 1, 2, 2, 99, 9, 0), 27.003418892782708),
 )
+
+
+METRIC = "census_monitoring"
+DRIFT = 2000  # the request of `requests` from which on hours arrive as hours a month
 
 
 class Hostile:
@@ -124,6 +129,25 @@ def predict(channel, inputs):
     """Send numbers over gRPC, and return the tensor `value` of the answer."""
     request = PredictRequest(inputs={name: message(value) for name, value in inputs.items()})
     return PredictionServiceStub(channel).Predict(request, timeout=30).outputs["value"]
+
+
+def count_alarms(outcomes):
+    return sum(outcome.result == ALARM for outcome in outcomes)
+
+
+def made(*results, repeat=1):
+    """Return outcomes that nobody served, for counts that no replay gives."""
+    sent = tuple(range(len(census.FEATURES)))
+    return [
+        Outcome(row, "mine.csv", "", sent, 9.0 if result == ALARM else 1.0, result)
+        for row, result in enumerate(results * repeat)
+    ]
+
+
+def read_row(result):
+    """Return the cells of the table's first row by its head."""
+    head, row = result.out.splitlines()[:2]
+    return dict(zip(head.split(), row.split(maxsplit=7), strict=True))
 
 
 # Values that are not one finite number within int64, and what is said of them.

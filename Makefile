@@ -14,7 +14,7 @@ TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help demo train evaluate shadow explain serve check image upload metric test lint matrix bench soak setup clean anew
+.PHONY: help demo train evaluate shadow explain serve check image upload metric watch test lint matrix bench soak setup clean anew
 
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"
@@ -60,6 +60,10 @@ upload: setup ## check, then upload with the hs of either generation: MODEL, RUN
 metric: setup ## attach METRIC=name:version to TARGET=name:version as NAME, or DETACH=1; CLUSTER=address
 	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(filter command,$(origin NAME)),--name "$(NAME)") $(if $(METRIC),--metric "$(METRIC)") \
 		$(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(DETACH),--detach)
+
+watch: setup ## say whether the traffic of TARGET=name:version is normal: NAME, SINCE=2h, FOLLOW=60; CLUSTER=address
+	@$(RUN) scripts/watch.py "$(TARGET)" $(if $(filter command,$(origin NAME)),--metric "$(NAME)") $(if $(SINCE),--since "$(SINCE)") \
+		$(if $(FOLLOW),--follow "$(FOLLOW)") $(if $(CLUSTER),--cluster "$(CLUSTER)")
 
 test: setup ## run the test suite
 	@$(RUN) -m pytest -n auto --dist worksteal

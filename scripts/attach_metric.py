@@ -11,40 +11,40 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lib import command
-from lib.detector import load_detector
-from lib.platform import Manager, describe_artifact, selected_cluster
+from lib.detector import PUBLISHED, distance_of, load_detector
+from lib.platform import Manager, describe_artifact, reference, selected_cluster
 
 # The check passes, that is no alarm, when `value <operator> threshold`.
 OPERATOR = "LessEq"
+NAMES = {"minkowski": "census_monitoring", "hvdm": "census_hvdm"}
 
 
 @command.entry
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     manager = Manager(arguments.cluster or selected_cluster())
-    try:
+    if arguments.name is None:
+        arguments.name = usual_name(arguments.artifact)
+    with manager.reading():
         target = manager.version(arguments.target)
         if arguments.detach:
             detach(manager, target, arguments)
         else:
             attach(manager, target, arguments)
-    except (KeyError, TypeError) as error:
-        raise command.UserError(
-            f"{manager.address} does not answer like a manager: {error!r}"
-        ) from error
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("target", type=version, help="the model to watch, NAME:VERSION")
+    option("target", type=reference, help="the model to watch, NAME:VERSION")
     option("--metric", default="census_monitoring", help="NAME or NAME:VERSION")
-    option("--name", type=key, default="census_monitoring", help="of the metric on the target")
+    names = ", by HVDM ".join(NAMES.values())
+    option("--name", type=key, help=f"of the metric on the target (default: {names})")
     option("--cluster", help="address (default: the one that hs has selected)")
     option("--artifact", **command.ARTIFACT_OPTION)
     option("--dry-run", action="store_true", help="print the request, change nothing")
@@ -52,17 +52,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def version(text: str) -> str:
-    if not re.fullmatch(r"[^:]+:\d+", text):
-        raise argparse.ArgumentTypeError(f"expected NAME:VERSION, got {text!r}")
-    return text
-
-
 def key(text: str) -> str:
     """Refuse a name that the platform's database takes for a path: its checks would be lost."""
     if "." in text or text.startswith("$"):
         raise argparse.ArgumentTypeError(f"a dot or a leading $ loses every check, got {text!r}")
     return text
+
+
+def usual_name(artifact: Path) -> str:
+    """Name a metric by its artifact's distance, so that neither replaces the other."""
+    return NAMES[distance_of(load_detector(artifact))] if artifact.exists() else NAMES[PUBLISHED]
 
 
 def attach(manager: Manager, target: dict, arguments: argparse.Namespace) -> None:
@@ -116,8 +115,7 @@ def detach(manager: Manager, target: dict, arguments: argparse.Namespace) -> Non
 
 
 def attached(manager: Manager, target: dict, name: str) -> list[dict]:
-    specs = manager.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
-    return [spec for spec in specs if spec["name"] == name]
+    return [spec for spec in manager.metrics(target) if spec["name"] == name]
 
 
 def replace(manager: Manager, body: dict, others: list[dict]) -> None:

@@ -3,13 +3,18 @@
 import shutil
 import signal
 
-from lib import census
+from lib import census, detector
 from lib.command import ROOT
-from lib.runtime import load_module
+from lib.replay import Outcome
+from lib.runtime import load_function, load_module
 
+import numpy as np
 import pytest
 import stub_manager
-from helpers import load_script, run, train_package
+from helpers import DRIFT, METRIC, load_script, run, train_package
+
+import shadow
+import watch
 
 # What is started here can be interrupted, also where nohup has the suite ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,7 +45,7 @@ def hvdm_package(tmp_path_factory):
 def adult(tmp_path_factory):
     """examples/adult in a folder of its own, trained on the sample."""
     folder = tmp_path_factory.mktemp("adult")
-    ignore = shutil.ignore_patterns("__pycache__", "*.json*", "train.py")
+    ignore = shutil.ignore_patterns("__pycache__", "*.json*", "*.csv", "train.py")
     shutil.copytree(ROOT / "examples" / "adult", folder, ignore=ignore, dirs_exist_ok=True)
     main = load_script(ROOT / "examples" / "adult" / "train.py").main
     result = run(main, "--data", "sample", "--out", folder / "classifier.json")
@@ -87,3 +92,83 @@ def hs(request):
 def manager():
     with stub_manager.running() as manager:
         yield manager
+
+
+@pytest.fixture(scope="session")
+def requests(func_main):
+    """3,000 requests of the sample's held-out rows, as shadow.py chooses them."""
+    data = census.hold_out(census.load("sample"), func_main.detector.origin_)
+    return list(shadow.choose_requests(data, 3000, 0, ("hours-per-month", DRIFT)))
+
+
+@pytest.fixture(scope="session")
+def served(requests, package, adult, func_main):
+    """What became of the requests: both functions are given what the runtime gives them.
+
+    Over gRPC, whose messages are slow to make in pure Python, they would take twenty seconds.
+    """
+    classify, score = load_function(adult), load_function(package)
+    outcomes = []
+    for row, drift_name, codes in requests:
+        inputs = dict(zip(census.FEATURES, map(np.int64, codes[:-1]), strict=False))
+        classes = classify(**inputs)["classes"]
+        outcome = Outcome(row, "sample", drift_name, (*codes[:-1], classes))
+        value = score(**inputs, classes=np.int64(classes))["value"]
+        outcome.judge(value, func_main.detector.threshold_)
+        outcomes.append(outcome)
+    return outcomes
+
+
+@pytest.fixture
+def cluster():
+    """A stub that knows both models; nothing is attached yet."""
+    with stub_manager.running() as cluster:
+        cluster.add_version("adult", 1)
+        cluster.add_version(METRIC, 1)
+        yield cluster
+
+
+@pytest.fixture
+def threshold(func_main):
+    return float(func_main.detector.threshold_)
+
+
+@pytest.fixture
+def attach(cluster, threshold):
+    """Return a function that attaches a metric to adult:1."""
+
+    def attach(name=METRIC, threshold=threshold):
+        config = {"modelVersionId": 12, "threshold": threshold}
+        cluster.specs.append({"id": name, "name": name, "modelVersionId": 11, "config": config})
+
+    return attach
+
+
+@pytest.fixture
+def feed(cluster, attach, threshold):
+    """Return a function that attaches the metric, and lets sonar keep requests that it checked."""
+
+    def feed(outcomes, **options):
+        attach()
+        cluster.sonar.add({METRIC: outcomes}, cluster.versions[0], threshold, **options)
+
+    return feed
+
+
+@pytest.fixture
+def look(cluster, artifact, func_main, monkeypatch):
+    """Return a function that watches adult:1; loading its artifact takes a while only once."""
+    load = detector.load_detector
+    loaded = {artifact: func_main.detector}
+    monkeypatch.setattr(detector, "load_detector", lambda path: loaded.get(path) or load(path))
+
+    def look(*options, target="adult:1", artifact=artifact):
+        own = ("--artifact", artifact) if artifact else ()
+        return run(watch.main, target, "--cluster", cluster.address, *own, *options)
+
+    return look
+
+
+@pytest.fixture
+def no_artifact(monkeypatch, tmp_path):
+    monkeypatch.setattr(watch.command, "ARTIFACT", tmp_path / "none.joblib")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lib import census, platform
 from lib.command import ROOT
+from lib.replay import ALARM, Outcome
 from lib.runtime import load_function, start_server
 
 import numpy as np
@@ -36,6 +37,10 @@ PUBLISHED = (
 )
 # Where each generation's hs keeps the name of the selected cluster.
 CURRENT = {2: "current-cluster", 3: "current_cluster"}
+
+
+METRIC = "census_monitoring"
+DRIFT = 2000  # the request of `requests` from which on hours arrive as hours a month
 
 
 class Hostile:
@@ -137,6 +142,25 @@ def predict(channel, inputs):
     """Send numbers over gRPC, and return the tensor `value` of the answer."""
     request = PredictRequest(inputs={name: message(value) for name, value in inputs.items()})
     return PredictionServiceStub(channel).Predict(request, timeout=30).outputs["value"]
+
+
+def count_alarms(outcomes):
+    return sum(outcome.result == ALARM for outcome in outcomes)
+
+
+def made(*results, repeat=1):
+    """Return outcomes that nobody served, for counts that no replay gives."""
+    sent = tuple(range(len(census.FEATURES)))
+    return [
+        Outcome(row, "mine.csv", "", sent, 9.0 if result == ALARM else 1.0, result)
+        for row, result in enumerate(results * repeat)
+    ]
+
+
+def read_row(result):
+    """Return the cells of the table's first row by its head."""
+    head, row = result.out.splitlines()[:2]
+    return dict(zip(head.split(), row.split(maxsplit=7), strict=True))
 
 
 # Values that are not one finite number within int64, and what is said of them.

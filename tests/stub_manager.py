@@ -1,4 +1,4 @@
-"""A manager on loopback that answers hs and the REST API as the released ones do."""
+"""A manager, and sonar, on loopback that answer hs and the REST APIs as the released ones do."""
 
 import email
 import io
@@ -8,6 +8,9 @@ import tarfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+from stub_sonar import Sonar
 
 EVENTS = "event: Log\ndata: Step 1/4 : FROM runtime\n\nevent: EndOfStream\ndata: \n\n"
 
@@ -22,6 +25,9 @@ class Manager(ThreadingHTTPServer):
         self.specs = []
         self.deployments = []
         self.failing = {}
+        self.instead = {}  # by the beginning of a path: status, content type, body and its length
+        self.training_data = {}
+        self.sonar = Sonar()
 
     @property
     def address(self):
@@ -53,7 +59,7 @@ def running():
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = b"".join(self.read_body())
         if self.path == "/api/v2/model/upload":
             self.answer(self.take_upload(body))
         elif self.path == "/api/v2/monitoring/metricspec":
@@ -62,11 +68,27 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/api/v2/deployment_configuration":
             self.server.deployments.append(json.loads(body))
             self.answer(json.loads(body))
+        elif match := re.fullmatch(r"/monitoring/profiles/batch/(\d+)", self.path):
+            self.answer("ok", lambda: self.server.training_data.update({int(match[1]): body}))
         else:
             self.answer(None)
 
+    def read_body(self):
+        """Yield what was posted: whole, or in chunks as hs sends training data."""
+        if "Content-Length" in self.headers:
+            yield self.rfile.read(int(self.headers["Content-Length"]))
+            return
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
     def do_GET(self):
         versions = self.server.versions
+        for beginning, answer in self.server.instead.items():
+            if self.path.startswith(beginning):
+                self.send(*answer)
+                return
         if self.path == "/api/v2/model/version":
             self.answer(versions)
         elif re.fullmatch(r"/api/v2/model/version/\d+/logs", self.path):
@@ -78,8 +100,20 @@ class Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r"/api/v2/monitoring/metricspec/modelversion/(\d+)", self.path):
             specs = [s for s in self.server.specs if s["modelVersionId"] == int(match[1])]
             self.answer(specs)
+        elif match := re.fullmatch(r"/monitoring/checks/(all|aggregates)/(\d+)\?.*", self.path):
+            self.answer(self.ask_sonar(match[1], int(match[2])))
         else:
             self.answer(None)
+
+    def ask_sonar(self, kind, target):
+        """Return what sonar lists, or None, which is an error, without a limit and an offset."""
+        query = {name: int(value) for name, value in parse_qsl(urlsplit(self.path).query)}
+        if not {"limit", "offset"} <= query.keys():
+            return None
+        page = target, query["limit"], query["offset"]
+        if kind == "all":
+            return self.server.sonar.requests(*page)
+        return self.server.sonar.aggregates(*page, query.get("from"), query.get("till"))
 
     def do_DELETE(self):
         identity = self.path.rsplit("/", 1)[1]
@@ -108,10 +142,10 @@ class Handler(BaseHTTPRequestHandler):
             change()
         self.send(status, "application/json", json.dumps(content).encode())
 
-    def send(self, status, kind, content):
+    def send(self, status, kind, content, length=None):
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
         self.wfile.write(content)
 

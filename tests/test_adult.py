@@ -1,5 +1,6 @@
 """examples/adult: the classifier that the metric watches."""
 
+import csv
 import hashlib
 import json
 
@@ -68,6 +69,32 @@ def test_the_contract_is_the_metrics(function):
     assert own["contract"]["outputs"] == {"classes": classes}
     assert list(expected) == function.features
     assert own["runtime"] == metric["runtime"]
+
+
+def test_the_training_data_is_what_the_platform_sees(adult, function, rows):
+    """Inputs of the training rows and the model's own answers, under the contract's names."""
+    definition = yaml.safe_load((adult / "serving.yaml").read_text())
+    fields = [*definition["contract"]["inputs"], *definition["contract"]["outputs"]]
+    with (adult / definition["training-data"]).open() as file:
+        lines = [{name: int(cell) for name, cell in line.items()} for line in csv.DictReader(file)]
+    assert {tuple(line) for line in lines} == {tuple(fields)}
+    inputs = [[line[name] for name in function.features] for line in lines]
+    assert inputs == census.split(rows)[0][:, :-1].tolist()
+    for line in lines[:200]:
+        assert function.predict(**line)["classes"] == line["classes"]
+
+
+def test_a_failure_leaves_both_files(train, tmp_path, monkeypatch):
+    out = tmp_path / "classifier.json"
+    assert run(train, "--data", "sample", "--out", out).status == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savetxt", fail)
+    assert_one_line(run(train, "--data", "sample", "--seed", 1, "--out", out), "disk full")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_scalars_and_tensors_are_answered_in_kind(function):

@@ -53,6 +53,20 @@ def test_it_creates_the_metric(attach, manager, wanted):
     assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
 
 
+def test_the_other_distance_is_a_second_metric(attach, manager, hvdm_package):
+    attach()
+    artifact = hvdm_package / "monitoring_model.joblib"
+    metadata = describe_artifact(artifact, joblib.load(artifact).threshold_)
+    manager.add_version("census_monitoring", 3, metadata=metadata)
+    result = attach("--artifact", artifact)
+    assert result.status == 0, result.err
+    assert [spec["name"] for spec in manager.specs] == ["census_monitoring", "census_hvdm"]
+    assert attach("--artifact", artifact, "--detach").status == 0
+    assert [spec["name"] for spec in manager.specs] == ["census_monitoring"]
+    assert attach("--artifact", artifact.with_name("none"), "--detach").status == 0
+    assert manager.specs == []
+
+
 def test_again_changes_nothing(attach, manager):
     attach()
     before = list(manager.specs)

@@ -180,11 +180,39 @@ class TestPayload:
         assert problem.endswith("bytes packed, over the manager's 50,000")
 
     @pytest.mark.parametrize(
-        ("data", "missing"), [("s3://bucket/train.csv", []), ("gone.csv", ["gone.csv is missing"])]
+        ("data", "missing"),
+        [
+            ("s3://bucket/train.csv", []),
+            ("gone.csv", ["gone.csv is missing: `make train MODEL=examples/adult` makes it"]),
+            ("src", ["src is missing"]),
+            (7, ["7 is missing"]),
+        ],
     )
     def test_training_data(self, folder, data, missing):
         problems = inspection.problems_of_payload(folder, {"payload": [], "training-data": data})
         assert list(problems) == [f"training-data {problem}" for problem in missing]
+
+    @pytest.mark.parametrize(
+        ("header", "is_wrong"),
+        [
+            ("age,sex,classes\n", False),
+            ("age,sex,classes\r\n", False),
+            ("age,sex\n", True),
+            ("sex,age,classes\n", True),
+            ("age;sex;classes\n", True),
+            ("\ufeffage,sex,classes\n", True),
+            ("39,1,0\n", True),
+            ("", True),
+            ("\xff" * 100_000, True),
+        ],
+    )
+    def test_training_data_has_the_contracts_fields(self, tmp_path, header, is_wrong):
+        (tmp_path / "a.csv").write_text(f"{header}40,0,1\n", encoding="utf-8", newline="")
+        contract = {"inputs": {"age": {}, "sex": {}}, "outputs": {"classes": {}}}
+        definition = {"payload": [], "training-data": "a.csv", "contract": contract}
+        problem = "training-data a.csv does not begin with age,sex,classes"
+        problems = list(inspection.problems_of_payload(tmp_path, definition))
+        assert problems == [problem] * is_wrong
 
     def test_what_makes_a_missing_artifact(self, tmp_path):
         missing = {"payload": ["classifier.json", "monitoring_model.joblib", "src/"]}

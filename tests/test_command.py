@@ -208,6 +208,14 @@ class TestMake:
                 "metric TARGET=adult:1 CLUSTER=http://x DETACH=1",
                 '"adult:1" --cluster "http://x" --detach',
             ),
+            (
+                "metric TARGET=adult:1 NAME=hvdm METRIC=census_monitoring:2",
+                '"adult:1" --name "hvdm" --metric "census_monitoring:2"',
+            ),
+            (
+                "watch TARGET=adult:1 NAME=hvdm SINCE=2h FOLLOW=60 CLUSTER=http://x",
+                'watch.py "adult:1" --metric "hvdm" --since "2h" --follow "60" --cluster "http://x"',
+            ),
         ],
     )
     def test_variables_reach_the_command(self, line, words):

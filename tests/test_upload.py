@@ -128,6 +128,8 @@ class TestUpload:
         files = sorted(name.replace("//", "/") for name in sent["files"])
         sources = ["src/func_main.py", "src/messages.py"]
         assert files == ["classifier.json", "requirements.txt", *sources]
+        (training_data,) = manager.training_data.values()
+        assert training_data == (adult / "training_data.csv").read_bytes()
 
     def test_plain_hs(self, hs, manager, repository, tmp_path):
         hs, generation = hs

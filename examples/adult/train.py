@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 FOLDER = Path(__file__).resolve().parent
+TRAINING_DATA = "training_data.csv"  # beside the artifact, as serving.yaml has it
 FEATURES = census.FEATURES[:-1]
 N_CODES = {name: max(codes.values()) + 1 for name, codes in census.CATEGORIES.items()}
 N_CODES |= dict.fromkeys(census.HIGH_ABOVE, 3)
@@ -33,24 +34,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--out", type=Path, default=FOLDER / "classifier.json", help="artifact")
     option("--force", action="store_true", help="replace an artifact of another kind of data")
     arguments = parser.parse_args(argv)
-    command.require_writable(arguments.out)
+    training_data = arguments.out.with_name(TRAINING_DATA)
+    command.require_writable(arguments.out, training_data)
     data = census.load(arguments.data, "make train MODEL=examples/adult DATA=")
     old_source = source_of(arguments.out)
     if not arguments.force:
         census.require_same_kind(arguments.out, old_source, data)
-    rows = census.encode(data.records)
-    parts = census.split(rows, arguments.test_size, arguments.seed)
+    parts = census.split(census.encode(data.records), arguments.test_size, arguments.seed)
     model, scaling = fit(parts[0])
     origin = census.describe_origin(data, arguments.test_size, arguments.seed)
     classifier = {**describe(model, scaling), "origin_": origin}
     keeping = command.keeping_previous(arguments.out, old_source == "sample")
-    with keeping, command.replacing(arguments.out) as new:
+    with keeping, command.replacing(arguments.out) as new, command.replacing(training_data) as csv:
         new.write_text(json.dumps(classifier, indent=1))
-    print(f"data          {data.source}, {len(rows)} rows, SHA-256 {data.sha256}")
+        write_training_data(csv, parts[0], model.predict(build_columns(parts[0], scaling)))
+    print(f"data          {data.source}, {len(data.records)} rows, SHA-256 {data.sha256}")
     for name, part in zip(("training", "held-out"), parts, strict=True):
         accuracy = model.score(build_columns(part, scaling), part[:, -1])
         print(f"{name:<14}{accuracy:.4f} of {len(part)} rows predicted right")
     print(f"artifact      {command.shorten(arguments.out)}")
+    print(f"profiles      {command.shorten(training_data)}, for the platform")
+
+
+def write_training_data(path: Path, rows: np.ndarray, answers: np.ndarray) -> None:
+    """Write what the platform holds live requests against: inputs, and what the model answers.
+
+    Its profiles are of both, and its own outlier detector takes the columns in the contract's
+    order. The rows' labels would look like drift: the model says 1 less often than they do.
+    """
+    table = np.column_stack([rows[:, :-1], answers])
+    np.savetxt(path, table, "%d", ",", header=",".join(census.FEATURES), comments="")
 
 
 def source_of(artifact: Path) -> str | None:

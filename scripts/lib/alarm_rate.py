@@ -6,6 +6,7 @@ alarm says nothing.
 
 from __future__ import annotations
 
+import numpy as np
 from scipy.stats import binom, binomtest
 
 CHANCE = 0.001  # how rarely a healthy block may be called news
@@ -24,10 +25,14 @@ def is_news(alarms: int, requests: int, normal: float) -> bool:
     return p_of_alarms(alarms, requests, normal) < CHANCE
 
 
+def most_usual(requests: int | np.ndarray, normal: float) -> float | np.ndarray:
+    """Return the most alarms among so many requests that are no news."""
+    return binom.isf(CHANCE, requests, normal)
+
+
 def requests_to_notice(rate: float, normal: float) -> int | None:
     """Return the first of `STEPS` after which a rate is noticed with probability `POWER`."""
     for requests in STEPS:
-        too_many = binom.isf(CHANCE, requests, normal) + 1  # the fewest alarms that are news
-        if binom.sf(too_many - 1, requests, rate) >= POWER:
+        if binom.sf(most_usual(requests, normal), requests, rate) >= POWER:
             return requests
     return None

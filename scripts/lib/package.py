@@ -23,7 +23,8 @@ from packaging.version import Version
 UPLOAD_LIMIT = 200_000_000  # bytes that the manager takes in a request
 NAME = re.compile(r"[a-z0-9_-]+")  # what the manager takes
 IMAGE = re.compile(r"hydrosphere/serving-runtime-python-(\d\.\d+)(?:\.\d+)?:(\d+\.\d+\.\d+)")
-MADE_BY = {".joblib": "make train", ".json": "make train MODEL=examples/adult"}
+MADE_BY = {".joblib": "make train"}
+MADE_BY |= dict.fromkeys((".csv", ".json"), "make train MODEL=examples/adult")
 FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by a fifth or so
 # Runs where nothing but the payload is: imports the function and calls it once.
 PROBE = """\
@@ -131,19 +132,37 @@ def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
 
 
 def problems_of_payload(folder: Path, definition: dict) -> Iterator[str]:
-    payload, training_data = definition["payload"], definition.get("training-data") or ""
-    if "://" not in training_data and not (folder / training_data).exists():
-        yield f"training-data {training_data} is missing"
+    payload = definition["payload"]
+    yield from _problems_of_training_data(folder, definition)
     missing = [entry for entry in payload if not (folder / entry).exists()]
-    for entry in missing:
-        made = MADE_BY.get(Path(entry).suffix)
-        yield f"{entry} is missing" + (f": `{made}` makes it" if made else "")
+    yield from map(_describe_missing, missing)
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w:gz") as tar:
             for entry in set(payload) - set(missing):
                 tar.add(folder / entry, arcname=entry)
         if file.tell() > UPLOAD_LIMIT:
             yield f"{file.tell():,} bytes packed, over the manager's {UPLOAD_LIMIT:,}"
+
+
+def _problems_of_training_data(folder: Path, definition: dict) -> Iterator[str]:
+    """Say why the platform could not hold live requests against the file that is uploaded."""
+    training_data = str(definition.get("training-data") or "")
+    if not training_data or "://" in training_data:
+        return
+    if not (folder / training_data).is_file():
+        yield f"training-data {_describe_missing(training_data)}"
+        return
+    with (folder / training_data).open("rb") as file:
+        header = file.readline().decode("utf-8", "replace").strip().split(",")
+    fields = [*definition["contract"]["inputs"], *definition["contract"]["outputs"]]
+    if header != fields:
+        # What is in the file may be nobody's business.
+        yield f"training-data {training_data} does not begin with {','.join(fields)}"
+
+
+def _describe_missing(entry: str) -> str:
+    made = MADE_BY.get(Path(entry).suffix)
+    return f"{entry} is missing" + (f": `{made}` makes it" if made else "")
 
 
 def read_requirements(path: Path) -> list[Requirement | str]:

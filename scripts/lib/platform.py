@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -106,8 +110,18 @@ def _read_selected(path: Path) -> str | None:
     return servers.get(current)
 
 
-class Manager:
-    """The REST API of a cluster's manager, errors turned into one line each."""
+def reference(text: str) -> str:
+    """Take the option that names a version: NAME:VERSION."""
+    if not re.fullmatch(r"[^:]+:\d+", text):
+        raise argparse.ArgumentTypeError(f"expected NAME:VERSION, got {text!r}")
+    return text
+
+
+class Service:
+    """A REST API of a cluster, errors turned into one line each."""
+
+    NAME: str
+    ROOT: str
 
     def __init__(self, address: str) -> None:
         if not address.startswith(("http://", "https://")):
@@ -115,7 +129,7 @@ class Manager:
         self.address = address
 
     def url(self, path: str) -> str:
-        return urljoin(self.address, f"/api/v2/{path}")
+        return urljoin(self.address, f"{self.ROOT}{path}")
 
     def call(self, method: str, path: str, body: dict | None = None) -> object:
         url = self.url(path)
@@ -127,10 +141,31 @@ class Manager:
             text = " ".join(response.text.split())[:200]
             status = f"HTTP {response.status_code}"
             raise UserError(f"{method} {url}: {status} {text}".rstrip()) from error
-        except requests.JSONDecodeError as error:
+        except (requests.JSONDecodeError, RecursionError) as error:
             raise UserError(f"{method} {url}: the answer is not JSON") from error
         except (requests.RequestException, ValueError) as error:
             raise UserError(f"{method} {url}: {type(error).__name__}") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Say of an answer that has not what it must have that another server sent it."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.address} does not answer like {self.NAME}: {repr(error)[:200]}"
+            ) from error
+
+
+class Manager(Service):
+    """The cluster's manager: versions of models, and the metrics attached to them."""
+
+    NAME = "a manager"
+    ROOT = "/api/v2/"
+
+    def metrics(self, target: dict) -> list[dict]:
+        """Return the metrics that are attached to a version."""
+        return self.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
 
     def version(self, reference: str) -> dict:
         """Return the version that NAME:VERSION names, or the newest of NAME."""

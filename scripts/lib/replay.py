@@ -80,8 +80,7 @@ def account(outcomes: Sequence[Outcome], detector: PortableKNN) -> int:
     own = detector.decision_function(rows)
     told = zip(scored, own, detector.p_value(own), reasons(detector, rows), strict=True)
     for outcome, value, p_value, because in told:
-        # Another processor may take a root otherwise, in its last bit.
-        if math.isclose(outcome.value, value, rel_tol=1e-9):
+        if outcome.value == value:
             outcome.p_value, outcome.because = float(p_value), because
     return sum(math.isnan(outcome.p_value) for outcome in scored)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.alarm_rate import BLOCK, is_news
-from lib.command import replacing
+from lib.picture import draw_rate, mark, save
 from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
 
 import numpy as np
@@ -124,23 +124,16 @@ def plot(outcomes: Sequence[Outcome], threshold: float, normal: float | None, pa
     end = outcomes[-1].row + 1
     bottom.set_xlim(-0.01 * end, 1.01 * end)
 
-    def mark(row: int, label: str, color: str) -> None:
-        top.axvline(row, color=color, linewidth=2, label=label)
-        bottom.axvline(row, color=color, linewidth=2)
-
     since = split_at_drift(outcomes)[1]
     if since:
-        mark(since[0].row, f"drift begins, {since[0].row:,}", color="black")
+        mark((top, bottom), since[0].row, f"drift begins, {since[0].row:,}", "black")
     news = None if normal is None else find_news(outcomes, normal)
     if news:
-        mark(news.request, f"noticed, {news.request:,}", color="tab:green")
+        mark((top, bottom), news.request, f"noticed, {news.request:,}", "tab:green")
     title = [" ".join(line.split()) for line in describe(outcomes, normal)]
     source = outcomes[0].source
     title.append("a sample of synthetic people" if source == "sample" else f"rows of {source}")
-    figure.suptitle("\n".join(title), fontsize=12, fontweight="bold", wrap=True, parse_math=False)
-    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
-    with replacing(path) as new:
-        figure.savefig(new, dpi=110)
+    save(figure, "\n".join(title), path)
 
 
 def _plot_scores(axes: Axes, scored: Sequence[Outcome], threshold: float) -> None:
@@ -161,9 +154,6 @@ def _plot_rate(axes: Axes, scored: Sequence[Outcome]) -> None:
     window = max(min(BLOCK, len(scored)), 1)
     alarms = np.array([outcome.result == ALARM for outcome in scored], dtype=float)
     rows = [outcome.row for outcome in scored][window - 1 :]
-    rate = 100 * np.convolve(alarms, np.ones(window) / window, mode="valid") if scored else []
-    axes.fill_between(rows, rate, color="tab:red", alpha=0.3)
-    axes.plot(rows, rate, color="tab:red")
-    axes.set_ylim(0, 105)
-    axes.set_ylabel(f"alarms, % of the\nlast {window} requests")
+    rate = np.convolve(alarms, np.ones(window) / window, mode="valid") if scored else []
+    draw_rate(axes, rows, rate, f"the\nlast {window} requests")
     axes.set_xlabel("request")

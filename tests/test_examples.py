@@ -1,0 +1,144 @@
+"""examples/alertmanager.yaml and watch-cronjob.yaml, as far as they run without a cluster."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from lib.command import ROOT
+
+import pytest
+import stub_manager
+import yaml
+from helpers import Result
+from packaging.requirements import Requirement
+from stub_sonar import FIRST_SECOND
+
+ALERTS = {"modelName": "adult", "requestId": "a-1", "metricSpecId": "b-2"}
+# What a stock image has not, and watch.py must not need there.
+HEAVY = "sklearn joblib numba pyod matplotlib grpc google packaging".split()
+
+
+@pytest.fixture(scope="module")
+def job():
+    (job,) = yaml.safe_load_all((ROOT / "examples" / "watch-cronjob.yaml").read_text())
+    return job
+
+
+@pytest.fixture(scope="module")
+def pod(job):
+    return job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+
+class TestAlertmanager:
+    @pytest.fixture
+    def config(self):
+        return yaml.safe_load((ROOT / "examples" / "alertmanager.yaml").read_text())
+
+    @pytest.fixture
+    def amtool(self):
+        if shutil.which("amtool") is None:
+            pytest.skip("amtool is not installed: Debian has it in prometheus-alertmanager")
+
+        def amtool(*line):
+            result = subprocess.run(["amtool", *line], capture_output=True, text=True)
+            return Result(result.returncode, result.stdout, result.stderr)
+
+        return amtool
+
+    def test_one_group_for_each_model_and_metric(self, config):
+        (route,) = config["route"]["routes"]
+        assert route["group_by"] == ["modelName", "fieldName"]
+        assert route["matchers"] == ['fieldName = "census_monitoring"']
+        hours = {
+            name: int(route[name].rstrip("h")) for name in ("group_interval", "repeat_interval")
+        }
+        assert hours["repeat_interval"] >= hours["group_interval"] >= 12
+        receivers = {receiver["name"] for receiver in config["receivers"]}
+        assert {route["receiver"], config["route"]["receiver"]} == receivers
+
+    def test_amtool_accepts_it(self, amtool):
+        result = amtool("check-config", ROOT / "examples" / "alertmanager.yaml")
+        assert result.status == 0, result
+
+    @pytest.mark.parametrize(
+        ("metric", "receiver"), [("census_monitoring", "census-monitoring"), ("other", "on-call")]
+    )
+    def test_amtool_routes_the_metric_alone(self, amtool, metric, receiver):
+        labels = [f"{name}={value}" for name, value in {**ALERTS, "fieldName": metric}.items()]
+        config = f"--config.file={ROOT / 'examples' / 'alertmanager.yaml'}"
+        result = amtool("config", "routes", "test", config, *labels)
+        assert (result.status, result.out.split()) == (0, [receiver])
+
+
+class TestCronJob:
+    def test_it_is_one(self, job, pod):
+        assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
+        assert len(job["spec"]["schedule"].split()) == 5
+        images = {container["image"] for container in pod["initContainers"] + pod["containers"]}
+        assert images == {"python:3.11-slim"}
+        mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+    def test_an_alert_fails_it_at_once(self, job, pod):
+        (rule,) = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+        codes = {"containerName": "watch", "operator": "In", "values": [1]}
+        assert rule == {"action": "FailJob", "onExitCodes": codes}
+        assert (pod["containers"][0]["name"], pod["restartPolicy"]) == ("watch", "Never")
+
+    def test_it_installs_what_is_pinned(self, pod):
+        """The second home of these versions."""
+        (script,) = pod["initContainers"][0]["args"]
+        pins = set(re.findall(r"\S+==\S+", script))
+        lines = (ROOT / "requirements.txt").read_text() + (
+            ROOT / "requirements-dev.txt"
+        ).read_text()
+        here = [Requirement(line) for line in lines.splitlines() if re.match(r"\w", line)]
+        ours = {
+            f"{requirement.name}{requirement.specifier}"
+            for requirement in here
+            if not requirement.marker or requirement.marker.evaluate({"python_version": "3.11"})
+        }
+        assert len(pins) == 5
+        assert pins <= ours
+
+    def test_it_fetches_and_watches(self, pod, tmp_path):
+        """All but pip's part, in a process that lacks what pip does not install there."""
+
+        def local(text):
+            return text.replace("/watch/", f"{tmp_path}/")
+
+        (fetch,), (watch,) = pod["initContainers"], pod["containers"]
+        with tarfile.open(tmp_path / "v1.tar.gz", "w:gz") as archive:
+            for name in ("scripts", "src"):
+                archive.add(ROOT / name, arcname=f"census-monitoring-1/{name}")
+        script, pip, _ = local(fetch["args"][0]).partition("pip install")
+        assert pip
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        source = {"SOURCE": (tmp_path / "v1.tar.gz").as_uri()}
+        subprocess.run([*fetch["command"], script], env={**path, **source}, check=True)
+
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        lacking = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))"
+        (packages / "sitecustomize.py").write_text(lacking)
+        with stub_manager.running() as manager:
+            target = manager.add_version("adult", 1)
+            manager.specs.append({"name": "census_monitoring", "modelVersionId": target["id"]})
+            batch = {"_id": "a", "_hs_requests": 100, "_hs_metrics": {}}
+            batch |= dict.fromkeys(("_hs_first_id", "_hs_last_id"), f"{FIRST_SECOND:08x}{0:016x}")
+            page = json.dumps({"count": 1, "results": [batch]}).encode()
+            manager.instead["/monitoring/"] = (200, "application/json", page)
+            values = {one["name"]: local(one["value"]) for one in watch["env"]}
+            values["CLUSTER"] = manager.address
+            line = [local(text) for text in watch["command"]]
+            line += [
+                re.sub(r"\$\((\w+)\)", lambda one: values[one[1]], text) for text in watch["args"]
+            ]
+            result = subprocess.run(line, env={**path, **values}, capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (1, "")
+        assert result.stdout.endswith("alert: 100 of 100 requests unscored\n")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import census
 from lib.command import UserError, importing_compiled
 
 import numpy as np
@@ -55,6 +55,9 @@ def fit_detector(
     UserError
         If the rows are too few or will not do, or a parameter is out of its range.
     """
+    # Not above: a Dask worker, which only gives reasons, has not all that the census needs.
+    from lib import census
+
     with importing_compiled():
         from heterogeneous_distance import learn_measures
         from portable_knn import PortableKNN
@@ -90,3 +93,8 @@ def reasons(detector: PortableKNN, rows: Sequence[Sequence[int]]) -> list[str]:
     shares, _ = detector.explain(rows)
     names, tops = detector.feature_names_in_[shares.argmax(axis=1)], shares.max(axis=1)
     return [f"{name} {share:.0%}" for name, share in zip(names, tops, strict=True)]
+
+
+def count_reasons(reasons: Iterable[str]) -> Counter[str]:
+    """Count reasons by the feature that they name."""
+    return Counter(reason.split()[0] for reason in reasons)

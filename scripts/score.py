@@ -13,6 +13,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import signal
 import sys
@@ -25,14 +26,14 @@ from pathlib import Path
 from lib import command
 from lib.cluster import connecting, score_blocks
 from lib.detector import load_detector, normal_rate
-from lib.history import Block, Columns
+from lib.history import Block, Columns, shorten_url
 from lib.history_files import KEPT, plan
 from lib.history_report import format_table, plot
 from lib.scoring import Tally
 
 from tqdm import tqdm
 
-OURS = ("part-*.parquet", "rejected")  # what an output holds
+OURS = re.compile(r"part-\d+\.parquet|rejected")  # what an output holds
 
 
 @command.entry
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = load_detector(arguments.artifact)
     features = detector.feature_names_in_.tolist()
     wanted, blocks = plan(arguments.input, features, arguments.keep, arguments.rows_per_block)
+    if any(Path(shorten_url(piece.url)).is_relative_to(out) for block in blocks for piece in block):
+        raise command.UserError(f"{command.shorten(out)} holds an input: not replaced")
     with replacing_folder(out) as folder:
         tallies = score(arguments, wanted, blocks, folder)
         total = sum_tallies(tallies)
@@ -88,12 +91,8 @@ def require_replaceable(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise command.UserError(f"{command.shorten(out)} is there: --overwrite replaces it")
-    if not out.is_dir() or {path.name for path in out.iterdir()} - set(ours(out)):
+    if not out.is_dir() or not all(OURS.fullmatch(path.name) for path in out.iterdir()):
         raise command.UserError(f"{command.shorten(out)} holds more than scores: not replaced")
-
-
-def ours(out: Path) -> Iterator[str]:
-    return (path.name for pattern in OURS for path in out.glob(pattern))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -71,8 +72,15 @@ def partitions_of(url: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in url.split("/")[:-1] if "=" in part)
 
 
-def open_url(url: str) -> BinaryIO:
-    return fsspec.open(url, "rb").open()
+@contextmanager
+def opening(url: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; whatever is wrong with it ends as a UserError that names it."""
+    try:
+        with fsspec.open(url, "rb") as file:
+            yield file
+    except (OSError, ValueError, pa.ArrowException) as error:
+        problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise UserError(f"{shorten_url(url)}: {' '.join(problem.split())}") from error
 
 
 def read_piece(piece: Piece, names: Sequence[str], rows: int) -> Iterator[tuple[pa.Table, list]]:
@@ -91,13 +99,9 @@ def read_piece(piece: Piece, names: Sequence[str], rows: int) -> Iterator[tuple[
         Names the file, if it is damaged or cannot be read.
     """
     read = {"parquet": _read_parquet, "csv": _read_csv, "json": _read_json}[kind_of(piece.url)]
-    try:
-        with open_url(piece.url) as file:
-            for table, malformed in read(file, piece, names, rows):
-                yield _add_partitions(table, piece.url, names), malformed
-    except (OSError, ValueError, pa.ArrowException) as error:
-        problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise UserError(f"{shorten_url(piece.url)}: {' '.join(problem.split())}") from error
+    with opening(piece.url) as file:
+        for table, malformed in read(file, piece, names, rows):
+            yield _add_partitions(table, piece.url, names), malformed
 
 
 def _add_partitions(table: pa.Table, url: str, names: Sequence[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
@@ -14,7 +14,7 @@ from lib.history import (
     Piece,
     count_rows,
     kind_of,
-    open_url,
+    opening,
     parse_json_line,
     partitions_of,
     read_csv_header,
@@ -74,14 +74,19 @@ def plan(
     if taken:
         raise UserError(f"{taken} cannot be kept: a column of that name is written")
     urls = find_files(inputs)
-    headers = []
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    types: dict[str, pa.DataType] = {}
+    parts: list[tuple[int, Piece]] = []
+    pool = ThreadPoolExecutor(AT_A_TIME)
+    try:
         found = pool.map(lambda url: look_at(url, rows), urls)
         for header in tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False):
             require_columns(header, [*features, *(keep or ())])
-            headers.append(header)
-    parts = (part for header in headers for part in header.parts)
-    kept = choose_types(headers, KEPT if keep is None else keep)
+            add_types(types, header)
+            parts += header.parts
+    finally:
+        pool.shutdown(cancel_futures=True)
+    names = KEPT if keep is None else keep
+    kept = pa.schema([(name, types[name]) for name in names if name in types])
     return Columns(features, kept), list(divide(parts, rows))
 
 
@@ -121,28 +126,26 @@ def _is_data(path: str) -> bool:
 
 def look_at(url: str, rows: int) -> Header:
     """Read a file's header, and divide the file."""
-    look: Callable = _look_at_parquet if kind_of(url) == "parquet" else _look_at_text
-    try:
-        with open_url(url) as file:
-            columns, parts = look(file, url, rows)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise UserError(f"{shorten_url(url)}: {' '.join(problem.split())}") from error
+    look = _look_at_parquet if kind_of(url) == "parquet" else _look_at_text
+    with opening(url) as file:
+        schema, parts = look(file, url, rows)
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise UserError(f"{shorten_url(url)}: two columns are named {name}")
     partitions = dict.fromkeys(partitions_of(url), pa.string())
-    return Header(url, {**partitions, **columns}, parts)
+    return Header(url, {**partitions, **dict(zip(schema.names, schema.types, strict=True))}, parts)
 
 
 def _look_at_parquet(
     file: BinaryIO, url: str, rows: int
-) -> tuple[dict[str, pa.DataType], list[tuple[int, Piece]]]:
+) -> tuple[pa.Schema, list[tuple[int, Piece]]]:
     content = parquet.ParquetFile(file)
-    columns = {field.name: field.type for field in content.schema_arrow}
     pieces, end = [], 0
     for count in count_rows(content):
         start, end = end, end + count
         # A slice is read from its group's beginning on.
         pieces += _cut(url, start, end, max(rows, -(-count // SLICES)))
-    return columns, [(piece.last - piece.first, piece) for piece in pieces]
+    return content.schema_arrow, [(piece.last - piece.first, piece) for piece in pieces]
 
 
 def _cut(url: str, start: int, end: int, length: int) -> list[Piece]:
@@ -150,9 +153,7 @@ def _cut(url: str, start: int, end: int, length: int) -> list[Piece]:
     return [Piece(url, first, min(first + length, end)) for first in firsts]
 
 
-def _look_at_text(
-    file: BinaryIO, url: str, rows: int
-) -> tuple[dict[str, pa.DataType], list[tuple[int, Piece]]]:
+def _look_at_text(file: BinaryIO, url: str, rows: int) -> tuple[pa.Schema, list[tuple[int, Piece]]]:
     file.seek(0, 2)
     size = file.tell()
     sample = read_block(file, 0, min(SAMPLE, size), b"\n")
@@ -164,8 +165,8 @@ def _look_at_text(
         names, n_rows = dict.fromkeys(name for record in records for name in record), len(records)
     row_length = max(len(sample), 1) / max(n_rows, 1)
     pieces = _cut(url, 0, size, max(int(rows * row_length), 1))
-    columns = {name: pa.int64() if name == TIME else pa.string() for name in names}
-    return columns, [(int((piece.last - piece.first) / row_length), piece) for piece in pieces]
+    schema = pa.schema([(name, pa.int64() if name == TIME else pa.string()) for name in names])
+    return schema, [(int((piece.last - piece.first) / row_length), piece) for piece in pieces]
 
 
 def _try_json_line(line: bytes) -> list[dict]:
@@ -181,14 +182,11 @@ def require_columns(header: Header, names: Iterable[str]) -> None:
         raise UserError(f"{shorten_url(header.url)}: no column {', '.join(missing)}")
 
 
-def choose_types(headers: Iterable[Header], names: Iterable[str]) -> pa.Schema:
-    """Return the columns to keep that are anywhere, with the type where they first have one."""
-    types: dict[str, pa.DataType] = {}
-    for header in headers:
-        for name, kind in header.columns.items():
-            if pa.types.is_null(types.get(name, pa.null())):
-                types[name] = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.schema([(name, types[name]) for name in names if name in types])
+def add_types(types: dict[str, pa.DataType], header: Header) -> None:
+    """Note the types of a file's columns that are new, or had none so far."""
+    for name, kind in header.columns.items():
+        if pa.types.is_null(types.get(name, pa.null())):
+            types[name] = kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def divide(parts: Iterable[tuple[int, Piece]], rows: int) -> Iterator[Block]:

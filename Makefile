@@ -69,9 +69,10 @@ lint: setup ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
-matrix: setup ## serve the artifact on every Python and beside every image's packages
+matrix: setup ## serve the artifact on every Python and beside every image's packages; a Dask cluster
 	@printf '%s\n' 'train -p 3.11' 'train -p 3.13' hs | $(TWO_AT_A_TIME) '$(NOX) -s {}'
 	@printf '%s\n' 3.6 3.7 3.8 '3.11 3.12 3.13' | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
+	@CLUSTER=1 $(RUN) -m pytest -n 2 tests/test_cluster.py
 
 bench: setup ## measure latency, start, training, batches and growth beside pyod
 	@$(RUN) scripts/bench.py --data "$(DATA)"

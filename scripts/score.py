@@ -99,10 +99,10 @@ def require_replaceable(out: Path, overwrite: bool) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder; it takes the place of `path` once it is whole, or never."""
     new = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
+    new.chmod(0o755)
     old = new.with_name(f"{new.name}-old")
     try:
         yield new
-        new.chmod(0o755)
         if path.exists():
             path.rename(old)
         new.rename(path)

@@ -347,6 +347,18 @@ class TestFaults:
         assert_one_line(result, tmp_path / "out", "cannot be written: File too large")
 
     @pytest.mark.usefixtures("kept")
+    def test_an_output_that_cannot_take_its_place(self, tmp_path):
+        with pytest.raises(OSError), score.replacing_folder(tmp_path / "out") as folder:
+            folder.rmdir()
+
+    def test_an_input_in_the_output(self, scoring, history, tmp_path):
+        (tmp_path / "out").mkdir()
+        parquet.write_table(history, tmp_path / "out" / "part-0.parquet")
+        result = scoring(tmp_path / "out", "--overwrite")
+        assert_one_line(result, "out holds an input: not replaced")
+        assert read(tmp_path / "out").equals(history)
+
+    @pytest.mark.usefixtures("kept")
     def test_an_output_that_is_there(self, scoring, tmp_path):
         assert_one_line(scoring(tmp_path / "rows.parquet"), "out is there: --overwrite replaces it")
 

@@ -26,6 +26,7 @@ from lib.scoring import Scored
 import cloudpickle
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, wait
+from distributed.comm import CommClosedError
 
 PATIENCE = 10  # seconds, for the scheduler to answer and for a worker to be there
 # What must be the same on the scheduler, and what on the workers too.
@@ -197,7 +198,7 @@ def score_blocks(
             for future in done:
                 yield waiting.pop(future), pickle.loads(future.result())
             submit(len(done))
-    except CancelledError as error:
+    except (CancelledError, CommClosedError) as error:
         raise UserError("the connection to the scheduler is lost") from error
     except KilledWorker as error:
         raise UserError(

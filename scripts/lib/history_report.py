@@ -11,6 +11,7 @@ from lib.alarm_rate import CHANCE, is_news, p_of_alarms
 from lib.command import replacing
 from lib.scoring import Tally
 
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 MOST = 31  # lines for days
@@ -88,7 +89,9 @@ def plot(blocks: Sequence[Tally], total: Tally, normal: float, path: Path) -> No
         label_news = f"too many to be chance (p < {CHANCE})"
         axes.plot(*zip(*news, strict=True), "o", color="tab:red", label=label_news)
     axes.axhline(100 * normal, color="black", linestyle="--", label=f"normal, {normal:.2%}")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(*rates, 100 * normal))
+    if total.days:
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.set_ylabel("rows that raise an alarm, %")
     axes.set_xlabel(label)
     axes.set_title(f"{_rate(total.alarms, total.scored)} of {total.scored:,} rows raise an alarm")

@@ -27,7 +27,7 @@ SPELLED = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)$"
 
 
 class Rows(NamedTuple):
-    """Some rows of a wanted.
+    """Some rows of a history.
 
     Attributes
     ----------

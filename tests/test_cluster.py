@@ -198,6 +198,17 @@ def test_an_interruption(engine, number, cluster, options, tmp_path):
     assert process.pid not in sessions
 
 
+def test_a_cluster_without_workers(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.cluster.PATIENCE", 2)
+    cluster = Cluster(tmp_path)
+    try:
+        address = cluster.address
+        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    finally:
+        cluster.stop()
+    assert_one_line(result, f"the cluster at {address} has no workers")
+
+
 def test_other_packages(cluster, options, tmp_path, monkeypatch):
     """As if a numba of this machine's own were not the workers'."""
     known = versions._version_cached

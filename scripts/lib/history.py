@@ -206,7 +206,7 @@ def parse_json_line(line: bytes) -> list[dict]:
 
 def read_integer(value: object) -> object:
     """Return an integer that Mongo wrote as ``{"$numberLong": "39"}``; all else as it is."""
-    if isinstance(value, dict) and value.keys() == {NUMBER_LONG}:
+    if type(value) is dict and value.keys() == {NUMBER_LONG}:
         try:
             return int(value[NUMBER_LONG])
         except (TypeError, ValueError):
@@ -216,6 +216,6 @@ def read_integer(value: object) -> object:
 
 def _to_text(value: object) -> str | None:
     value = read_integer(value)
-    if isinstance(value, bool):
-        value = int(value)
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None or type(value) is str:
+        return value
+    return str(int(value)) if isinstance(value, int) else json.dumps(value)

@@ -1,6 +1,7 @@
 # `make` prints the targets. Some take variables: make train DATA=sample
 
 DATA ?= uci
+OUT ?= reports/history
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 IDENTITY = import sys; print(sys.version, sys.base_prefix)
 ifdef PYTHON
@@ -14,11 +15,12 @@ TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help demo train evaluate shadow explain serve check image upload metric watch test lint matrix bench soak setup clean anew
+.PHONY: help demo train evaluate shadow score explain serve check image upload metric watch test lint matrix bench \
+	score-bench soak setup clean anew
 
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## train both models on the sample, shadow requests, break the traffic half-way
 	@mkdir -p $(DEMO)/adult
@@ -39,6 +41,10 @@ evaluate: setup ## measure which corruptions of DATA each distance sees, and whe
 shadow: setup ## replay rows of DATA through both models: DRIFT=name@row; TARGET, METRIC=host:port
 	@$(RUN) scripts/shadow.py --data "$(DATA)" $(if $(DRIFT),--drift "$(DRIFT)") \
 		$(if $(TARGET),--target "$(TARGET)") $(if $(METRIC),--metric "$(METRIC)")
+
+score: setup ## score the requests in DATA, files or a folder, into OUT; OVERWRITE=1, SCHEDULER=tcp://HOST:PORT
+	@$(RUN) scripts/score.py $(if $(filter file,$(origin DATA)),,$(DATA)) --out "$(OUT)" \
+		$(if $(OVERWRITE),--overwrite) $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
 
 explain: setup ## say which features the score of ROW="age=39 workclass=7 ..." is made of
 	@$(RUN) scripts/explain.py $(ROW)
@@ -72,12 +78,16 @@ lint: setup ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
-matrix: setup ## serve the artifact on every Python and beside every image's packages
+matrix: setup ## serve the artifact on every Python and beside every image's packages; a Dask cluster
 	@printf '%s\n' 'train -p 3.11' 'train -p 3.13' hs | $(TWO_AT_A_TIME) '$(NOX) -s {}'
 	@printf '%s\n' 3.6 3.7 3.8 '3.11 3.12 3.13' | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
+	@DASK=1 $(RUN) -m pytest -n 2 tests/test_cluster.py
 
 bench: setup ## measure latency, start, training, batches and growth beside pyod
 	@$(RUN) scripts/bench.py --data "$(DATA)"
+
+score-bench: setup ## measure the speed and memory of score on ten million rows
+	@$(RUN) scripts/score_bench.py --data "$(DATA)"
 
 soak: setup ## fuzz predict, and send a million requests through the local runtime
 	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true

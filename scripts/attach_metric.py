@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib import command
-from lib.detector import PUBLISHED, distance_of, load_detector
+from lib.detector import distance_of, load_detector
 from lib.platform import Manager, describe_artifact, reference, selected_cluster
 
 # The check passes, that is no alarm, when `value <operator> threshold`.
@@ -61,7 +61,7 @@ def key(text: str) -> str:
 
 def usual_name(artifact: Path) -> str:
     """Name a metric by its artifact's distance, so that neither replaces the other."""
-    return NAMES[distance_of(load_detector(artifact))] if artifact.exists() else NAMES[PUBLISHED]
+    return NAMES[distance_of(load_detector(artifact))] if artifact.exists() else NAMES["minkowski"]
 
 
 def attach(manager: Manager, target: dict, arguments: argparse.Namespace) -> None:

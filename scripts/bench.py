@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from lib import census, command
 from lib.bench_report import format_tables, plot
-from lib.detector import PARAMS, PUBLISHED, distance_of, fit_other, load_detector
+from lib.detector import distance_of, load_detector
+from lib.fitting import PARAMS, PUBLISHED, fit_other
 from lib.runtime import PREDICT, encode, serving
 
 import grpc

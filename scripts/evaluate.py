@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from lib import census, command, drift
 from lib.alarm_rate import requests_to_notice
-from lib.detector import describe_detector, distance_of, fit_other, load_detector
+from lib.detector import describe_detector, distance_of, load_detector
+from lib.fitting import fit_other
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -16,15 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import census, command
-from lib.detector import (
-    CONTAMINATION,
-    DISTANCES,
-    PARAMS,
-    PUBLISHED,
-    describe_detector,
-    fit_detector,
-    load_detector,
-)
+from lib.detector import describe_detector, load_detector
+from lib.fitting import CONTAMINATION, DISTANCES, PARAMS, PUBLISHED, fit_detector
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -7,7 +7,6 @@ bytes; the index is built again on load, and a few rows are scored again to prov
 
 import numpy as np
 from pyod.models.knn import KNN
-from sklearn.utils.validation import check_is_fitted
 
 import persistence
 from neighbors import NeighborIndex
@@ -114,8 +113,7 @@ class PortableKNN(KNN):
         ValueError
             If `X` has another shape or holds NaN or infinity.
         """
-        if not hasattr(self, "index_"):  # which takes less time than to call it
-            check_is_fitted(self, "index_")
+        self._require_fitted()
         distances, _ = self._search(X, self.n_neighbors)
         return self._get_dist_by_method(distances)
 
@@ -131,7 +129,7 @@ class PortableKNN(KNN):
         ndarray, shape (n,), dtype float64
             (1 + training scores at least as large) / (1 + training scores), up to 1; NaN of NaN.
         """
-        check_is_fitted(self, "index_")
+        self._require_fitted()
         known = np.sort(self.decision_scores_)
         at_least = len(known) - np.searchsorted(known, scores, side="left")
         return np.where(np.isnan(scores), np.nan, (1 + at_least) / (1 + len(known)))
@@ -157,7 +155,7 @@ class PortableKNN(KNN):
             If `X` has another shape or holds NaN or infinity, or a score by `method` is not the
             distance to one row.
         """
-        check_is_fitted(self, "index_")
+        self._require_fitted()
         if self.method != "largest":
             raise ValueError(f"a score by method {self.method!r} is not the distance to one row")
         rows = np.atleast_2d(np.asarray(X, dtype=np.float64))
@@ -253,6 +251,10 @@ class PortableKNN(KNN):
         elif hasattr(self, "feature_names_in_"):  # of an earlier fit
             del self.feature_names_in_
         self.origin_ = {name: persistence.to_plain(value) for name, value in (origin or {}).items()}
+
+    def _require_fitted(self):
+        if not hasattr(self, "index_"):
+            super().decision_function([])  # pyod's own error
 
     def _require_portable_params(self):
         params = {name: persistence.to_plain(value) for name, value in self.get_params().items()}

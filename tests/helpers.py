@@ -20,6 +20,7 @@ import yaml
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
+from pyarrow import parquet
 
 import train
 
@@ -115,6 +116,15 @@ def load_script(path):
     sys.modules[spec.name] = module  # where dataclasses look for their module
     spec.loader.exec_module(module)
     return module
+
+
+def damage(source, path):
+    """Copy a Parquet file, and wipe out a page of its last row group."""
+    content = bytearray(source.read_bytes())
+    metadata = parquet.ParquetFile(source).metadata
+    page = metadata.row_group(metadata.num_row_groups - 1).column(0).data_page_offset
+    content[page : page + 40] = bytes(40)
+    path.write_bytes(content)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import re
 from lib import census, drift
 from lib.alarm_rate import STEPS, is_news, requests_to_notice
 from lib.command import ROOT
-from lib.detector import fit_detector
+from lib.fitting import fit_detector
 
 import joblib
 import numpy as np

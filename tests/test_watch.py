@@ -3,7 +3,7 @@
 import json
 import re
 
-from lib import detector
+from lib import detector, fitting
 from lib.replay import ALARM, FAILED, PASSED, Outcome
 from lib.runtime import read_definition
 from lib.sonar import format_time
@@ -111,7 +111,7 @@ class TestReplay:
     def test_another_artifact_is_noticed(self, look, feed, served, rows, tmp_path):
         """Its scores are not the cluster's, which says why and takes nothing back."""
         other = tmp_path / "other.joblib"
-        detector.fit_detector(rows[:1000]).save(other)
+        fitting.fit_detector(rows[:1000]).save(other)
         feed(served)
         result = look(artifact=other)
         assert result.status == 1

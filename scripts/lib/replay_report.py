@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.alarm_rate import BLOCK, is_news
+from lib.detector import count_reasons
 from lib.picture import draw_rate, mark, save
 from lib.replay import ALARM, FAILED, PASSED, REJECTED, Outcome
 
@@ -42,7 +43,7 @@ def find_news(outcomes: Sequence[Outcome], normal: float) -> News | None:
 
 def count_features(alarms: Sequence[Outcome]) -> list[tuple[str, int]]:
     """Count alarms by the feature that they are mostly because of, the most frequent first."""
-    return Counter(alarm.because.split()[0] for alarm in alarms if alarm.because).most_common()
+    return count_reasons(alarm.because for alarm in alarms if alarm.because).most_common()
 
 
 def describe(outcomes: Sequence[Outcome], normal: float | None) -> list[str]:

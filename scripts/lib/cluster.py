@@ -1,0 +1,224 @@
+"""Score the blocks of a history with Dask: in threads of this process, or on a cluster.
+
+A cluster's workers read the same files by the same names. They need the packages that are pinned
+here; the artifact and the code that scores a block are sent to them.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import shutil
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.command import ARTIFACT, ROOT, UserError
+from lib.history import Block, Columns
+from lib.scoring import Scored
+
+import cloudpickle
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, wait
+from distributed.comm import CommClosedError
+
+PATIENCE = 10  # seconds, for the scheduler to answer and for a worker to be there
+# What must be the same on the scheduler, and what on the workers too.
+SENDING = ("python", "dask", "distributed", "cloudpickle")
+SCORING = (*SENDING, "pyarrow", "pyod", "numpy", "scipy", "numba", "joblib")
+SHIPPED = ("src/*.py", "scripts/lib/*.py")
+
+
+class Engine(NamedTuple):
+    """Where blocks are scored, and by which artifact: a path there, below a worker's folder."""
+
+    client: Client
+    artifact: str
+
+
+@contextmanager
+def connecting(scheduler: str | None, artifact: Path) -> Iterator[Engine]:
+    """Start threads here or prepare a cluster, and leave nothing behind.
+
+    Parameters
+    ----------
+    scheduler : str or None
+        The cluster's address.
+    artifact : Path
+
+    Raises
+    ------
+    UserError
+        If the cluster cannot be reached, has no workers or other packages.
+    """
+    logging.disable()  # what Dask logs of a lost cluster is said in one line here
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            if scheduler is None:
+                with _start_threads() as client:
+                    yield Engine(client, str(artifact.resolve()))
+            else:
+                package = Package(artifact)
+                with _connect(scheduler) as client, _shipping(client, package):
+                    yield Engine(client, f"{package.name}/{ARTIFACT.name}")
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _start_threads() -> Iterator[Client]:
+    settings = {"processes": False, "dashboard_address": None, "memory_limit": 0}
+    cluster = LocalCluster(n_workers=1, threads_per_worker=CPU_COUNT, **settings)
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def _connect(scheduler: str) -> Iterator[Client]:
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {scheduler}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except OSError as error:
+            raise UserError(f"the cluster at {scheduler} has no workers") from error
+        _require_same_packages(client)
+        yield client
+
+
+def _require_same_packages(client: Client) -> None:
+    versions = client.get_versions(packages=SCORING)
+    here = versions["client"]["packages"]
+    places = [("the scheduler", versions["scheduler"], SENDING)]
+    places += [(f"worker {name}", worker, SCORING) for name, worker in versions["workers"].items()]
+    for place, found, names in places:
+        there = found["packages"]
+        others = [
+            f"{name} {there.get(name) or 'none'} ({here[name]} here)"
+            for name in names
+            if _shorten_version(there.get(name)) != _shorten_version(here[name])
+        ]
+        if others:
+            raise UserError(f"{place} has other packages than are pinned here: {', '.join(others)}")
+
+
+def _shorten_version(version: str | None) -> str | None:
+    """Leave out all but major and minor of ``3.11.7.final.0``, as Python's own is given."""
+    return ".".join(version.split(".")[:2]) if version and ".final." in version else version
+
+
+class Package(WorkerPlugin):
+    """The files that a worker needs, laid out in a folder of its own as they are here."""
+
+    def __init__(self, artifact: Path) -> None:
+        self.name = f"census-monitoring-{uuid.uuid4().hex}"
+        paths = [path for pattern in SHIPPED for path in ROOT.glob(pattern)]
+        self.files = {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
+        self.modules = {"lib", *(path.stem for path in paths)}
+        self.files[ARTIFACT.name] = artifact.read_bytes()
+
+    def setup(self, worker: Worker) -> None:
+        folder = self._find_folder(worker)
+        for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        self._forget_modules()
+        sys.path.insert(0, str(folder / "scripts"))  # lib adds src/ itself
+
+    def teardown(self, worker: Worker) -> None:
+        folder = self._find_folder(worker)
+        sys.path[:] = [path for path in sys.path if not path.startswith(str(folder))]
+        self._forget_modules()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _find_folder(self, worker: Worker) -> Path:
+        return Path(worker.local_directory).resolve() / self.name
+
+    def _forget_modules(self) -> None:
+        """Let the next import find these files, whatever a worker ran before."""
+        for name in list(sys.modules):
+            if name.split(".")[0] in self.modules:
+                del sys.modules[name]
+
+
+@contextmanager
+def _shipping(client: Client, package: Package) -> Iterator[None]:
+    """Send a package to all workers, also to those that come later, and remove it at the end."""
+    # The workers have no module of this name yet.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        client.register_plugin(package, package.name)
+        yield
+    finally:
+        if client.status == "running":
+            client.unregister_worker_plugin(package.name)
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def score_blocks(
+    engine: Engine, wanted: Columns, blocks: Sequence[Block], rows: int
+) -> Iterator[tuple[int, Scored]]:
+    """Score all blocks; yield each one's number and what came of it, in the order of completion.
+
+    Only as many blocks are under way as keep all threads busy, so that memory stays bounded.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, or the cluster is lost.
+    """
+    score = _make_task(engine.artifact)
+    waiting: dict[Future, int] = {}
+    unsent = iter(enumerate(blocks))
+    run = uuid.uuid4().hex
+
+    def submit(count: int) -> None:
+        for number, block in islice(unsent, count):
+            arguments = pickle.dumps((wanted, block, rows))
+            future = engine.client.submit(score, arguments, key=f"score-{run}-{number}")
+            waiting[future] = number
+
+    try:
+        submit(2 * sum(engine.client.nthreads().values()))
+        while waiting:
+            try:
+                done = wait(list(waiting), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+            except TimeoutError as error:
+                if not engine.client.nthreads():
+                    raise UserError("no worker is left") from error
+                continue
+            for future in done:
+                yield waiting.pop(future), pickle.loads(future.result())
+            submit(len(done))
+    except (CancelledError, CommClosedError) as error:
+        raise UserError("the connection to the scheduler is lost") from error
+    except KilledWorker as error:
+        raise UserError(
+            f"{error.allowed_failures + 1} workers died of the same block, the last one"
+            f" {error.last_worker.address}: is its memory too small for {rows:,} rows?"
+        ) from error
+
+
+def _make_task(artifact: str) -> Callable[[bytes], bytes]:
+    """Return what a worker runs. A scheduler has none of our modules and sees only bytes."""
+
+    def score(arguments: bytes) -> bytes:
+        import pickle
+        from importlib import import_module
+        from pathlib import Path
+
+        from distributed import get_worker
+
+        path = Path(get_worker().local_directory).resolve() / artifact
+        scored = import_module("lib.scoring").score_block(str(path), *pickle.loads(arguments))
+        return pickle.dumps(scored)
+
+    return score

@@ -1,7 +1,8 @@
 """What a session of tests/noxfile.py runs in its own interpreter, from Python 3.6 on.
 
-usage: matrix.py score PACKAGE DATA       score DATA's rows, keep them and the values
-       matrix.py compare PACKAGE [PIN...] serve the kept rows, compare bit for bit, beside the pins
+usage: matrix.py score PACKAGE DATA         score DATA's rows, keep them and the values
+       matrix.py compare PACKAGES [PIN...]  serve the rows that each package in a folder keeps,
+                                            compare bit for bit, beside the pins
 """
 
 import importlib
@@ -19,19 +20,22 @@ def score(package, data):
     sys.path.insert(0, str(ROOT / "scripts"))
     from lib import census
 
-    sys.path.insert(0, str(package / "src"))  # before the src/ that lib found
-    import func_main
-
     rows = census.encode(census.load(data).records)
     np.save(str(package / "rows.npy"), rows)
-    np.save(str(package / "values.npy"), func_main.detector.decision_function(rows))
+    detector = load_function(package).detector
+    np.save(str(package / "values.npy"), detector.decision_function(rows))
+
+
+def load_function(package):
+    """Import a package's func_main anew, and what it imports once: all packages share that."""
+    sys.path.insert(0, str(package / "src"))  # before the src/ that lib found
+    sys.modules.pop("func_main", None)
+    return importlib.import_module("func_main")
 
 
 def compare(package, pins):
     """Serve the kept rows here as each generation of the runtime would."""
-    sys.path.insert(0, str(package / "src"))
-    import func_main
-
+    func_main = load_function(package)
     if any(pin.startswith("hydrosdk") for pin in pins):
         importlib.import_module("hydrosdk.data.conversions")
     rows, values = np.load(str(package / "rows.npy")), np.load(str(package / "values.npy"))
@@ -93,4 +97,5 @@ if __name__ == "__main__":
     if command == "score":
         score(Path(package), others[0])
     else:
-        compare(Path(package), others)
+        for each in sorted(Path(package).glob("*-*")):
+            compare(each, others)

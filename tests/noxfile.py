@@ -17,9 +17,12 @@ from lib.command import ROOT
 from lib.platform import HS, IMAGES
 
 MATRIX = ROOT / ".nox" / "matrix"
+PINS = (ROOT / "requirements-dev.txt").read_text().splitlines()
 # Nearly half of pip's time goes into byte code of modules that these sessions never import.
 QUICKLY = ("--quiet", "--no-compile")
 TRAINERS = ("3.11", "3.13")
+# What train.py needs besides what is uploaded.
+TRAINING = [pin for pin in PINS if pin.startswith(("PyYAML==", "requests==", "tqdm=="))]
 DISTANCES = ("minkowski", "hvdm")
 SERVERS = [
     ("3.6", "2.2.0"),
@@ -47,7 +50,7 @@ if shutil.which("pyenv"):  # its shims run only the versions that are named
 def train(session):
     """Train an artifact of each distance, and score every row of the data with it."""
     session.chdir(ROOT)
-    session.install(*QUICKLY, "-r", "requirements-dev.txt")
+    session.install(*QUICKLY, "-r", "requirements.txt", *TRAINING)
     data = "uci" if (ROOT / "data" / "adult.data").exists() else "sample"
     for distance in DISTANCES:
         package = MATRIX / f"{session.python}-{distance}"
@@ -64,13 +67,10 @@ def train(session):
 def serve(session, image):
     """Serve each trained artifact beside an image's packages, and compare the scores."""
     session.chdir(ROOT)
-    names = [f"{python}-{distance}" for python in TRAINERS for distance in DISTANCES]
-    packages = [MATRIX / name for name in names if (MATRIX / name).exists()]
-    if not packages:
+    if not MATRIX.exists():
         session.error("no artifact: none of the training interpreters is installed")
     install_image(session, image, *QUICKLY)
-    for package in packages:
-        session.run("python", "tests/matrix.py", "compare", str(package), *IMAGES.get(image, ()))
+    session.run("python", "tests/matrix.py", "compare", str(MATRIX), *IMAGES.get(image, ()))
 
 
 @nox.session(python=["3.7", "3.8"])

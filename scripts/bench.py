@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import census, command
+from lib import census, command, origin
 from lib.bench_report import format_tables, plot
 from lib.detector import distance_of, load_detector
 from lib.fitting import PARAMS, PUBLISHED, fit_other
@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     figures, picture = arguments.reports / "bench.json", arguments.reports / "bench.png"
     command.require_writable(figures, picture)
     detector = load_detector(command.ARTIFACT)
-    data = census.hold_out(census.load(arguments.data, "make bench DATA="), detector.origin_)
-    print(f"machine: {describe_machine()}\ndata: {census.describe_traffic(data, detector)}\n")
+    data = origin.hold_out(census.load(arguments.data, "make bench DATA="), detector.origin_)
+    print(f"machine: {describe_machine()}\ndata: {origin.describe_traffic(data, detector)}\n")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Bench(Path(folder), detector, census.encode(data.records)))
     with command.replacing(figures) as new:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import census, command, drift
+from lib import census, command, drift, origin
 from lib.alarm_rate import requests_to_notice
 from lib.detector import describe_detector, distance_of, load_detector
 from lib.fitting import fit_other
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     command.require_writable(arguments.plot)
     detector = load_detector(arguments.artifact)
-    data = census.hold_out(census.load(arguments.data, "make evaluate DATA="), detector.origin_)
+    data = origin.hold_out(census.load(arguments.data, "make evaluate DATA="), detector.origin_)
     detectors = [detector]
     try:
         detectors.append(fit_other(detector))
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(error)
     both = {one: evaluate(one, data.records) for one in detectors}
     results = both[detector]
-    print(f"data           {census.describe_traffic(data, detector)}")
+    print(f"data           {origin.describe_traffic(data, detector)}")
     print(f"detector       {describe_detector(detector)}")
     print(f"threshold_     {float(detector.threshold_)!r}")
     print(f"contamination  {detector.contamination:.2%} asked for")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lib import census, command
+from lib import census, command, origin
 from lib.detector import load_detector
 
 import numpy as np
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("--rows", int, 1000, 10**9, default=10_000_000, help="to score")
     arguments = parser.parse_args(argv)
     detector = load_detector(command.ARTIFACT)
-    data = census.hold_out(census.load(arguments.data, "make score-bench DATA="), detector.origin_)
+    data = origin.hold_out(census.load(arguments.data, "make score-bench DATA="), detector.origin_)
     rows = census.encode(data.records)
-    print(f"data: {census.describe_traffic(data, detector)}, drawn {arguments.rows:,} times")
+    print(f"data: {origin.describe_traffic(data, detector)}, drawn {arguments.rows:,} times")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_history(rows, arguments.rows, folder / "history")

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 
-from lib import INTERRUPTED, census, command, drift
+from lib import INTERRUPTED, census, command, drift, origin
 from lib.detector import load_detector, normal_rate
 from lib.gateway import Gateway
 from lib.replay import Outcome, account, normal_rate_of, read_csv, write_csv
@@ -90,10 +90,10 @@ def shadow(arguments: argparse.Namespace) -> int:
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
     drifting = "DRIFT={}@{} ".format(*arguments.drift) if arguments.drift else ""
     data = census.load(arguments.data, f"make shadow {drifting}DATA=")
-    data = census.hold_out(data, detector.origin_)
+    data = origin.hold_out(data, detector.origin_)
     times = -(-arguments.rows // len(data.records))
     repeated = f", each sent up to {times} times" if times > 1 else ""
-    print(f"{'data':<12}{census.describe_traffic(data, detector)}{repeated}", flush=True)
+    print(f"{'data':<12}{origin.describe_traffic(data, detector)}{repeated}", flush=True)
     outcomes: list[Outcome] = []
     status = 0
     try:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import census, command
+from lib import census, command, origin
 from lib.detector import describe_detector, load_detector
 from lib.fitting import CONTAMINATION, DISTANCES, PARAMS, PUBLISHED, fit_detector
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         data = census.load(arguments.data)
         old_source = source_of(arguments.out)
         if not arguments.force:
-            census.require_same_kind(arguments.out, old_source, data)
+            origin.require_same_kind(arguments.out, old_source, data)
         begin(steps, "fitting the detector")
         given = vars(arguments)
         params = {name: given[name] for name in PARAMS if given[name] is not None}
@@ -62,7 +62,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--p", type=float, help=f"Minkowski's p {p}")
     share = "share of training rows above the threshold"
     number("--contamination", float, 0.0001, 0.5, default=CONTAMINATION, help=share)
-    census.add_split_options(parser)
+    origin.add_split_options(parser)
     option("--out", type=Path, default=command.ARTIFACT, help="artifact")
     option("--plot", type=Path, default=command.REPORTS / "knn_comparison.png", help="picture")
     option("--force", action="store_true", help="replace an artifact of another kind of data")
@@ -72,9 +72,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def source_of(artifact: Path) -> str | None:
     """Return where an artifact's data came from, None if there is no artifact."""
     try:
-        return load_detector(artifact).origin_.get("source", census.UNKNOWN)
+        return load_detector(artifact).origin_.get("source", origin.UNKNOWN)
     except command.UserError:
-        return census.UNKNOWN if artifact.exists() else None
+        return origin.UNKNOWN if artifact.exists() else None
 
 
 def begin(steps: tqdm, description: str) -> None:
@@ -84,8 +84,8 @@ def begin(steps: tqdm, description: str) -> None:
 
 def fit(
     data: census.Census,
-    test_size: float = census.TEST_SIZE,
-    seed: int = census.SEED,
+    test_size: float = origin.TEST_SIZE,
+    seed: int = origin.SEED,
     distance: str = PUBLISHED,
     **params: float,
 ) -> tuple[PortableKNN, np.ndarray]:
@@ -111,9 +111,9 @@ def fit(
     UserError
         If the rows are too few, or a parameter is out of its range.
     """
-    training, held_out = census.split(census.encode(data.records), test_size, seed)
-    origin = census.describe_origin(data, test_size, seed)
-    detector = fit_detector(training, distance, origin, **params)
+    training, held_out = origin.split(census.encode(data.records), test_size, seed)
+    described = origin.describe_origin(data, test_size, seed)
+    detector = fit_detector(training, distance, described, **params)
     scores = detector.decision_function(held_out)
     detector.origin_["held_out_rate"] = float(np.mean(scores > detector.threshold_))
     return detector, scores

@@ -3,7 +3,7 @@
 import shutil
 import signal
 
-from lib import census, detector
+from lib import census, detector, origin
 from lib.command import ROOT
 from lib.replay import Outcome
 from lib.runtime import load_function, load_module
@@ -97,7 +97,7 @@ def manager():
 @pytest.fixture(scope="session")
 def requests(func_main):
     """3,000 requests of the sample's held-out rows, as shadow.py chooses them."""
-    data = census.hold_out(census.load("sample"), func_main.detector.origin_)
+    data = origin.hold_out(census.load("sample"), func_main.detector.origin_)
     return list(shadow.choose_requests(data, 3000, 0, ("hours-per-month", DRIFT)))
 
 

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 
-from lib import census
+from lib import census, origin
 from lib.command import ROOT
 from lib.runtime import load_module
 
@@ -40,7 +40,7 @@ def test_accuracy_on_uci(uci, train, tmp_path):
 
 def test_the_function_predicts_as_trained(function, rows, tmp_path):
     """And the script runs as a process of its own."""
-    held_out = census.split(rows)[1]
+    held_out = origin.split(rows)[1]
     requests = [dict(zip(census.FEATURES, row, strict=True)) for row in held_out]
     right = [
         function.predict(**request)["classes"] == request.pop("classes") for request in requests
@@ -79,7 +79,7 @@ def test_the_training_data_is_what_the_platform_sees(adult, function, rows):
         lines = [{name: int(cell) for name, cell in line.items()} for line in csv.DictReader(file)]
     assert {tuple(line) for line in lines} == {tuple(fields)}
     inputs = [[line[name] for name in function.features] for line in lines]
-    assert inputs == census.split(rows)[0][:, :-1].tolist()
+    assert inputs == origin.split(rows)[0][:, :-1].tolist()
     for line in lines[:200]:
         assert function.predict(**line)["classes"] == line["classes"]
 

@@ -4,7 +4,7 @@ import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from lib import census
+from lib import census, origin
 from lib.command import UserError
 
 import numpy as np
@@ -102,14 +102,14 @@ class TestEncode:
 def test_split_is_the_published_one(rows, test_size, seed):
     order = np.random.RandomState(seed).permutation(len(rows))
     n_held_out = int(np.ceil(test_size * len(rows)))
-    training, held_out = census.split(rows, test_size, seed)
+    training, held_out = origin.split(rows, test_size, seed)
     np.testing.assert_array_equal(held_out, rows[order[:n_held_out]])
     np.testing.assert_array_equal(training, rows[order[n_held_out:]])
 
 
 def test_too_few_rows_to_split():
     with pytest.raises(UserError, match="1 rows cannot be split"):
-        census.split(np.zeros((1, 13)))
+        origin.split(np.zeros((1, 13)))
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +122,14 @@ class TestOrigin:
     def test_what_a_model_was_not_trained_on(self, data, test_size, seed):
         """By the artifact's own split: with another one it would be rows that it knows."""
         detector, scores = train.fit(data, test_size, seed)
-        rest = census.encode(census.hold_out(data, detector.origin_).records)
+        rest = census.encode(origin.hold_out(data, detector.origin_).records)
         np.testing.assert_array_equal(detector.decision_function(rest), scores)
-        training = census.split(census.encode(data.records), test_size, seed)[0]
+        training = origin.split(census.encode(data.records), test_size, seed)[0]
         np.testing.assert_array_equal(detector.training_rows_, training)
 
     def test_another_file_is_taken_whole(self, data):
-        origin = {**census.describe_origin(data, 0.2, 0), "sha256": "another"}
-        assert census.hold_out(data, origin) is data
+        another = {**origin.describe_origin(data, 0.2, 0), "sha256": "another"}
+        assert origin.hold_out(data, another) is data
 
     def test_rows_that_training_had_are_counted(self, data, tmp_path):
         """In a part of the file, with other line ends: nothing tells it from the file but rows."""
@@ -137,15 +137,15 @@ class TestOrigin:
         part = tmp_path / "part.csv"
         lines = census.SAMPLE_PATH.read_text().splitlines()[:1000]
         part.write_text("\r\n".join(lines))
-        traffic = census.hold_out(census.load(str(part)), detector.origin_)
+        traffic = origin.hold_out(census.load(str(part)), detector.origin_)
         known = set(map(tuple, detector.training_rows_.tolist()))
         equal = sum(tuple(row) in known for row in census.encode(traffic.records).tolist())
         assert equal > 800
-        assert census.describe_traffic(traffic, detector) == (
+        assert origin.describe_traffic(traffic, detector) == (
             f"part.csv, 1,000 rows, {equal:,} of them equal to a training row"
         )
-        held_out = census.hold_out(data, detector.origin_)
-        described = census.describe_traffic(held_out, detector)
+        held_out = origin.hold_out(data, detector.origin_)
+        described = origin.describe_traffic(held_out, detector)
         assert described.startswith("sample, 1,400 rows held out by training, ")
 
     @pytest.mark.parametrize(
@@ -158,18 +158,18 @@ class TestOrigin:
             ("uci", "sample", True),
             ("uci", "adult.test", True),
             ("mine.csv", "uci", True),
-            (census.UNKNOWN, "uci", False),
-            (census.UNKNOWN, "mine.csv", False),
-            (census.UNKNOWN, "sample", True),
+            (origin.UNKNOWN, "uci", False),
+            (origin.UNKNOWN, "mine.csv", False),
+            (origin.UNKNOWN, "sample", True),
         ],
     )
     def test_kinds_of_data(self, old, new, refused, tmp_path):
         data = census.Census([], new, "")
         if refused:
             with pytest.raises(UserError, match=f"trained on {old}, and {new} would replace it"):
-                census.require_same_kind(tmp_path / "model.joblib", old, data)
+                origin.require_same_kind(tmp_path / "model.joblib", old, data)
         else:
-            census.require_same_kind(tmp_path / "model.joblib", old, data)
+            origin.require_same_kind(tmp_path / "model.joblib", old, data)
 
 
 class TestLoad:

@@ -3,7 +3,7 @@
 import math
 import pickle
 
-from lib import census
+from lib import origin
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ NUMBERS, OUTCOME = [0, 10], 12
 
 @pytest.fixture(scope="module")
 def training(rows):
-    return census.split(rows)[0]
+    return origin.split(rows)[0]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pickle
 import pickletools
 import zlib
 
-from lib import census
+from lib import census, origin
 
 import joblib
 import numpy as np
@@ -24,7 +24,7 @@ ORIGIN = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
 
 @pytest.fixture(scope="module")
 def parts(rows):
-    return census.split(rows, 0.2, 0)
+    return origin.split(rows, 0.2, 0)
 
 
 @pytest.fixture(scope="module")

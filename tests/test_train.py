@@ -5,7 +5,7 @@ import resource
 import shutil
 import signal
 
-from lib import census
+from lib import census, origin
 
 import joblib
 import make_sample
@@ -51,13 +51,13 @@ class TestTrain:
         detector = joblib.load(out)
         rows = census.encode(census.load("sample").records)
         expected = PortableKNN(n_neighbors=5, p=2, contamination=0.1)
-        expected.fit(census.split(rows, 0.5, 3)[0])
+        expected.fit(origin.split(rows, 0.5, 3)[0])
         np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
 
     def test_the_other_distance(self, hvdm_package):
         detector = joblib.load(hvdm_package / "monitoring_model.joblib")
         assert (detector.n_neighbors, detector.p, detector.contamination) == (5, 2, 0.05)
-        training, held_out = census.split(census.encode(census.load("sample").records))
+        training, held_out = origin.split(census.encode(census.load("sample").records))
         measures = learn_measures(training, [0, 10], 12)
         assert detector.measures_ == measures
         rate = np.mean(detector.decision_function(held_out) > detector.threshold_)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from lib import census, command
+from lib import census, command, origin
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
     option("--data", **command.DATA)
-    census.add_split_options(parser)
+    origin.add_split_options(parser)
     option("--out", type=Path, default=FOLDER / "classifier.json", help="artifact")
     option("--force", action="store_true", help="replace an artifact of another kind of data")
     arguments = parser.parse_args(argv)
@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = census.load(arguments.data, "make train MODEL=examples/adult DATA=")
     old_source = source_of(arguments.out)
     if not arguments.force:
-        census.require_same_kind(arguments.out, old_source, data)
-    parts = census.split(census.encode(data.records), arguments.test_size, arguments.seed)
+        origin.require_same_kind(arguments.out, old_source, data)
+    parts = origin.split(census.encode(data.records), arguments.test_size, arguments.seed)
     model, scaling = fit(parts[0])
-    origin = census.describe_origin(data, arguments.test_size, arguments.seed)
-    classifier = {**describe(model, scaling), "origin_": origin}
+    described = origin.describe_origin(data, arguments.test_size, arguments.seed)
+    classifier = {**describe(model, scaling), "origin_": described}
     keeping = command.keeping_previous(arguments.out, old_source == "sample")
     with keeping, command.replacing(arguments.out) as new, command.replacing(training_data) as csv:
         new.write_text(json.dumps(classifier, indent=1))
@@ -71,7 +71,7 @@ def source_of(artifact: Path) -> str | None:
     try:
         return json.loads(artifact.read_text())["origin_"]["source"]
     except (OSError, ValueError, KeyError, TypeError):
-        return census.UNKNOWN if artifact.exists() else None
+        return origin.UNKNOWN if artifact.exists() else None
 
 
 Scaling = dict[str, tuple[float, float]]

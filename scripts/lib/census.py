@@ -1,4 +1,4 @@
-"""The UCI census income ("Adult") data set: fetch, read, encode and split it.
+"""The UCI census income ("Adult") data set: fetch, read and encode it.
 
 Source: Becker, B. & Kohavi, R. (1996), Adult, UCI Machine Learning Repository,
 doi 10.24432/C5XW20, licence CC BY 4.0. The encoding is the one that reproduces the threshold
@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten as shorten_text
-from typing import TYPE_CHECKING
 
-from lib.command import ROOT, Parser, UserError, replacing, shorten
+from lib.command import ROOT, UserError, replacing, shorten
 
 import numpy as np
 import requests
-from sklearn.model_selection import train_test_split
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
 
 UCI_PATH = ROOT / "data" / "adult.data"
 SAMPLE_PATH = ROOT / "data" / "census_sample.csv"
 UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/adult.data"
 UCI_SHA256 = "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"
-TEST_SIZE, SEED = 0.2, 0  # of the split behind the published figures
 TIMEOUT = 30  # seconds, to connect and between two blocks
-FILE, UNKNOWN = "a file", "data that cannot be told"  # kinds of source besides uci and sample
 
 COLUMNS = tuple(
     "age workclass fnlwgt education education_num marital_status occupation relationship race sex"
@@ -261,85 +254,3 @@ def _names_of_codes(name: str) -> dict[int, list[str]]:
     for category, code in CATEGORIES[name].items():
         names.setdefault(code, []).append(category)
     return names
-
-
-def split(
-    rows: np.ndarray, test_size: float = TEST_SIZE, seed: int = SEED
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows at random into a training and a held-out part.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n, ...)
-    test_size : float
-        Share of the held-out part, between 0 and 1; its size is rounded up.
-    seed : int
-        From 0 to 2**32 - 1.
-
-    Raises
-    ------
-    UserError
-        If a part would be empty.
-    """
-    try:
-        return tuple(train_test_split(rows, test_size=test_size, random_state=seed))
-    except ValueError as error:
-        raise UserError(f"{len(rows)} rows cannot be split: {error}") from error
-
-
-def add_split_options(parser: Parser) -> None:
-    parser.number("--seed", int, 0, 2**32 - 1, default=SEED, help="of the split")
-    parser.number(
-        "--test-size", float, 0.0001, 0.9999, default=TEST_SIZE, help="share of held-out rows"
-    )
-
-
-def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> None:
-    """Refuse to replace what was trained on UCI's or the user's own data by another kind.
-
-    Parameters
-    ----------
-    artifact : Path
-    old_source : str or None
-        Of the artifact that is there, `UNKNOWN` if it cannot be told, None if there is none.
-    data : Census
-        What the new one would be trained on.
-
-    Raises
-    ------
-    UserError
-        Names both sources.
-    """
-    old, new = old_source and _kind(old_source), _kind(data.source)
-    if not (old in (None, "sample", new) or (old == UNKNOWN and new != "sample")):
-        raise UserError(
-            f"{shorten(artifact)} is trained on {old_source}, and {data.source} would replace it:"
-            " FORCE=1 (--force) does, and keeps it as .previous"
-        )
-
-
-def _kind(source: str) -> str:
-    return source if source in ("uci", "sample", UNKNOWN) else FILE
-
-
-def describe_origin(data: Census, test_size: float, seed: int) -> dict[str, str | float]:
-    """Say where the training part of a split came from, for an artifact to keep as `origin_`."""
-    return {"source": data.source, "sha256": data.sha256, "test_size": test_size, "seed": seed}
-
-
-def hold_out(data: Census, origin: dict[str, str | float]) -> Census:
-    """Leave out the rows that a model of that origin was trained on, if this is its file."""
-    if data.sha256 != origin.get("sha256"):
-        return data
-    numbers = np.arange(len(data.records))
-    held_out = split(numbers, origin["test_size"], origin["seed"])[1]
-    return replace(data, records=[data.records[number] for number in held_out])
-
-
-def describe_traffic(data: Census, detector: PortableKNN) -> str:
-    """Say how many rows there are, and how many the detector's training had the like of."""
-    training = set(map(tuple, detector.training_rows_.tolist()))
-    known = sum(tuple(row) in training for row in encode(data.records).tolist())
-    held_out = " held out by training" if data.sha256 == detector.origin_.get("sha256") else ""
-    rows = f"{len(data.records):,} rows"
-    return f"{data.source}, {rows}{held_out}, {known:,} of them equal to a training row"

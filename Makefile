@@ -81,7 +81,7 @@ lint: setup ## check style and formatting
 matrix: setup ## serve the artifact on every Python and beside every image's packages; a Dask cluster
 	@printf '%s\n' 'train -p 3.11' 'train -p 3.13' hs | $(TWO_AT_A_TIME) '$(NOX) -s {}'
 	@printf '%s\n' 3.6 3.7 3.8 '3.11 3.12 3.13' | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
-	@DASK=1 $(RUN) -m pytest -n 2 tests/test_cluster.py
+	@DASK=1 $(RUN) -m pytest -n 2 tests/test_cluster.py -k 'two_workers or is_killed' # soak has the rest
 
 bench: setup ## measure latency, start, training, batches and growth beside pyod
 	@$(RUN) scripts/bench.py --data "$(DATA)"
@@ -91,7 +91,7 @@ score-bench: setup ## measure the speed and memory of score on ten million rows
 
 soak: setup ## fuzz predict, and send a million requests through the local runtime
 	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
-	@SOAK=1 $(RUN) -m pytest -s tests/test_soak.py tests/test_serve.py
+	@SOAK=1 DASK=1 $(RUN) -m pytest -s tests/test_soak.py tests/test_serve.py tests/test_cluster.py
 
 setup: .venv/installed ## install the pinned requirements into .venv, if they or PYTHON=path changed
 

@@ -33,6 +33,21 @@ def load_function(package):
     return importlib.import_module("func_main")
 
 
+def compare_all(packages, pins):
+    """Compare each artifact once: trained on two Pythons, it has the same bytes."""
+    compared = {}
+    for package in packages:
+        content = (package / "monitoring_model.joblib").read_bytes()
+        values = np.load(str(package / "values.npy"))
+        if content in compared:
+            other = compared[content]
+            assert (np.load(str(other / "values.npy")) == values).all(), "values differ"
+            print(f"{package.name}: the same bytes and values as {other.name}")
+        else:
+            compare(package, pins)
+            compared[content] = package
+
+
 def compare(package, pins):
     """Serve the kept rows here as each generation of the runtime would."""
     func_main = load_function(package)
@@ -97,5 +112,4 @@ if __name__ == "__main__":
     if command == "score":
         score(Path(package), others[0])
     else:
-        for each in sorted(Path(package).glob("*-*")):
-            compare(each, others)
+        compare_all(sorted(Path(package).glob("*-*")), others)

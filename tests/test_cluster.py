@@ -1,4 +1,7 @@
-"""Scoring a history on a real Dask cluster on loopback, and what may befall it. `make matrix`."""
+"""Scoring a history on a real Dask cluster on loopback, and what may befall it.
+
+`make matrix` runs what matters most, `make soak` all.
+"""
 
 import json
 import os
@@ -22,7 +25,7 @@ from pyarrow import parquet
 import score
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("DASK"), reason="starts a dozen processes, a minute in all: make matrix"
+    not os.environ.get("DASK"), reason="starts dozens of processes: make matrix, make soak"
 )
 BLOCK = 3500
 BLOCKS = 40
@@ -48,7 +51,7 @@ class Cluster:
 
     @property
     def address(self):
-        wait_for(self.file.exists)
+        wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
         return json.loads(self.file.read_text())["address"]
 
     def stop(self):
@@ -64,15 +67,29 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-@pytest.fixture
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+@contextmanager
+def running(folder):
+    cluster = Cluster(folder)
     cluster.add_worker()
     cluster.add_worker()
     try:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """A scheduler and two workers, to break."""
+    with running(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(tmp_path_factory):
+    """The same, for tests that leave it whole."""
+    with running(tmp_path_factory.mktemp("whole_cluster")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +139,17 @@ def when_half_written(folder, act):
     thread.join()
 
 
-def test_one_and_two_workers_write_what_threads_write(cluster, options, expected, tmp_path):
+def test_one_and_two_workers_write_what_threads_write(whole_cluster, options, expected, tmp_path):
     one = Cluster(tmp_path)
     try:
         one.add_worker()
-        for address, name in ((one.address, "one"), (cluster.address, "two")):
+        for address, name in ((one.address, "one"), (whole_cluster.address, "two")):
             result = run(score.main, *options, "--out", tmp_path / name, "--scheduler", address)
             assert (result.status, result.err) == (0, "")
             assert read(tmp_path / name) == expected
     finally:
         one.stop()
-    assert not list(cluster.folder.glob("workers/**/*.py")), "the package is still there"
+    assert not list(whole_cluster.folder.glob("workers/**/*.py")), "the package is still there"
 
 
 def test_a_worker_that_is_killed(cluster, options, expected, tmp_path):
@@ -181,12 +198,14 @@ def test_the_scheduler_is_killed(cluster, options, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("engine", ["threads", "cluster"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption(engine, number, cluster, options, tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [("threads", signal.SIGINT), ("threads", signal.SIGTERM), ("cluster", signal.SIGINT)],
+)
+def test_an_interruption(engine, number, options, tmp_path, request):
     line = [sys.executable, ROOT / "scripts" / "score.py", *options, "--out", tmp_path / "out"]
     if engine == "cluster":
-        line += ["--scheduler", cluster.address]
+        line += ["--scheduler", request.getfixturevalue("cluster").address]
     process = subprocess.Popen(
         list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -209,23 +228,23 @@ def test_a_cluster_without_workers(options, tmp_path, monkeypatch):
     assert_one_line(result, f"the cluster at {address} has no workers")
 
 
-def test_other_packages(cluster, options, tmp_path, monkeypatch):
+def test_other_packages(whole_cluster, options, tmp_path, monkeypatch):
     """As if a numba of this machine's own were not the workers'."""
     known = versions._version_cached
     monkeypatch.setattr(
         versions, "_version_cached", lambda name: "0.1" if name == "numba" else known(name)
     )
-    address = cluster.address
+    address = whole_cluster.address
     result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
     assert_one_line(result, "worker tcp://", "numba", "(0.1 here)")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file(cluster, options, expected, history, tmp_path):
+def test_a_damaged_file(whole_cluster, options, expected, history, tmp_path):
     """The worker's line names it, and the same cluster goes on with the next history."""
     damaged = tmp_path / "damaged.parquet"
     damage(history, damaged)
-    address = ("--scheduler", cluster.address)
+    address = ("--scheduler", whole_cluster.address)
     result = run(score.main, damaged, *options[1:], "--out", tmp_path / "out", *address)
     assert_one_line(result, damaged)
     assert list(tmp_path.iterdir()) == [damaged]

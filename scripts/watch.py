@@ -192,9 +192,9 @@ def add_reasons(verdict: Verdict, target: Target) -> None:
         return
     verdict.last = alarms[0] if alarms else None
     if alarms and target.may_explain(verdict.metric):
-        from lib.alarm_reasons import count_reasons
+        from lib.alarm_reasons import explain_alarms
 
-        verdict.because, problem = count_reasons(target.detector, alarms)
+        verdict.because, problem = explain_alarms(target.detector, alarms)
         if problem:
             warn(f"{show(verdict.metric)}: {problem}")
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from lib import census
 from lib.detector import load_detector, reasons
-from lib.history import read_integer
 from lib.history_files import plan
 from lib.history_rows import PROBLEMS, read_numbers, read_rows
+from lib.mongo import read_integer
 
 import fsspec
 import numpy as np

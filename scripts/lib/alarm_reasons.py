@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
 
-def count_reasons(
+def explain_alarms(
     detector: PortableKNN, alarms: Sequence[Alarm]
 ) -> tuple[list[tuple[str, int]], str]:
     """Count alarms by the feature that they are mostly because of.

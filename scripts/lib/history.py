@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from lib.command import UserError
+from lib.mongo import read_integer
 
 import fsspec
 import numpy as np
@@ -25,7 +26,6 @@ KINDS = {".parquet": "parquet", ".parq": "parquet", ".pq": "parquet", ".csv": "c
 KINDS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
 TIME = "_hs_timestamp"  # milliseconds
 ERROR = "_hs_error"
-NUMBER_LONG = "$numberLong"  # how Mongo may write a 64-bit integer
 READ_AT_ONCE = 2**20  # bytes of a Parquet column
 
 
@@ -202,16 +202,6 @@ def parse_json_line(line: bytes) -> list[dict]:
     if not all(isinstance(record, dict) for record in records):
         raise ValueError("neither an object nor a list of objects")
     return records
-
-
-def read_integer(value: object) -> object:
-    """Return an integer that Mongo wrote as ``{"$numberLong": "39"}``; all else as it is."""
-    if type(value) is dict and value.keys() == {NUMBER_LONG}:
-        try:
-            return int(value[NUMBER_LONG])
-        except (TypeError, ValueError):
-            return value
-    return value
 
 
 def _to_text(value: object) -> str | None:

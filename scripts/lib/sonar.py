@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from lib.mongo import read_integer
 from lib.platform import Service
 
 from tqdm import tqdm
@@ -131,18 +132,17 @@ def _read_batch(result: dict) -> Batch:
 
 
 def _read_alarm(result: dict, check: dict) -> Alarm:
-    inputs = {name: value for name, value in result.items() if not name.startswith("_")}
-    for name, value in inputs.items():
-        if isinstance(value, dict) and "$numberLong" in value:
-            inputs[name] = read_whole(value)
+    inputs = {
+        name: read_integer(value) for name, value in result.items() if not name.startswith("_")
+    }
     value, threshold = float(check["value"]), float(check["threshold"])
     request = str(result["_hs_request_id"])
     return Alarm(request, _second(result["_id"]), value, threshold, inputs)
 
 
 def read_whole(value: object) -> int:
-    """Read a 64-bit integer, which Mongo writes as ``39`` or as ``{"$numberLong": "39"}``."""
-    number = int(value["$numberLong"]) if isinstance(value, dict) else value
+    """Read a 64-bit integer in either spelling; raise ValueError if it is none."""
+    number = read_integer(value)
     if type(number) is not int or not -(2**63) <= number < 2**63:
         raise ValueError(f"expected a whole number, got {value!r}")
     return number

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib import command
-from lib.package import format_findings, inspect
+from lib.inspection import format_findings, inspect
 
 
 @command.entry

@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib import command
-from lib.package import copy_payload, generation_of, inspect, require_passed
+from lib.inspection import inspect, require_passed
+from lib.package import copy_payload, generation_of
 from lib.platform import PORTS
 from lib.runtime import TO_TENSOR, dims_of, read_definition
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from lib import command
 from lib.detector import load_detector
-from lib.package import copy_payload, inspect, require_passed
+from lib.inspection import inspect, require_passed
+from lib.package import copy_payload
 from lib.platform import HS, USUAL_RUNTIME_3X, Manager, describe_artifact, selected_cluster
 from lib.runtime import read_definition
 

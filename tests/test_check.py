@@ -2,8 +2,7 @@
 
 import shutil
 
-from lib import census
-from lib import package as inspection
+from lib import census, inspection, package
 from lib.command import UserError
 from lib.platform import USUAL_RUNTIME_3X
 from lib.runtime import read_definition
@@ -236,7 +235,7 @@ class TestPayload:
 
     def test_byte_code_is_not_copied(self, folder, tmp_path):
         (folder / "src" / "__pycache__").mkdir()
-        inspection.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")
+        package.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")
         names = sorted(path.name for path in (tmp_path / "to").rglob("*.*"))
         modules = sorted(path.name for path in (folder / "src").glob("*.py"))
         assert "func_main.py" in modules

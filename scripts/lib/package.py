@@ -1,4 +1,4 @@
-"""A package to upload: what is in it, and what would go wrong with it afterwards."""
+"""A package to upload: the payload, as hs packs it, and what its function says of itself."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from lib.command import UserError, last_line
-from lib.platform import IMAGE_NUMPY, IMAGE_OWNS, LAST_BESIDE_NUMPY, RELEASES
-from lib.runtime import read_definition
+from lib.command import last_line
 
-import numpy as np
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import Version
-
-UPLOAD_LIMIT = 200_000_000  # bytes that the manager takes in a request
-NAME = re.compile(r"[a-z0-9_-]+")  # what the manager takes
 IMAGE = re.compile(r"hydrosphere/serving-runtime-python-(\d\.\d+)(?:\.\d+)?:(\d+\.\d+\.\d+)")
-MADE_BY = {".joblib": "make train"}
-MADE_BY |= dict.fromkeys((".csv", ".json"), "make train MODEL=examples/adult")
-FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by a fifth or so
 # Runs where nothing but the payload is: imports the function and calls it once.
 PROBE = """\
 import json, sys
@@ -50,185 +37,6 @@ print(json.dumps(found))
 """
 
 
-def inspect(
-    folder: Path,
-    runtime: str | None = None,
-    platform: int | None = None,
-    allow_sample: bool = False,
-) -> list[tuple[str, str]]:
-    """Say of each aspect of a package what would go wrong after its upload.
-
-    Parameters
-    ----------
-    folder : Path
-    runtime, platform : optional
-        An image instead of serving.yaml's; the cluster's generation, 2 or 3.
-    allow_sample : bool
-        Whether a model trained on the sample will do.
-
-    Returns
-    -------
-    list of (aspect, problem), the problem '' where there is none
-
-    Raises
-    ------
-    UserError
-        If serving.yaml cannot be read.
-    """
-    definition = read_definition(folder)
-    runtime = runtime or definition["runtime"]
-    requirements = read_requirements(folder / "requirements.txt")
-    found, failure = probe(folder, definition, generation_of(runtime) == 2)
-    problems = {
-        "name": problems_of_name(definition["name"]),
-        "runtime": problems_of_runtime(runtime, platform),
-        "payload": problems_of_payload(folder, definition),
-        "install": problems_of_install(definition, requirements),
-        "requirements": problems_of_requirements(requirements, runtime),
-        "import": [failure] if failure else [],
-        "contract": problems_of_contract(definition["contract"], found),
-        "training data": problems_of_training(found, allow_sample),
-    }
-    return [(aspect, text) for aspect, texts in problems.items() for text in (list(texts) or [""])]
-
-
-def format_findings(findings: list[tuple[str, str]]) -> str:
-    lines = [f"{'FAIL' if text else 'ok':<6}{aspect:<14}{text}" for aspect, text in findings]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def require_passed(findings: list[tuple[str, str]], refusal: str) -> None:
-    """Print the findings, and raise UserError if one of them is a problem."""
-    print(format_findings(findings), flush=True)
-    if any(problem for _, problem in findings):
-        raise UserError(f"{refusal}: the check found problems")
-
-
-def generation_of(runtime: str) -> int | None:
-    """Return the generation of an image, None if it is none that the platform has."""
-    image = IMAGE.fullmatch(runtime)
-    return int(image[2][0]) if image else None
-
-
-def problems_of_name(name: str) -> Iterator[str]:
-    if not NAME.fullmatch(str(name)):
-        yield f"{name!r} has more in it than the letters a to z, digits, - and _"
-
-
-def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
-    image = IMAGE.fullmatch(runtime)
-    if image is None:
-        yield f"{runtime} is not hydrosphere/serving-runtime-python-<X.Y>:<release>"
-        return
-    python, release = image.groups()
-    pythons = next(
-        (p for low, high, p in RELEASES if Version(low) <= Version(release) <= Version(high)), ()
-    )
-    if python not in pythons:
-        names = f"Python {', '.join(pythons)}" if pythons else "none from 2.1.0 to 3.0.3"
-        yield f"no image {runtime} to use: of release {release} there is {names}"
-    if platform is not None and not release.startswith(f"{platform}."):
-        yield f"{runtime} is of another generation than the {platform}.x platform"
-
-
-def problems_of_payload(folder: Path, definition: dict) -> Iterator[str]:
-    payload = definition["payload"]
-    yield from _problems_of_training_data(folder, definition)
-    missing = [entry for entry in payload if not (folder / entry).exists()]
-    yield from map(_describe_missing, missing)
-    with tempfile.TemporaryFile() as file:
-        with tarfile.open(fileobj=file, mode="w:gz") as tar:
-            for entry in set(payload) - set(missing):
-                tar.add(folder / entry, arcname=entry)
-        if file.tell() > UPLOAD_LIMIT:
-            yield f"{file.tell():,} bytes packed, over the manager's {UPLOAD_LIMIT:,}"
-
-
-def _problems_of_training_data(folder: Path, definition: dict) -> Iterator[str]:
-    """Say why the platform could not hold live requests against the file that is uploaded."""
-    training_data = str(definition.get("training-data") or "")
-    if not training_data or "://" in training_data:
-        return
-    if not (folder / training_data).is_file():
-        yield f"training-data {_describe_missing(training_data)}"
-        return
-    with (folder / training_data).open("rb") as file:
-        header = file.readline().decode("utf-8", "replace").strip().split(",")
-    fields = [*definition["contract"]["inputs"], *definition["contract"]["outputs"]]
-    if header != fields:
-        # What is in the file may be nobody's business.
-        yield f"training-data {training_data} does not begin with {','.join(fields)}"
-
-
-def _describe_missing(entry: str) -> str:
-    made = MADE_BY.get(Path(entry).suffix)
-    return f"{entry} is missing" + (f": `{made}` makes it" if made else "")
-
-
-def read_requirements(path: Path) -> list[Requirement | str]:
-    """Return each requirement of a file, or its text where it is none that can be read."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    texts = [line.split("#")[0].strip() for line in lines]
-    return [_parse_requirement(text) for text in texts if text]
-
-
-def _parse_requirement(text: str) -> Requirement | str:
-    try:
-        return Requirement(text)
-    except InvalidRequirement:
-        return text
-
-
-def problems_of_install(definition: dict, requirements: list[Requirement | str]) -> Iterator[str]:
-    if requirements and "requirements.txt" not in str(definition.get("install-command")):
-        yield "install-command does not install requirements.txt, which the function needs"
-    if requirements and "requirements.txt" not in definition["payload"]:
-        yield "the payload has no requirements.txt, which install-command needs"
-
-
-def problems_of_requirements(requirements: list[Requirement | str], runtime: str) -> Iterator[str]:
-    image = IMAGE.fullmatch(runtime)
-    for requirement in requirements:
-        if isinstance(requirement, str):
-            yield f"{requirement!r} is not a requirement that can be checked"
-        else:
-            yield from _problems_of_requirement(requirement, image[1] if image else None)
-
-
-def _problems_of_requirement(requirement: Requirement, python: str | None) -> Iterator[str]:
-    name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-    pin = re.fullmatch(r"==([\w.*]+)", str(requirement.specifier))
-    if name in IMAGE_OWNS:
-        yield f"{name} is the image's own and must stay as it is"
-    if not pin:
-        yield f"{requirement.name} is not pinned: expected ==VERSION, got {requirement.specifier}"
-        return
-    environment = {"python_version": python or ""}
-    if python is None or (requirement.marker and not requirement.marker.evaluate(environment)):
-        return
-    last = LAST_BESIDE_NUMPY.get(name, {}).get(python)
-    if name == "numpy" and pin[1] != IMAGE_NUMPY:
-        yield f"numpy {pin[1]} replaces the image's own: expected {IMAGE_NUMPY}"
-    elif last and Version(pin[1].rstrip(".*")) > Version(last):
-        yield (
-            f"{name} {pin[1]} breaks the image: "
-            f"{last} is the last beside numpy {IMAGE_NUMPY} on Python {python}"
-        )
-
-
-def probe(folder: Path, definition: dict, flat: bool) -> tuple[dict, str]:
-    """Import the function where nothing but the payload is; return what it says, or why not."""
-    contract = definition["contract"]
-    types = {name: field["numpy_type"].__name__ for name, field in contract["inputs"].items()}
-    with tempfile.TemporaryDirectory() as alone:
-        copy_payload(folder, definition["payload"], Path(alone), flat)
-        command = [sys.executable, "-I", "-B", "-c", PROBE, json.dumps([contract["name"], types])]
-        result = subprocess.run(command, cwd=alone, capture_output=True, text=True)
-    if result.returncode:
-        return {}, last_line(result).replace(f"{alone}/", "")
-    return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
-
-
 def copy_payload(folder: Path, payload: list[str], to: Path, flat: bool = False) -> None:
     """Copy what the payload names and the package has, without what Python wrote beside it.
 
@@ -244,42 +52,20 @@ def copy_payload(folder: Path, payload: list[str], to: Path, flat: bool = False)
             shutil.copy(folder / entry, copy)
 
 
-def problems_of_contract(contract: dict, found: dict) -> Iterator[str]:
-    for name, field in contract["inputs"].items():
-        if (field["numpy_type"], field["shape"]) != (np.int64, "scalar"):
-            yield f"input {name} is {field['shape']} {field['type']}, expected scalar int64"
-    if not found:
-        yield "not known, because the function cannot be imported"
-        return
-    inputs = list(contract["inputs"])
-    if inputs != found["features"]:
-        yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
-    if not found["function"]:
-        yield f"func_main has no function {contract['name']}"
-        return
-    if "failure" in found:
-        yield f"{contract['name']} fails on the contract's inputs: {found['failure']}"
-        return
-    if contract["outputs"].keys() != found["outputs"].keys():
-        yield f"outputs are {', '.join(contract['outputs'])}, got {', '.join(found['outputs'])}"
-        return
-    for name, field in contract["outputs"].items():
-        dtype, dimensions = found["outputs"][name]
-        if np.dtype(field["numpy_type"]).name != dtype:
-            yield f"output {name} is {field['type']}, but the function returns {dtype}"
-        if (field["shape"] == "scalar") != (dimensions == 0):
-            yield f"output {name} is {field['shape']}, but has {dimensions} dimensions"
+def generation_of(runtime: str) -> int | None:
+    """Return the generation of an image, None if it is none that the platform has."""
+    image = IMAGE.fullmatch(runtime)
+    return int(image[2][0]) if image else None
 
 
-def problems_of_training(found: dict, allow_sample: bool) -> Iterator[str]:
-    if not found:
-        yield "not known, because the function cannot be imported"
-        return
-    if found["source"] == "sample" and not allow_sample:
-        yield "the synthetic sample: `make train`, or ALLOW_SAMPLE=1 for a trial"
-    above = found["n_above"]
-    if above is not None and above < FEWEST_ABOVE and not allow_sample:
-        yield (
-            f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on:"
-            " more rows, or ALLOW_SAMPLE=1 for a trial"
-        )
+def probe(folder: Path, definition: dict, flat: bool) -> tuple[dict, str]:
+    """Import the function where nothing but the payload is; return what it says, or why not."""
+    contract = definition["contract"]
+    types = {name: field["numpy_type"].__name__ for name, field in contract["inputs"].items()}
+    with tempfile.TemporaryDirectory() as alone:
+        copy_payload(folder, definition["payload"], Path(alone), flat)
+        command = [sys.executable, "-I", "-B", "-c", PROBE, json.dumps([contract["name"], types])]
+        result = subprocess.run(command, cwd=alone, capture_output=True, text=True)
+    if result.returncode:
+        return {}, last_line(result).replace(f"{alone}/", "")
+    return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import

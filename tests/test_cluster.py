@@ -1,7 +1,4 @@
-"""Scoring a history on a real Dask cluster on loopback, and what may befall it.
-
-`make matrix` runs what matters most, `make soak` all.
-"""
+"""Scoring a history on a real Dask cluster on loopback, and what may befall it: `make cluster`."""
 
 import json
 import os
@@ -25,7 +22,8 @@ from pyarrow import parquet
 import score
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("DASK"), reason="starts dozens of processes: make matrix, make soak"
+    not os.environ.get("DASK"),
+    reason="starts dozens of processes, which take a minute or two: make cluster",
 )
 BLOCK = 3500
 BLOCKS = 40

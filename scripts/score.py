@@ -31,15 +31,20 @@ from lib.history_files import KEPT, plan
 from lib.history_report import format_table, plot
 from lib.scoring import Tally
 
+from pyarrow import ArrowException
+from pyarrow.parquet import read_schema
 from tqdm import tqdm
 
-OURS = re.compile(r"part-\d+\.parquet|rejected")  # what an output holds
+PART = re.compile(r"part-\d{5,}\.parquet")
+SCORES = ["value", "alarm", "p_value", "because"]  # the last columns of each part
 
 
 @command.entry
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     out = arguments.out.resolve()
+    if not out.name:
+        raise command.UserError(f"--out: {out} cannot be replaced")
     picture = out.with_name(f"{out.name}.png")
     require_replaceable(out, arguments.overwrite)
     command.require_writable(picture)
@@ -47,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = load_detector(arguments.artifact)
     features = detector.feature_names_in_.tolist()
     wanted, blocks = plan(arguments.input, features, arguments.keep, arguments.rows_per_block)
-    if any(Path(shorten_url(piece.url)).is_relative_to(out) for block in blocks for piece in block):
+    inputs = {Path(shorten_url(piece.url)).resolve() for block in blocks for piece in block}
+    if any(path.is_relative_to(out) for path in inputs):
         raise command.UserError(f"{command.shorten(out)} holds an input: not replaced")
     with replacing_folder(out) as folder:
         tallies = score(arguments, wanted, blocks, folder)
@@ -91,8 +97,18 @@ def require_replaceable(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise command.UserError(f"{command.shorten(out)} is there: --overwrite replaces it")
-    if not out.is_dir() or not all(OURS.fullmatch(path.name) for path in out.iterdir()):
+    if not out.is_dir() or not all(map(is_ours, out.iterdir())):
         raise command.UserError(f"{command.shorten(out)} holds more than scores: not replaced")
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file or folder in an output is one that an earlier run put there."""
+    if path.name == "rejected":
+        return path.is_dir() and all(PART.fullmatch(part.name) for part in path.iterdir())
+    try:
+        return bool(PART.fullmatch(path.name)) and read_schema(path).names[-4:] == SCORES
+    except (OSError, ArrowException):
+        return False
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class TestAlertmanager:
     def test_one_group_for_each_model_and_metric(self, config):
         (route,) = config["route"]["routes"]
         assert route["group_by"] == ["modelName", "fieldName"]
-        assert route["matchers"] == ['fieldName = "census_monitoring"']
+        assert route["matchers"] == ['fieldName =~ "census_monitoring|census_hvdm"']
         hours = {
             name: int(route[name].rstrip("h")) for name in ("group_interval", "repeat_interval")
         }

@@ -351,12 +351,27 @@ class TestFaults:
         with pytest.raises(OSError), score.replacing_folder(tmp_path / "out") as folder:
             folder.rmdir()
 
-    def test_an_input_in_the_output(self, scoring, history, tmp_path):
-        (tmp_path / "out").mkdir()
-        parquet.write_table(history, tmp_path / "out" / "part-0.parquet")
-        result = scoring(tmp_path / "out", "--overwrite")
+    @pytest.mark.parametrize("name", ["out", "link"])
+    def test_an_input_in_the_output(self, scoring, history, tmp_path, name):
+        """Also where a link leads there, and though it looks like an earlier run's."""
+        path = tmp_path / "out" / "part-00000.parquet"
+        path.parent.mkdir()
+        (tmp_path / "link").symlink_to(path.parent)
+        for column in score.SCORES:
+            history = history.append_column(column, pa.nulls(len(history)))
+        parquet.write_table(history, path)
+        result = scoring(tmp_path / name, "--overwrite")
         assert_one_line(result, "out holds an input: not replaced")
-        assert read(tmp_path / "out").equals(history)
+        assert parquet.read_table(path).equals(history)
+
+    @pytest.mark.parametrize("name", ["part-0.parquet", "part-00000.parquet"])
+    def test_a_folder_of_someone_elses_parquet(self, scoring, history, tmp_path, name):
+        parquet.write_table(history, tmp_path / "rows.parquet")
+        (tmp_path / "out").mkdir()
+        parquet.write_table(history, tmp_path / "out" / name)
+        result = scoring(tmp_path / "rows.parquet", "--overwrite")
+        assert_one_line(result, "out holds more than scores: not replaced")
+        assert parquet.read_table(tmp_path / "out" / name).equals(history)
 
     @pytest.mark.usefixtures("kept")
     def test_an_output_that_is_there(self, scoring, tmp_path):
@@ -433,3 +448,28 @@ class TestFaults:
         write_csv(history.append_column("age", times), tmp_path / "twice.csv")
         assert_one_line(scoring(*arguments.split()), words)
         assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_begins_with_failed_requests(scoring, rows, tmp_path):
+    """The platform keeps no fields of them, and lists the newest first."""
+    failed = [json.dumps({"_hs_request_id": f"f{n}", "_hs_error": "x" * 600}) for n in range(150)]
+    good = json.dumps(
+        {name: int(code) for name, code in zip(census.FEATURES, rows[0], strict=True)}
+    )
+    (tmp_path / "all.jsonl").write_text("\n".join([*failed, good, "[" * 100_000]))
+    (tmp_path / "failed.jsonl").write_text("\n".join(failed))
+    result = scoring(tmp_path / "all.jsonl", tmp_path / "failed.jsonl")
+    assert (result.status, result.err) == (0, "")
+    rejected = pa.concat_tables(map(parquet.read_table, (tmp_path / "out").glob("rejected/*")))
+    assert len(rejected) == 301
+    assert "no JSON object: nested too deep" in rejected.column("reason").to_pylist()
+    assert sum(len(parquet.read_table(path)) for path in (tmp_path / "out").glob("part-*")) == 1
+
+
+def test_a_column_to_keep_that_is_named_twice(scoring, history, tmp_path):
+    parquet.write_table(history, tmp_path / "rows.parquet")
+    assert scoring(tmp_path / "rows.parquet", "--keep", "age", "--keep", "age").status == 0
+
+
+def test_an_output_without_a_name():
+    assert_one_line(run(score.main, "rows.csv", "--out", "/"), "--out: / cannot be replaced")

@@ -85,6 +85,7 @@ STRANGE = {
     "nothing": b"",
     "latin-1": b'["\xe9"]',
     "depth": b"[" * 100_000,
+    "infinite": b'[{"name": "m", "config": {"threshold": ' + b"9" * 400 + b"}}]",
     "digits": b"[" + b"9" * 5000 + b"]",
 }
 STRANGE_BATCHES = {

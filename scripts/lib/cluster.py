@@ -83,7 +83,7 @@ def _start_threads() -> Iterator[Client]:
 def _connect(scheduler: str) -> Iterator[Client]:
     try:
         client = Client(scheduler, timeout=PATIENCE)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: of tls:// without settings
         raise UserError(f"no Dask scheduler answers at {scheduler}") from error
     with client:
         try:

@@ -197,7 +197,10 @@ def parse_json_line(line: bytes) -> list[dict]:
     ValueError
         If it is neither.
     """
-    content = json.loads(line)
+    try:
+        content = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
     records = content if isinstance(content, list) else [content]
     if not all(isinstance(record, dict) for record in records):
         raise ValueError("neither an object nor a list of objects")

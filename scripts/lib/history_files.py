@@ -8,6 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 from lib.command import UserError
 from lib.history import (
+    ERROR,
     TIME,
     Block,
     Columns,
@@ -35,11 +36,15 @@ AT_A_TIME = 16  # files to look at, which over a network is waiting
 
 
 class Header(NamedTuple):
-    """A file's columns with their types, and its parts, each with its number of rows."""
+    """A file's columns with their types, and its parts, each with its number of rows.
+
+    Those of a file that begins with failed requests are open: the platform leaves out their fields.
+    """
 
     url: str
     columns: dict[str, pa.DataType]
     parts: list[tuple[int, Piece]]
+    is_open: bool
 
 
 def plan(
@@ -85,7 +90,7 @@ def plan(
             parts += header.parts
     finally:
         pool.shutdown(cancel_futures=True)
-    names = KEPT if keep is None else keep
+    names = KEPT if keep is None else dict.fromkeys(keep)
     kept = pa.schema([(name, types[name]) for name in names if name in types])
     return Columns(features, kept), list(divide(parts, rows))
 
@@ -128,24 +133,25 @@ def look_at(url: str, rows: int) -> Header:
     """Read a file's header, and divide the file."""
     look = _look_at_parquet if kind_of(url) == "parquet" else _look_at_text
     with opening(url) as file:
-        schema, parts = look(file, url, rows)
+        schema, parts, is_open = look(file, url, rows)
     for name in schema.names:
         if schema.names.count(name) > 1:
             raise UserError(f"{shorten_url(url)}: two columns are named {name}")
     partitions = dict.fromkeys(partitions_of(url), pa.string())
-    return Header(url, {**partitions, **dict(zip(schema.names, schema.types, strict=True))}, parts)
+    columns = {**partitions, **dict(zip(schema.names, schema.types, strict=True))}
+    return Header(url, columns, parts, is_open)
 
 
 def _look_at_parquet(
     file: BinaryIO, url: str, rows: int
-) -> tuple[pa.Schema, list[tuple[int, Piece]]]:
+) -> tuple[pa.Schema, list[tuple[int, Piece]], bool]:
     content = parquet.ParquetFile(file)
     pieces, end = [], 0
     for count in count_rows(content):
         start, end = end, end + count
         # A slice is read from its group's beginning on.
         pieces += _cut(url, start, end, max(rows, -(-count // SLICES)))
-    return content.schema_arrow, [(piece.last - piece.first, piece) for piece in pieces]
+    return content.schema_arrow, [(piece.last - piece.first, piece) for piece in pieces], False
 
 
 def _cut(url: str, start: int, end: int, length: int) -> list[Piece]:
@@ -153,20 +159,25 @@ def _cut(url: str, start: int, end: int, length: int) -> list[Piece]:
     return [Piece(url, first, min(first + length, end)) for first in firsts]
 
 
-def _look_at_text(file: BinaryIO, url: str, rows: int) -> tuple[pa.Schema, list[tuple[int, Piece]]]:
+def _look_at_text(
+    file: BinaryIO, url: str, rows: int
+) -> tuple[pa.Schema, list[tuple[int, Piece]], bool]:
     file.seek(0, 2)
     size = file.tell()
     sample = read_block(file, 0, min(SAMPLE, size), b"\n")
     file.seek(0)
+    is_open = False
     if kind_of(url) == "csv":
         names, n_rows = read_csv_header(file), sample.count(b"\n")
     else:
         records = [record for line in sample.split(b"\n") for record in _try_json_line(line)]
         names, n_rows = dict.fromkeys(name for record in records for name in record), len(records)
+        is_open = bool(records) and all(record.get(ERROR) for record in records)
     row_length = max(len(sample), 1) / max(n_rows, 1)
     pieces = _cut(url, 0, size, max(int(rows * row_length), 1))
     schema = pa.schema([(name, pa.int64() if name == TIME else pa.string()) for name in names])
-    return schema, [(int((piece.last - piece.first) / row_length), piece) for piece in pieces]
+    parts = [(int((piece.last - piece.first) / row_length), piece) for piece in pieces]
+    return schema, parts, is_open
 
 
 def _try_json_line(line: bytes) -> list[dict]:
@@ -178,7 +189,7 @@ def _try_json_line(line: bytes) -> list[dict]:
 
 def require_columns(header: Header, names: Iterable[str]) -> None:
     missing = [name for name in names if name not in header.columns]
-    if missing and header.parts:
+    if missing and header.parts and not header.is_open:
         raise UserError(f"{shorten_url(header.url)}: no column {', '.join(missing)}")
 
 

@@ -151,7 +151,7 @@ class Service:
         """Say of an answer that has not what it must have that another server sent it."""
         try:
             yield
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.address} does not answer like {self.NAME}: {repr(error)[:200]}"
             ) from error

@@ -473,3 +473,28 @@ def test_a_column_to_keep_that_is_named_twice(scoring, history, tmp_path):
 
 def test_an_output_without_a_name():
     assert_one_line(run(score.main, "rows.csv", "--out", "/"), "--out: / cannot be replaced")
+
+
+def test_times_of_two_types_are_not_mixed(scoring, history, tmp_path):
+    """One file's milliseconds would be another's nanoseconds."""
+    place = history.column_names.index("_hs_timestamp")
+    times = history.column("_hs_timestamp")
+    dated = history.set_column(place, "_hs_timestamp", times.cast(pa.timestamp("ns")))
+    parquet.write_table(history, tmp_path / "a.parquet")
+    parquet.write_table(dated, tmp_path / "b.parquet")
+    for order in ("ab", "ba"):
+        files = [tmp_path / f"{name}.parquet" for name in order]
+        assert_one_line(scoring(*files), files[1], "_hs_timestamp is", "elsewhere")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_line_break_in_a_cell_is_not_cut(scoring, rows, tmp_path):
+    lines = [",".join(["note", *census.FEATURES])]
+    lines += [f'"a\n{number}",' + ",".join(map(str, row)) for number, row in enumerate(rows[:40])]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    options = (tmp_path / "rows.csv", "--keep", "note", "--rows-per-block")
+    assert_one_line(scoring(*options, 7), "rows.csv", "a line break within quotes")
+    assert scoring(*options, 1000).status == 0
+    (part,) = (tmp_path / "out").glob("part-*")
+    notes = parquet.read_table(part).column("note").to_pylist()
+    assert notes == [f"a\n{number}" for number in range(40)]

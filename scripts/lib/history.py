@@ -144,6 +144,9 @@ def _read_csv(
 ) -> Iterator[tuple[pa.Table, list]]:
     header = read_csv_header(file)
     content = _read_lines(file, piece)
+    # Pieces are cut at line breaks: the first cut within a cell leaves a quote open before it.
+    if content.count(b'"') % 2:
+        raise ValueError("a line break within quotes lies where blocks part: more --rows-per-block")
     malformed = []
 
     def keep(row: arrow_csv.InvalidRow) -> str:

@@ -124,8 +124,12 @@ def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def keep(wanted: Columns, file: str, table: pa.Table) -> pa.Table:
     columns = []
     for name, kind in zip(wanted.kept.names, wanted.kept.types, strict=True):
+        column = _column(table, name)
         try:
-            columns.append(_column(table, name).cast(kind))
+            kinds = {column.type, kind}
+            if any(map(pa.types.is_integer, kinds)) and any(map(pa.types.is_temporal, kinds)):
+                raise pa.ArrowInvalid(f"{column.type} here, and no unit says how they compare")
+            columns.append(column.cast(kind))
         except pa.ArrowException as error:
             problem = f"{name} is {kind} elsewhere: {error}"
             raise UserError(f"{file}: {' '.join(problem.split())}") from error

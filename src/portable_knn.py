@@ -20,10 +20,19 @@ class PortableKNN(KNN):
     """pyod's KNN with a portable pickle, and a faster `fit` and `decision_function`.
 
     A score is the same float64 on every Python, alone or among others, and on every processor on
-    which the C library takes roots alike (glibc rounds a few otherwise where there is no FMA). It
-    is pyod's to one unit in the last place where the features are whole numbers and the p-th power
-    of the score is below 2**53 (for p = 5, a score below 1,552), and exactly pyod's where its numpy
-    takes roots as the C library does; elsewhere it is pyod's to a relative 1e-14.
+    which the C library takes roots alike (glibc rounds a few otherwise where there is no FMA).
+
+    pyod's own scores of the same rows may differ in their last bits, since pyod takes roots with
+    numpy, which rounds one in twenty otherwise than the C library on processors with AVX-512 and
+    none on others. Where the features are whole numbers and the p-th power of the score is below
+    2**53 (for p = 5, a score below 1,552), the scores by `method` are
+
+    - ``'largest'``: pyod's; with AVX-512, to one unit in the last place;
+    - ``'median'``: pyod's; with AVX-512, to two units in the last place;
+    - ``'mean'``: pyod's to a relative ``(n_neighbors + 1) * 2**-52``, which allows for every order
+      in which `n_neighbors` distances can be added up, with AVX-512 or without.
+
+    Elsewhere, as with fractions, they are pyod's to a relative ``1e-14 + n_neighbors * 2**-52``.
 
     Parameters
     ----------
@@ -244,6 +253,12 @@ class PortableKNN(KNN):
 
     def _search(self, rows, k):
         return self.index_.nearest(self._locate(rows), k, self.n_jobs)
+
+    def _get_dist_by_method(self, dist_arr):
+        """Add distances up from the nearest on, as numpy's mean may not do everywhere."""
+        if self.method == "mean":
+            return np.cumsum(dist_arr, axis=1)[:, -1] / dist_arr.shape[1]
+        return super()._get_dist_by_method(dist_arr)
 
     def _describe(self, feature_names, origin):
         if feature_names is not None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 
 from lib import census, origin
 from lib.command import ROOT
@@ -38,16 +39,16 @@ def test_accuracy_on_uci(uci, train, tmp_path):
     assert "of 6513 rows" in line
 
 
-def test_the_function_predicts_as_trained(function, rows, tmp_path):
+def test_the_function_predicts_as_trained(adult, rows, tmp_path):
     """And the script runs as a process of its own."""
-    held_out = origin.split(rows)[1]
-    requests = [dict(zip(census.FEATURES, row, strict=True)) for row in held_out]
-    right = [
-        function.predict(**request)["classes"] == request.pop("classes") for request in requests
-    ]
-    result = run_process(TRAIN, "--data", "sample", "--out", tmp_path / "classifier.json")
+    folder = shutil.copytree(adult, tmp_path / "adult")
+    result = run_process(TRAIN, "--data", "sample", "--out", folder / "classifier.json")
     (line,) = [line for line in result.out.splitlines() if line.startswith("held-out")]
-    assert line.split()[1] == f"{np.mean(right):.4f}"
+    function = load_module(folder)
+    held_out = [dict(zip(census.FEATURES, row, strict=True)) for row in origin.split(rows)[1]]
+    right = [function.predict(**row)["classes"] == row.pop("classes") for row in held_out]
+    # Sums in another order may part otherwise what lies on the boundary.
+    assert float(line.split()[1]) == pytest.approx(np.mean(right), abs=1.5 / len(right))
 
 
 def test_the_artifact_is_plain_and_says_where_it_is_from(adult):
@@ -129,9 +130,9 @@ def test_a_missing_artifact_says_what_to_do(function, tmp_path):
 
 
 def test_check_accepts_it(adult):
-    result = run(check.main, "--folder", adult, "--allow-sample")
+    result = run(check.main, "--model", adult, "--allow-sample")
     assert result.status == 0, result.out
-    assert "the synthetic sample" in run(check.main, "--folder", adult).out
+    assert "the synthetic sample" in run(check.main, "--model", adult).out
 
 
 def test_one_class_cannot_be_learned(train, tmp_path):
@@ -148,7 +149,7 @@ def test_another_kind_of_data_does_not_replace_it(train, tmp_path):
     path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
     assert run(train, "--data", path, "--out", out).status == 0
     before = out.read_bytes()
-    words = ("is trained on mine.csv, and sample would replace it", "FORCE=1")
+    words = ("is trained on mine.csv, and sample would replace it", "--force does")
     assert_one_line(run(train, "--data", "sample", "--out", out), *words)
     assert out.read_bytes() == before
     assert run(train, "--data", "sample", "--out", out, "--force").status == 0

@@ -13,7 +13,7 @@ from lib.runtime import load_module
 import joblib
 import numpy as np
 import pytest
-from helpers import BAD, NORMAL, PUBLISHED, message
+from helpers import BAD, NORMAL, PUBLISHED, UNIT, message
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,9 +27,10 @@ class TestScalars:
     def test_published_rows(self, uci_package):
         predict = load_module(uci_package[0]).predict
         for codes, value in PUBLISHED:
-            assert predict(**dict(zip(census.FEATURES, codes, strict=True))) == {"value": value}
+            score = predict(**dict(zip(census.FEATURES, codes, strict=True)))["value"]
+            assert score == pytest.approx(value, rel=UNIT, abs=0)
             tensors = dict(zip(census.FEATURES, map(message, codes), strict=True))
-            assert list(predict(**tensors).outputs["value"].double_val) == [value]
+            assert list(predict(**tensors).outputs["value"].double_val) == [score]
 
     def test_values_are_the_detectors(self, func_main, rows):
         expected = func_main.detector.decision_function(rows[:300])

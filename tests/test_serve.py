@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from helpers import (
     NORMAL,
     PUBLISHED,
+    UNIT,
     assert_one_line,
     message,
     predict,
@@ -92,7 +93,7 @@ class TestPackage:
             for codes, value in PUBLISHED:
                 inputs = dict(zip(census.FEATURES, codes, strict=True))
                 answer = predict(grpc.insecure_channel(address), inputs)
-                assert list(answer.double_val) == [value]
+                assert list(answer.double_val) == pytest.approx([value], rel=UNIT, abs=0)
 
     def test_a_value_error_is_out_of_range(self, channel):
         with pytest.raises(grpc.RpcError) as caught:
@@ -153,7 +154,7 @@ class TestProcess:
 
     @contextmanager
     def serving(self, folder):
-        line = [sys.executable, ROOT / "scripts" / "serve.py", "--port", "0", "--folder", folder]
+        line = [sys.executable, ROOT / "scripts" / "serve.py", "--port", "0", "--model", folder]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(line, **pipes) as process:
             try:
@@ -199,7 +200,7 @@ class TestBadOptions:
             port = taken.getsockname()[1]
             monkeypatch.setenv("APP_PORT", str(port))
             options = ("--port", port) if how == "option" else ()
-            result = run(serve.main, "--folder", echo_package, *options)
+            result = run(serve.main, "--model", echo_package, *options)
         assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
 
     @pytest.mark.parametrize("port", ["99999", "-1", "x"])
@@ -208,7 +209,7 @@ class TestBadOptions:
         assert_one_line(run(serve.main), "serve.py: argument --port: ", port)
 
     def test_no_package(self, tmp_path):
-        result = run(serve.main, "--folder", tmp_path)
+        result = run(serve.main, "--model", tmp_path)
         assert_one_line(result, tmp_path / "serving.yaml", "No such file")
 
     @pytest.mark.parametrize(
@@ -227,12 +228,12 @@ class TestBadOptions:
     )
     def test_a_malformed_contract(self, text, tmp_path):
         (tmp_path / "serving.yaml").write_text(text)
-        assert_one_line(run(serve.main, "--folder", tmp_path), "serving.yaml cannot be read")
+        assert_one_line(run(serve.main, "--model", tmp_path), "serving.yaml cannot be read")
 
     def test_a_type_that_is_none(self, tmp_path):
         inputs = "inputs: {age: {shape: scalar, type: number}}"
         (tmp_path / "serving.yaml").write_text(CONTRACT.replace("inputs: {}", inputs))
-        assert_one_line(run(serve.main, "--folder", tmp_path), "cannot be read", "number")
+        assert_one_line(run(serve.main, "--model", tmp_path), "cannot be read", "number")
 
     def test_a_dataclass_in_a_function(self, echo_package, tmp_path):
         """Which looks for its module by name."""
@@ -245,4 +246,4 @@ class TestBadOptions:
 
     def test_a_function_that_does_not_import(self, tmp_path):
         (tmp_path / "serving.yaml").write_text(CONTRACT)
-        assert_one_line(run(serve.main, "--folder", tmp_path), "cannot import answer")
+        assert_one_line(run(serve.main, "--model", tmp_path), "cannot import answer")

@@ -3,7 +3,7 @@
 examples:
   image.py                     this package, in the runtime that serving.yaml names
   image.py --runtime hydrosphere/serving-runtime-python-3.7:3.0.3
-  image.py --folder examples/adult --allow-sample
+  image.py --model examples/adult --allow-sample
 
 Writing needs neither of the two, nor root or the network; where neither works, the commands are
 printed. Building fetches the runtime and what install-command installs. A build that fails ends
@@ -40,18 +40,18 @@ VERSION = "local"  # where the platform has the version's number
 def main(argv: Sequence[str] | None = None) -> None:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("--folder", type=Path, default=command.ROOT, help="default: this package")
+    option("--model", type=Path, default=command.ROOT, help="default: this package")
     option("--runtime", help="image (default: serving.yaml's)")
     option("--allow-sample", action="store_true", help="accept a model trained on the sample")
     option("--reports", type=Path, default=command.REPORTS, help="where image/NAME/ is written")
     arguments = parser.parse_args(argv)
-    findings = inspect(arguments.folder, arguments.runtime, None, arguments.allow_sample)
+    findings = inspect(arguments.model, arguments.runtime, None, arguments.allow_sample)
     require_passed(findings, "nothing was written")
-    definition = read_definition(arguments.folder)
+    definition = read_definition(arguments.model)
     definition["runtime"] = arguments.runtime or definition["runtime"]
     context = arguments.reports / "image" / definition["name"]
     with replacing_context(context) as new:
-        write_context(arguments.folder, definition, new)
+        write_context(arguments.model, definition, new)
     print(f"{'written':<12}{command.shorten(context)}", flush=True)
     build_or_tell(
         context, f"{definition['name']}:{VERSION}", PORTS[generation_of(definition["runtime"])]
@@ -85,7 +85,7 @@ def write_context(folder: Path, definition: dict, context: Path) -> None:
     (model / "contract.protobin").write_bytes(serialize_contract(definition))
     (context / "Dockerfile").write_text(format_dockerfile(definition), encoding="utf-8")
     for path in context.rglob("*"):
-        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
+        command.make_readable(path)
 
 
 def serialize_contract(definition: dict) -> bytes:

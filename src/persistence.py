@@ -1,5 +1,6 @@
 """Objects as files that load everywhere: plain Python values and ``.npy`` bytes, and no code."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -28,8 +29,10 @@ def write(value, path):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp's 0600 would lock out the unprivileged user that 3.x images run as.
-        os.chmod(temporary, 0o644)
+        # mkstemp's 0600 would lock out the unprivileged user that 3.x images run as. Windows
+        # drives and some network file systems refuse every mode, and have one for all files.
+        with contextlib.suppress(OSError):
+            os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from lib.command import last_line
+from lib.command import copy_file, last_line
 
 IMAGE = re.compile(r"hydrosphere/serving-runtime-python-(\d\.\d+)(?:\.\d+)?:(\d+\.\d+\.\d+)")
 # Runs where nothing but the payload is: imports the function and calls it once.
@@ -43,13 +43,12 @@ def copy_payload(folder: Path, payload: list[str], to: Path, flat: bool = False)
     Flat is as hs 2.x packs it: each entry under the last part of its path.
     """
     for entry in payload:
-        copy = to / (Path(entry).name if flat else entry)
-        if (folder / entry).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(folder / entry, copy, ignore=ignore)
-        elif (folder / entry).exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(folder / entry, copy)
+        source, copy = folder / entry, to / (Path(entry).name if flat else entry)
+        if source.is_file():
+            copy_file(source, copy)
+        for inside, _, names in os.walk(source, followlinks=True):
+            for name in names if Path(inside).name != "__pycache__" else ():
+                copy_file(Path(inside, name), copy / os.path.relpath(inside, source) / name)
 
 
 def generation_of(runtime: str) -> int | None:

@@ -1,15 +1,29 @@
 # `make` prints the targets. Some take variables: make train DATA=sample
 
-DATA ?= uci
-OUT ?= reports/history
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 IDENTITY = import sys; print(sys.version, sys.base_prefix)
+# What was typed reaches the scripts by the environment, as it was typed: `$$`, quotes and spaces too.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+GIVEN := $(filter-out PYTHON,$(GIVEN))
+TAKE_NONE = help demo test lint matrix cluster soak setup clean
+ifneq ($(GIVEN),)
+export $(GIVEN)
+ifneq ($(filter $(or $(MAKECMDGOALS),help),$(TAKE_NONE)),)
+$(error $(firstword $(filter $(or $(MAKECMDGOALS),help),$(TAKE_NONE))) takes no $(firstword $(GIVEN)))
+endif
+endif
+ifeq ($(shell test -L .venv && echo link),link)
+$(error .venv is a link to a folder that would be emptied: remove the link, each checkout has its own)
+endif
 ifdef PYTHON
 # Another interpreter than that of .venv was asked for: install anew.
 ANEW := $(shell test "`$(PYTHON) -c '$(IDENTITY)' 2>&1`" = "`cat .venv/installed 2>&1`" || echo anew)
 endif
-RUN = .venv/bin/python
-NOX = $(RUN) -m nox -f tests/noxfile.py
+PY = .venv/bin/python
+# For a script that takes its options from what was typed.
+RUN = MAKE_TARGET=$@ MAKE_GIVEN="$(GIVEN)" $(PY)
+NOX = $(PY) -m nox -f tests/noxfile.py
 TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 # Byte code of this machine has no place in src/, which is uploaded as it is.
 export PYTHONDONTWRITEBYTECODE = 1
@@ -21,79 +35,75 @@ DEMO = reports/demo
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Each option of a script is a variable too: OUT=folder is --out, FORCE=1 is --force."
 
 demo: setup ## train both models on the sample, shadow requests, break the traffic half-way
 	@mkdir -p $(DEMO)/adult
 	@cp -r serving.yaml src $(DEMO)
 	@cp -r examples/adult/serving.yaml examples/adult/src $(DEMO)/adult
-	@$(RUN) scripts/train.py --data sample --out $(DEMO)/monitoring_model.joblib --plot $(DEMO)/knn_comparison.png
-	@$(RUN) examples/adult/train.py --data sample --out $(DEMO)/adult/classifier.json
-	@$(RUN) scripts/shadow.py --data sample --rows 1400 --drift age-in-months@700 \
+	@$(PY) scripts/train.py --data sample --out $(DEMO)/monitoring_model.joblib --plot $(DEMO)/knn_comparison.png
+	@$(PY) examples/adult/train.py --data sample --out $(DEMO)/adult/classifier.json
+	@$(PY) scripts/shadow.py --data sample --rows 1400 --drift age-in-months@700 \
 		--metric $(DEMO) --target $(DEMO)/adult --reports $(DEMO)
 
 train: setup ## train on DATA=uci|sample|PATH: the metric, DISTANCE=hvdm, or MODEL=examples/adult; FORCE=1
-	@$(RUN) $(if $(MODEL),$(MODEL),scripts)/train.py --data "$(DATA)" $(if $(DISTANCE),--distance "$(DISTANCE)") \
-		$(if $(FORCE),--force)
+train: GIVEN := $(filter-out MODEL,$(GIVEN))
+train:
+	@$(RUN) "$${MODEL:-scripts}/train.py"
 
 evaluate: setup ## measure which corruptions of DATA each distance sees, and when
-	@$(RUN) scripts/evaluate.py --data "$(DATA)"
+	@$(RUN) scripts/evaluate.py
 
 shadow: setup ## replay rows of DATA through both models: DRIFT=name@row; TARGET, METRIC=host:port
-	@$(RUN) scripts/shadow.py --data "$(DATA)" $(if $(DRIFT),--drift "$(DRIFT)") \
-		$(if $(TARGET),--target "$(TARGET)") $(if $(METRIC),--metric "$(METRIC)")
+	@$(RUN) scripts/shadow.py
 
 score: setup ## score the requests in DATA, files or a folder, into OUT; OVERWRITE=1, SCHEDULER=tcp://HOST:PORT
-	@$(RUN) scripts/score.py $(if $(filter file,$(origin DATA)),,$(DATA)) --out "$(OUT)" \
-		$(if $(OVERWRITE),--overwrite) $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+	@$(RUN) scripts/score.py
 
 explain: setup ## say which features the score of ROW="age=39 workclass=7 ..." is made of
-	@$(RUN) scripts/explain.py $(ROW)
+	@$(RUN) scripts/explain.py
 
 serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
 	@$(RUN) scripts/serve.py
 
-check: setup ## say what is known to go wrong after an upload, of MODEL; ALLOW_SAMPLE=1
-	@$(RUN) scripts/check.py $(if $(MODEL),--folder "$(MODEL)") $(if $(ALLOW_SAMPLE),--allow-sample)
+check: setup ## say what is known to go wrong after an upload, of MODEL; RUNTIME=image, ALLOW_SAMPLE=1
+	@$(RUN) scripts/check.py
 
 image: setup ## check, then write and build the platform's image: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
-	@$(RUN) scripts/image.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)") \
-		$(if $(ALLOW_SAMPLE),--allow-sample)
+	@$(RUN) scripts/image.py
 
 upload: setup ## check, then upload with the hs of either generation: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
-	@$(RUN) scripts/upload.py $(if $(MODEL),--folder "$(MODEL)") $(if $(RUNTIME),--runtime "$(RUNTIME)") \
-		$(if $(ALLOW_SAMPLE),--allow-sample)
+	@$(RUN) scripts/upload.py
 
 metric: setup ## attach METRIC=name:version to TARGET=name:version as NAME, or DETACH=1; CLUSTER=address
-	@$(RUN) scripts/attach_metric.py "$(TARGET)" $(if $(filter command,$(origin NAME)),--name "$(NAME)") $(if $(METRIC),--metric "$(METRIC)") \
-		$(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(DETACH),--detach)
+	@$(RUN) scripts/attach_metric.py
 
-watch: setup ## say whether the traffic of TARGET=name:version is normal: NAME, SINCE=2h, FOLLOW=60; CLUSTER=address
-	@$(RUN) scripts/watch.py "$(TARGET)" $(if $(filter command,$(origin NAME)),--metric "$(NAME)") $(if $(SINCE),--since "$(SINCE)") \
-		$(if $(FOLLOW),--follow "$(FOLLOW)") $(if $(CLUSTER),--cluster "$(CLUSTER)")
+watch: setup ## say whether the traffic of TARGET=name:version is normal: METRIC=name, SINCE=2h, FOLLOW=60; CLUSTER=address
+	@$(RUN) scripts/watch.py
 
 test: setup ## run the test suite
-	@$(RUN) -m pytest -n auto --dist worksteal
+	@$(PY) -m pytest -n auto --dist worksteal
 
 lint: setup ## check style and formatting
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
 
 matrix: setup ## serve the artifact on every Python and beside every image's packages
 	@printf '%s\n' 'train -p 3.11' 'train -p 3.13' hs | $(TWO_AT_A_TIME) '$(NOX) -s {}'
 	@printf '%s\n' 3.6 3.7 3.8 3.11 3.12 3.13 | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
 
 cluster: setup ## score a history on a real Dask cluster, and break it in every way
-	@DASK=1 $(RUN) -m pytest -n 2 tests/test_cluster.py
+	@DASK=1 $(PY) -m pytest -n 2 tests/test_cluster.py
 
 bench: setup ## measure latency, start, training, batches and growth beside pyod
-	@$(RUN) scripts/bench.py --data "$(DATA)"
+	@$(RUN) scripts/bench.py
 
 score-bench: setup ## measure the speed and memory of score on ten million rows
-	@$(RUN) scripts/score_bench.py --data "$(DATA)"
+	@$(RUN) scripts/score_bench.py
 
 soak: setup ## fuzz predict, and send a million requests through the local runtime
-	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
-	@SOAK=1 $(RUN) -m pytest -s tests/test_soak.py tests/test_serve.py
+	@$(PY) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
+	@SOAK=1 $(PY) -m pytest -s tests/test_soak.py tests/test_serve.py
 
 setup: .venv/installed ## install the pinned requirements into .venv, if they or PYTHON=path changed
 
@@ -104,10 +114,7 @@ setup: .venv/installed ## install the pinned requirements into .venv, if they or
 		"give one: make PYTHON=/path/to/python3" >&2; exit 2; }; \
 	$$python -c 'import ensurepip' 2>/dev/null || { echo "make: $$python cannot make a .venv;" \
 		"Debian and Ubuntu have what it lacks in python3-venv" >&2; exit 2; }; \
-	echo "installing the pinned requirements into .venv with $$python, about a minute"; \
-	$$python -m venv --clear .venv
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@$(RUN) -c '$(IDENTITY)' > $@
+	$$python scripts/setup.py
 
 clean: ## remove .venv, reports and caches; artifact and data stay
 	rm -rf .venv .nox reports .pytest_cache .hypothesis .ruff_cache

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("--seed", int, 0, 2**32 - 1, default=0, help="of the draws")
     option("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
     arguments = parser.parse_args(argv)
-    real = census.load(arguments.data, "data/make_sample.py --data ").records
+    real = census.load(arguments.data).records
     people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
     with command.replacing(arguments.out) as new:
         new.write_text("".join(", ".join(person) + "\n" for person in people))

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("target", type=reference, help="the model to watch, NAME:VERSION")
+    parser.required("target", "adult:1", type=reference, help="the model to watch, NAME:VERSION")
     option("--metric", default="census_monitoring", help="NAME or NAME:VERSION")
     names = ", by HVDM ".join(NAMES.values())
     option("--name", type=key, help=f"of the metric on the target (default: {names})")
@@ -97,7 +97,7 @@ def require_same_artifact(metric: dict, ours: dict[str, str]) -> None:
         raise command.UserError(
             f"{name} was uploaded with another artifact, of threshold"
             f" {theirs['artifact.threshold']}; the one here has {ours['artifact.threshold']}:"
-            " `make upload` first, or --metric for an earlier version"
+            " `make upload` first, or --metric=NAME:VERSION for an earlier version"
         )
 
 

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     figures, picture = arguments.reports / "bench.json", arguments.reports / "bench.png"
     command.require_writable(figures, picture)
     detector = load_detector(command.ARTIFACT)
-    data = origin.hold_out(census.load(arguments.data, "make bench DATA="), detector.origin_)
+    data = origin.hold_out(census.load(arguments.data), detector.origin_)
     print(f"machine: {describe_machine()}\ndata: {origin.describe_traffic(data, detector)}\n")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Bench(Path(folder), detector, census.encode(data.records)))

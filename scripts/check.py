@@ -20,11 +20,11 @@ from lib.inspection import format_findings, inspect
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("--folder", type=Path, default=command.ROOT, help="default: this package")
+    option("--model", type=Path, default=command.ROOT, help="default: this package")
     option("--runtime", help="image to use instead of serving.yaml's")
     option("--platform", type=int, choices=(2, 3), help="the cluster's generation")
     option("--allow-sample", action="store_true", help="accept a model trained on the sample")
-    findings = inspect(**vars(parser.parse_args(argv)))
+    findings = inspect(*vars(parser.parse_args(argv)).values())
     print(format_findings(findings))
     return 1 if any(problem for _, problem in findings) else 0
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     command.require_writable(arguments.plot)
     detector = load_detector(arguments.artifact)
-    data = origin.hold_out(census.load(arguments.data, "make evaluate DATA="), detector.origin_)
+    data = origin.hold_out(census.load(arguments.data), detector.origin_)
     detectors = [detector]
     try:
         detectors.append(fit_other(detector))

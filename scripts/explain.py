@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lib import census, command
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option(
-        "row",
-        nargs="+",
-        type=field,
-        metavar="NAME=NUMBER",
-        help="each of the features, a category by name too",
-    )
+    what = "NAME=NUMBER of each feature, a category by name too"
+    example = "age=540 workclass=4 ..."
+    parser.required("row", example, nargs="+", type=fields, help=what)
     option("--artifact", **command.ARTIFACT_OPTION)
     arguments = parser.parse_args(argv)
     detector = load_detector(arguments.artifact)
-    print(format_account(detector, read_row(arguments.row, detector.feature_names_in_.tolist())))
+    row = read_row(list(chain(*arguments.row)), detector.feature_names_in_.tolist())
+    print(format_account(detector, row))
+
+
+def fields(text: str) -> list[tuple[str, float]]:
+    """Take one or more of NAME=NUMBER; of a category its name does, too."""
+    return [field(one) for one in text.split()]
 
 
 def field(text: str) -> tuple[str, float]:
-    """Take NAME=NUMBER, or a category by its name."""
     name, _, value = text.partition("=")
     codes = census.CATEGORIES.get(name, {})
     try:

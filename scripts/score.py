@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     detector = load_detector(arguments.artifact)
     features = detector.feature_names_in_.tolist()
-    wanted, blocks = plan(arguments.input, features, arguments.keep, arguments.rows_per_block)
+    wanted, blocks = plan(arguments.data, features, arguments.keep, arguments.rows_per_block)
     inputs = {Path(shorten_url(piece.url)).resolve() for block in blocks for piece in block}
     if any(path.is_relative_to(out) for path in inputs):
         raise command.UserError(f"{command.shorten(out)} holds an input: not replaced")
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         total = sum_tallies(tallies)
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
-            raise command.UserError(f"{', '.join(arguments.input)}: no rows")
+            raise command.UserError(f"{', '.join(arguments.data)}: no rows")
     seconds = time.perf_counter() - began
     normal = normal_rate(detector, detector.threshold_)
     print(format_table(total, normal))
@@ -77,18 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("input", nargs="*", metavar="INPUT", help="files, folders, globs or URLs")
-    option("--out", type=Path, required=True, metavar="FOLDER", help="where the scores go")
+    what = "files, folders, globs or URLs"
+    parser.required("data", "requests.parquet", nargs="+", help=what)
+    out = command.REPORTS / "history"
+    option("--out", type=Path, default=out, metavar="FOLDER", help="where the scores go")
     option("--overwrite", action="store_true", help="replace what an earlier run put there")
     option("--keep", action="append", metavar="COLUMN", help=f"(default: {', '.join(KEPT)})")
     option("--artifact", **command.ARTIFACT_OPTION)
     option("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster to use")
     number = parser.number
     number("--rows-per-block", int, 1, 10**7, default=100_000, metavar="N", help="at a time")
-    arguments = parser.parse_args(argv)
-    if not arguments.input:
-        parser.error("no INPUT: give files to score, as in `make score DATA=requests.parquet`")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def require_replaceable(out: Path, overwrite: bool) -> None:
@@ -115,7 +114,7 @@ def is_ours(path: Path) -> bool:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder; it takes the place of `path` once it is whole, or never."""
     new = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
-    new.chmod(0o755)
+    command.make_readable(new)
     old = new.with_name(f"{new.name}-old")
     try:
         yield new

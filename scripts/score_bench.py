@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("--rows", int, 1000, 10**9, default=10_000_000, help="to score")
     arguments = parser.parse_args(argv)
     detector = load_detector(command.ARTIFACT)
-    data = origin.hold_out(census.load(arguments.data, "make score-bench DATA="), detector.origin_)
+    data = origin.hold_out(census.load(arguments.data), detector.origin_)
     rows = census.encode(data.records)
     print(f"data: {origin.describe_traffic(data, detector)}, drawn {arguments.rows:,} times")
     with tempfile.TemporaryDirectory() as name:

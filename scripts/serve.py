@@ -3,7 +3,7 @@
 examples:
   serve.py                this package, on 127.0.0.1:9090
   serve.py --port 0       on a free port, which is printed
-  serve.py --folder PATH  another unpacked package
+  serve.py --model PATH  another unpacked package
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     port = os.environ.get("APP_PORT", "9090")
     parser.number("--port", int, 0, 65535, default=port, help="or $APP_PORT")
     option("--host", default="127.0.0.1", help="default: 127.0.0.1")
-    option("--folder", type=Path, default=command.ROOT, help="default: this package")
+    option("--model", type=Path, default=command.ROOT, help="default: this package")
     arguments = parser.parse_args(argv)
-    name = read_definition(arguments.folder)["name"]
-    function = load_function(arguments.folder)
+    name = read_definition(arguments.model)["name"]
+    function = load_function(arguments.model)
     with signal_socket(signal.SIGTERM, signal.SIGINT) as arrival:
         server, port = start_server(function, f"{arguments.host}:{arguments.port}")
         print(f"serving {name} on {arguments.host}:{port}, stop with Ctrl-C", flush=True)

@@ -88,9 +88,7 @@ def shadow(arguments: argparse.Namespace) -> int:
     fields = read_definition(folder)["contract"]["inputs"]
     detector = load_detector(arguments.artifact or folder / command.ARTIFACT.name)
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
-    drifting = "DRIFT={}@{} ".format(*arguments.drift) if arguments.drift else ""
-    data = census.load(arguments.data, f"make shadow {drifting}DATA=")
-    data = origin.hold_out(data, detector.origin_)
+    data = origin.hold_out(census.load(arguments.data), detector.origin_)
     times = -(-arguments.rows // len(data.records))
     repeated = f", each sent up to {times} times" if times > 1 else ""
     print(f"{'data':<12}{origin.describe_traffic(data, detector)}{repeated}", flush=True)
@@ -101,12 +99,12 @@ def shadow(arguments: argparse.Namespace) -> int:
             outcomes.append(outcome)
     except KeyboardInterrupt:
         sent = f"{len(outcomes):,} of {arguments.rows:,} requests"
-        print(f"shadow.py: interrupted after {sent}", file=sys.stderr)
+        command.complain("shadow.py", f"interrupted after {sent}")
         status = INTERRUPTED
     except command.UserError as error:
         if not outcomes:
             raise
-        print(f"shadow.py: {error}, after {len(outcomes)} requests", file=sys.stderr)
+        command.complain("shadow.py", f"{error}, after {len(outcomes)} requests")
         status = 2
     if outcomes:
         outcomes.sort(key=lambda outcome: outcome.row)

@@ -30,12 +30,12 @@ import yaml
 def main(argv: Sequence[str] | None = None) -> None:
     parser = command.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("--folder", type=Path, default=command.ROOT, help="default: this package")
+    option("--model", type=Path, default=command.ROOT, help="default: this package")
     option("--runtime", help="image (default: serving.yaml's, or for 3.x 3.0.3's)")
     option("--hs", default="hs", help="the command line to use (default: hs)")
     option("--allow-sample", action="store_true", help="accept a model trained on the sample")
     arguments = parser.parse_args(argv)
-    folder = arguments.folder
+    folder = arguments.model
     generation = generation_of(arguments.hs)
     runtime = arguments.runtime or (USUAL_RUNTIME_3X if generation == 3 else None)
     address = selected_cluster(generation)

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.make_parser(__file__, __doc__)
     option, number = parser.add_argument, parser.number
-    option("target", type=reference, help="the watched model, NAME:VERSION")
+    parser.required("target", "adult:1", type=reference, help="the watched model, NAME:VERSION")
     option("--metric", help="its name on the target (default: all that are attached)")
     number("--requests", int, 1, 10**6, help=f"to cover (default: {REQUESTS:,} without --since)")
     option("--since", type=duration, help="how long ago at most: 90s, 30m, 2h, 7d")
@@ -225,7 +225,7 @@ def follow(target: Target, arguments: argparse.Namespace) -> int:
 
 
 def warn(text: str) -> None:
-    print(f"watch.py: {text}", file=sys.stderr)
+    command.complain("watch.py", text)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,22 @@ import numpy as np
 import pytest
 import stub_manager
 from helpers import DRIFT, METRIC, load_script, run, train_package
+from hypothesis.configuration import set_hypothesis_home_dir
 
 import shadow
 import watch
 
+set_hypothesis_home_dir(ROOT / ".venv" / "hypothesis")
 # What is started here can be interrupted, also where nohup has the suite ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind():
+    """Assert that no test leaves a file or folder in the repository."""
+    before = set(ROOT.iterdir())
+    yield
+    assert set(ROOT.iterdir()) == before
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +35,33 @@ def package(tmp_path_factory):
     """The payload in a folder of its own, trained on the sample."""
     folder = tmp_path_factory.mktemp("package")
     train_package(folder, "sample")
+    return folder
+
+
+LIGHT = """\
+from types import SimpleNamespace
+import numpy as np
+detector = SimpleNamespace(labels_=np.ones(20), origin_={"source": "uci"})
+features = FEATURES
+
+def predict(**inputs):
+    missing = [name for name in features if name not in inputs]
+    if missing:
+        raise ValueError(f"{missing[0]}: missing")
+    return {"value": 1.0}
+"""
+
+
+@pytest.fixture
+def light_package(tmp_path):
+    """A package of our contract whose function, which compiles nothing, imports at once."""
+    folder = tmp_path / "light"
+    (folder / "src").mkdir(parents=True)
+    source = LIGHT.replace("FEATURES", repr(list(census.FEATURES)))
+    (folder / "src" / "func_main.py").write_text(source)
+    for name in ("serving.yaml", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "monitoring_model.joblib").touch()
     return folder
 
 

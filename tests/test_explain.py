@@ -72,7 +72,7 @@ def test_a_code_that_training_never_saw(hvdm_package):
         ("sex=man", "expected a number or one of Female, Male, got 'sex=man'"),
         ("=1", ": not one of age, workclass, "),
         ("age=39 sex=1 age=540", "age is given 2 times"),
-        ("", "the following arguments are required: NAME=NUMBER"),
+        ("", "ROW is missing, as in `explain.py "),
     ],
 )
 def test_a_row_that_is_not_whole(artifact, fields, words):

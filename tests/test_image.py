@@ -59,7 +59,7 @@ def write(builder, package, tmp_path):
 
     def write(generation, folder=package, name="census_monitoring"):
         where = ("--reports", tmp_path, "--runtime", RUNTIMES[generation])
-        result = run(image.main, "--folder", folder, *where)
+        result = run(image.main, "--model", folder, *where)
         assert result.status == 0, result
         return tmp_path / "image" / name
 
@@ -176,7 +176,7 @@ class TestCommand:
         """Return a function that runs the command."""
 
         def make(*options, folder=package):
-            return run(image.main, "--folder", folder, "--reports", tmp_path, *options)
+            return run(image.main, "--model", folder, "--reports", tmp_path, *options)
 
         return make
 
@@ -271,6 +271,6 @@ class TestReplacing:
     def test_a_folder_of_someone_else_stays(self, package, tmp_path):
         other = tmp_path / "image" / "census_monitoring" / "notes"
         other.mkdir(parents=True)
-        result = run(image.main, "--folder", package, "--reports", tmp_path)
+        result = run(image.main, "--model", package, "--reports", tmp_path)
         assert_one_line(result, f"{other.parent} was not written by image.py: move it away")
         assert other.exists()

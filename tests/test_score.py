@@ -418,7 +418,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ("", "no INPUT"),
+            ("", "DATA is missing, as in `score.py requests.parquet`"),
             ("nowhere.parquet", "nowhere.parquet: No such file"),
             ("nowhere*", "nowhere*: no Parquet, CSV or JSON lines file"),
             ("folder", "folder: no Parquet, CSV or JSON lines file"),

@@ -369,7 +369,7 @@ class TestBadOptions:
     def test_nowhere_to_write_is_told_at_once(self, send, tmp_path):
         (tmp_path / "reports").touch()
         result = send("--metric", "127.0.0.1:1")
-        assert_one_line(result, tmp_path / "reports", "exists")
+        assert_one_line(result, f"{tmp_path / 'reports' / 'shadow.csv'} cannot be written")
 
     @pytest.mark.parametrize(
         "content",

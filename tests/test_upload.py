@@ -84,7 +84,7 @@ class TestUpload:
         monkeypatch.setenv("HOME", make_home(tmp_path, hs[1], manager.address)["HOME"])
 
         def send(folder, *options):
-            return run(upload.main, "--folder", folder, "--hs", hs[0], *options)
+            return run(upload.main, "--model", folder, "--hs", hs[0], *options)
 
         return send
 
@@ -195,7 +195,7 @@ def test_training_data_is_found_from_where_hs_runs(data, repository, tmp_path):
 
 
 def test_no_hs(package):
-    result = run(upload.main, "--folder", package, "--hs", "no-such-hs")
+    result = run(upload.main, "--model", package, "--hs", "no-such-hs")
     assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")
 
 
@@ -218,7 +218,7 @@ class TestCluster:
     def test_two_different_ones(self, select):
         select(2, "http://one.example")
         select(3, "http://two.example")
-        words = r"http://one\.example and http://two\.example: say which with CLUSTER=address"
+        words = r"http://one\.example and http://two\.example: say which with --cluster=address"
         with pytest.raises(UserError, match=words):
             selected_cluster()
         assert selected_cluster(2) == "http://one.example"

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     training_data = arguments.out.with_name(TRAINING_DATA)
     command.require_writable(arguments.out, training_data)
-    data = census.load(arguments.data, "make train MODEL=examples/adult DATA=")
+    data = census.load(arguments.data)
     old_source = source_of(arguments.out)
     if not arguments.force:
         origin.require_same_kind(arguments.out, old_source, data)

@@ -97,15 +97,13 @@ class Census:
     sha256: str
 
 
-def load(data: str, line: str = "make train DATA=") -> Census:
+def load(data: str) -> Census:
     """Read a data file, downloading UCI's if it is asked for and not there.
 
     Parameters
     ----------
     data : str
         ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, or a path.
-    line : str
-        What to type before another file's path, where UCI's cannot be had.
 
     Raises
     ------
@@ -117,8 +115,8 @@ def load(data: str, line: str = "make train DATA=") -> Census:
             download(UCI_URL, UCI_PATH, UCI_SHA256)
         except UserError as error:
             raise UserError(
-                f"{error}; save it as {shorten(UCI_PATH)}, or type"
-                f" `{line}path/to/adult.data` or `{line}sample`"
+                f"{error}; save it as {shorten(UCI_PATH)}, or name another file with"
+                " --data=path/to/adult.data, or --data=sample"
             ) from error
     path = {"uci": UCI_PATH, "sample": SAMPLE_PATH}.get(data, Path(data))
     try:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib import INTERRUPTED
@@ -31,10 +33,23 @@ class UserError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with an option in one line, as all other errors are said."""
+    """Takes options, or the variables of make; says what is wrong with one in one line.
 
-    def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: {message}\n")
+    Each option is a variable of the make target too, by its name in capitals: ``--out folder`` is
+    ``OUT=folder``, and a flag as ``--force`` is ``FORCE=1``. The Makefile names the target in
+    MAKE_TARGET and what was typed after it in MAKE_GIVEN; the values are in the environment.
+    """
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
+        self.examples: dict[str, str] = {}
+        self.target = os.environ.pop("MAKE_TARGET", None)  # which is not for child processes
+        _started.clear()
+
+    def required(self, name: str, example: str, **settings: object) -> None:
+        """Add an argument that must be there, without an option, and an example of it."""
+        self.add_argument(name, metavar=name.upper(), **settings)
+        self.examples[name.upper()] = example
 
     def number(self, option: str, kind: type, low: float, high: float, **settings: object) -> None:
         """Add an option that takes a number from `low` to `high`, its default in the help."""
@@ -49,6 +64,65 @@ class Parser(argparse.ArgumentParser):
         if "default" in settings:
             settings["help"] += " (default: %(default)s)"
         self.add_argument(option, type=parse, **settings)
+
+    def parse_args(self, args: Sequence[str] | None = None, *others: object) -> argparse.Namespace:
+        if self.target:
+            args = self._read_variables()
+        return super().parse_args(args, *others)
+
+    def _read_variables(self) -> list[str]:
+        """Return what was typed after a make target as arguments."""
+        self.prog = _started["as"] = f"make {self.target}"
+        variables = {_variable_of(action): action for action in self._actions[1:]}  # not --help
+        for name, action in variables.items():
+            flag = "=1" if action.nargs == 0 else ""
+            _started.update(dict.fromkeys(action.option_strings, f"{name}{flag}"))
+        options, others = [], []
+        for name in os.environ["MAKE_GIVEN"].split():
+            if name not in variables:
+                self.error(f"{name} is no variable of this target, there is {', '.join(variables)}")
+            action, value = variables[name], os.environ[name]
+            if action.nargs == 0:
+                options += [] if value in ("", "0") else action.option_strings
+            elif not value:
+                self.error(f"{name} is empty")
+            elif action.option_strings:
+                options.append(f"{action.option_strings[0]}={value}")
+            else:
+                others.append(value)
+        return [*options, *(["--"] if others else []), *others]
+
+    def error(self, message: str) -> None:
+        missing = message.partition("arguments are required: ")[2]
+        if missing in self.examples:
+            variable = f"{missing}=" if self.target else ""
+            line = f"{self.prog} {variable}{shlex.quote(self.examples[missing])}"
+            message = f"{missing} is missing, as in `{line}`"
+        complain(self.prog, message)
+        sys.exit(2)
+
+
+def _variable_of(action: argparse.Action) -> str:
+    name = action.option_strings[0] if action.option_strings else action.dest
+    return name.lstrip("-").replace("-", "_").upper()
+
+
+# Where make started the command: how each option is typed there, and the target.
+_started: dict[str, str] = {}
+
+
+def spell(text: str) -> str:
+    """Write options as the user types them: ``--force``, or after a make target ``FORCE=1``.
+
+    Command lines in backquotes stay as they are.
+    """
+    parts = r"`[^`]*`|--[a-z][a-z-]*"
+    return re.sub(parts, lambda part: _started.get(part[0], part[0]), text)
+
+
+def complain(name: str, problem: str) -> None:
+    """Say in one line on standard error what is wrong, in the words of who started the command."""
+    print(f"{_started.get('as', name)}: {spell(problem)}", file=sys.stderr)
 
 
 def make_parser(file: str, doc: str) -> Parser:
@@ -82,10 +156,27 @@ def entry(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., i
             problem = str(error)
         except OSError as error:
             problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"{name}: {problem}", file=sys.stderr)
+        complain(name, problem)
         return 2
 
     return run
+
+
+def make_readable(path: Path) -> None:
+    """Let everybody read a file or folder, where modes can be set.
+
+    Windows drives and some network file systems refuse, and have one mode for all files.
+    """
+    with suppress(OSError):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
+
+
+def copy_file(source: Path, copy: Path) -> None:
+    """Copy a file into a folder that need not be there, its mode too where modes can be set."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, copy)
+    with suppress(OSError):
+        shutil.copymode(source, copy)
 
 
 @contextmanager
@@ -97,7 +188,7 @@ def replacing(path: Path) -> Iterator[Path]:
     new = Path(name)
     try:
         yield new
-        new.chmod(0o644)
+        make_readable(new)
         new.replace(path)
     finally:
         if new.exists():
@@ -122,11 +213,11 @@ def keeping_previous(path: Path, is_sample: bool) -> Iterator[None]:
 def require_writable(*paths: Path) -> None:
     """Raise UserError or OSError now if a file could not be written once the work is done."""
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
         try:
             if path.is_dir():
                 raise IsADirectoryError(None, "Is a directory")
-            tempfile.TemporaryFile(dir=path.parent).close()
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -145,6 +236,11 @@ def importing_compiled() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if arrived:
         raise KeyboardInterrupt
+
+
+def advise(error: Exception) -> str:
+    """Return an artifact's line of error without the advice that only a cluster's log needs."""
+    return str(error).replace(", then upload again", "")
 
 
 def last_line(result: subprocess.CompletedProcess[str]) -> str:

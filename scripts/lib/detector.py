@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.command import UserError, importing_compiled
+from lib.command import UserError, advise, importing_compiled
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def load_detector(path: Path) -> PortableKNN:
 
             return load(path)
     except RuntimeError as error:
-        raise UserError(str(error)) from error
+        raise UserError(advise(error)) from error
 
 
 def distance_of(detector: PortableKNN) -> str:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.command import UserError
+from lib.command import UserError, spell
 from lib.package import IMAGE, generation_of, probe
 from lib.platform import IMAGE_NUMPY, IMAGE_OWNS, LAST_BESIDE_NUMPY, RELEASES
 from lib.runtime import read_definition
@@ -68,7 +68,7 @@ def inspect(
 
 def format_findings(findings: list[tuple[str, str]]) -> str:
     lines = [f"{'FAIL' if text else 'ok':<6}{aspect:<14}{text}" for aspect, text in findings]
-    return "\n".join(line.rstrip() for line in lines)
+    return spell("\n".join(line.rstrip() for line in lines))
 
 
 def require_passed(findings: list[tuple[str, str]], refusal: str) -> None:
@@ -216,10 +216,10 @@ def problems_of_training(found: dict, allow_sample: bool) -> Iterator[str]:
         yield "not known, because the function cannot be imported"
         return
     if found["source"] == "sample" and not allow_sample:
-        yield "the synthetic sample: `make train`, or ALLOW_SAMPLE=1 for a trial"
+        yield "the synthetic sample: `make train`, or --allow-sample for a trial"
     above = found["n_above"]
     if above is not None and above < FEWEST_ABOVE and not allow_sample:
         yield (
             f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on:"
-            " more rows, or ALLOW_SAMPLE=1 for a trial"
+            " more rows, or --allow-sample for a trial"
         )

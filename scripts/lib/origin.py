@@ -70,7 +70,7 @@ def require_same_kind(artifact: Path, old_source: str | None, data: Census) -> N
     if not (old in (None, "sample", new) or (old == UNKNOWN and new != "sample")):
         raise UserError(
             f"{shorten(artifact)} is trained on {old_source}, and {data.source} would replace it:"
-            " FORCE=1 (--force) does, and keeps it as .previous"
+            " --force does, and keeps it as .previous"
         )
 
 

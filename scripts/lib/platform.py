@@ -90,7 +90,7 @@ def selected_cluster(generation: int | None = None) -> str:
     addresses = {address for address in selected.values() if address}
     if len(addresses) > 1:
         both = " and ".join(sorted(addresses))
-        raise UserError(f"hs 2.x and 3.x have selected {both}: say which with CLUSTER=address")
+        raise UserError(f"hs 2.x and 3.x have selected {both}: say which with --cluster=address")
     if not addresses:
         how = "; or ".join(f"for hs {g}.x {HOW_TO_SELECT[g]}" for g in generations)
         raise UserError(f"no cluster is selected: {how}")

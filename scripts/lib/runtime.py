@@ -17,7 +17,7 @@ from types import ModuleType
 
 # Read on import: without it grpc reports a taken port in a line of its own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-from lib.command import ROOT, UserError, importing_compiled
+from lib.command import ROOT, UserError, advise, importing_compiled
 
 import grpc
 import numpy as np
@@ -128,7 +128,7 @@ def load_function(folder: Path) -> Callable[..., dict]:
     try:
         return getattr(load_module(folder), name)
     except Exception as error:
-        raise UserError(f"cannot import {name} from func_main: {error}") from error
+        raise UserError(f"cannot import {name} from func_main: {advise(error)}") from error
 
 
 def load_module(folder: Path) -> ModuleType:
@@ -197,7 +197,7 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
     UserError
         With the runtime's own line, if the package cannot be served.
     """
-    command = [python, ROOT / "scripts" / "serve.py", "--port", "0", "--folder", folder]
+    command = [python, ROOT / "scripts" / "serve.py", "--port", "0", "--model", folder]
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.PIPE,

@@ -23,13 +23,13 @@ endif
 PY = .venv/bin/python
 # For a script that takes its options from what was typed.
 RUN = MAKE_TARGET=$@ MAKE_GIVEN="$(GIVEN)" $(PY)
-NOX = $(PY) -m nox -f tests/noxfile.py
+NOX = $(PY) -m nox
 TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 # Byte code of this machine has no place in src/, which is uploaded as it is.
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help demo train evaluate shadow score explain serve check image upload metric watch test lint matrix cluster bench \
+.PHONY: help demo contract train evaluate shadow score explain serve check image upload metric watch test lint matrix cluster bench \
 	score-bench soak setup clean anew
 
 help: ## print this list
@@ -45,6 +45,9 @@ demo: setup ## train both models on the sample, shadow requests, break the traff
 	@$(PY) examples/adult/train.py --data sample --out $(DEMO)/adult/classifier.json
 	@$(PY) scripts/shadow.py --data sample --rows 1400 --drift age-in-months@700 \
 		--metric $(DEMO) --target $(DEMO)/adult --reports $(DEMO)
+
+contract: setup ## print the inputs of a metric for TARGET=name:version, or FROM=path/to/package
+	@$(RUN) scripts/contract.py
 
 train: setup ## train on DATA=uci|sample|PATH: the metric, DISTANCE=hvdm, or MODEL=examples/adult; FORCE=1
 train: GIVEN := $(filter-out MODEL,$(GIVEN))
@@ -76,7 +79,7 @@ upload: setup ## check, then upload with the hs of either generation: MODEL, RUN
 	@$(RUN) scripts/upload.py
 
 metric: setup ## attach METRIC=name:version to TARGET=name:version as NAME, or DETACH=1; CLUSTER=address
-	@$(RUN) scripts/attach_metric.py
+	@$(RUN) scripts/metric.py
 
 watch: setup ## say whether the traffic of TARGET=name:version is normal: METRIC=name, SINCE=2h, FOLLOW=60; CLUSTER=address
 	@$(RUN) scripts/watch.py
@@ -84,16 +87,18 @@ watch: setup ## say whether the traffic of TARGET=name:version is normal: METRIC
 test: setup ## run the test suite
 	@$(PY) -m pytest -n auto --dist worksteal
 
-lint: setup ## check style and formatting
+lint: setup ## check style, formatting, type hints and the direction of imports
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
 
 matrix: setup ## serve the artifact on every Python and beside every image's packages
 	@printf '%s\n' 'train -p 3.11' 'train -p 3.13' hs | $(TWO_AT_A_TIME) '$(NOX) -s {}'
 	@printf '%s\n' 3.6 3.7 3.8 3.11 3.12 3.13 | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
 
 cluster: setup ## score a history on a real Dask cluster, and break it in every way
-	@DASK=1 $(PY) -m pytest -n 2 tests/test_cluster.py
+	@$(PY) -m pytest -n 2 -m cluster
 
 bench: setup ## measure latency, start, training, batches and growth beside pyod
 	@$(RUN) scripts/bench.py
@@ -101,9 +106,9 @@ bench: setup ## measure latency, start, training, batches and growth beside pyod
 score-bench: setup ## measure the speed and memory of score on ten million rows
 	@$(RUN) scripts/score_bench.py
 
-soak: setup ## fuzz predict, and send a million requests through the local runtime
-	@$(PY) -m pip install --quiet --disable-pip-version-check atheris==3.0.0 || true
-	@SOAK=1 $(PY) -m pytest -s tests/test_soak.py tests/test_serve.py
+soak: setup ## fuzz predict for long, and send a million requests through the local runtime
+	@$(PY) -m pytest -s -m soak
+	@$(PY) -m pytest --hypothesis-profile soak tests/test_func_main.py
 
 setup: .venv/installed ## install the pinned requirements into .venv, if they or PYTHON=path changed
 

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from itertools import islice, repeat
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from lib import census, command
-
 import numpy as np
 from tqdm import tqdm
+
+from monitoring import cli, files
+from monitoring.data import adult
+from monitoring.data.loading import read_content
 
 Record = tuple[str, ...]
 # Each column is drawn given the columns beside it, the most telling first; the last ones are left
@@ -43,32 +44,32 @@ STEPS = {"age": 5, "hours_per_week": 10, "capital_gain": 5000, "capital_loss": 1
 FEWEST = 30
 
 
-@command.entry
+@cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = command.make_parser(__file__, __doc__)
+    parser = cli.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("--data", **command.DATA)
+    parser.data()
     parser.number("--rows", int, 1, 1_000_000, default=7000, help="people to draw")
     parser.number("--seed", int, 0, 2**32 - 1, default=0, help="of the draws")
-    option("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
+    option("--out", type=Path, default=adult.SAMPLE_PATH, help="file to write")
     arguments = parser.parse_args(argv)
-    real = census.load(arguments.data).records
+    real = adult.read(*read_content(arguments.data))
     people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
-    with command.replacing(arguments.out) as new:
+    with files.replacing_file(arguments.out) as new:
         new.write_text("".join(", ".join(person) + "\n" for person in people))
     print(f"{len(people)} synthetic people in {arguments.out}")
 
 
 def draw_people(real: Sequence[Record], count: int, random: np.random.Generator) -> list[Record]:
     """Draw people column by column, none of whom equals a row of `real`."""
-    columns = dict(zip(census.COLUMNS, zip(*real, strict=True), strict=True))
+    columns = dict(zip(adult.COLUMNS, zip(*real, strict=True), strict=True))
     frequencies = {name: measure(columns, name) for name in GIVEN}
     draws = (draw_person(columns, frequencies, random) for _ in range(10 * count))
     known = set(real)
     new = (person for person in draws if person not in known)
     people = list(tqdm(islice(new, count), "drawing", count, disable=None, leave=False))
     if len(people) < count:
-        raise command.UserError(f"{len(real)} rows are too few to draw {count} other people from")
+        raise cli.UserError(f"{len(real)} rows are too few to draw {count} other people from")
     return people
 
 
@@ -77,7 +78,7 @@ def measure(columns: dict[str, Record], name: str) -> list[dict[Record, list[int
     given = [[group(parent, value) for value in columns[parent]] for parent in GIVEN[name]]
     frequencies = []
     for depth in range(len(given) + 1):
-        rows = defaultdict(list)
+        rows: dict[Record, list[int]] = defaultdict(list)
         keys = zip(*given[:depth], strict=True) if depth else repeat((), len(columns[name]))
         for row, key in enumerate(keys):
             rows[key].append(row)
@@ -99,14 +100,14 @@ def draw_person(
         key = tuple(group(parent, person[parent]) for parent in parents)
         rows = frequencies[name][0][()]
         for depth in range(1, len(parents) + 1):
-            fewer = frequencies[name][depth].get(key[:depth], ())
+            fewer = frequencies[name][depth].get(key[:depth], [])
             if len(fewer) < FEWEST:
                 break
             rows = fewer
         person[name] = columns[name][rows[random.integers(len(rows))]]
     # UCI's weights are close to fingerprints of their rows, and the encoding does not use them.
     person["fnlwgt"] = str(round(int(person["fnlwgt"]), -3))
-    return tuple(person[name] for name in census.COLUMNS)
+    return tuple(person[name] for name in adult.COLUMNS)
 
 
 if __name__ == "__main__":

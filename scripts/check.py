@@ -12,21 +12,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib import command
-from lib.inspection import format_findings, inspect
+from monitoring import cli, files
+from monitoring.bundle.checks import check, format_findings
+from monitoring.bundle.staging import staging
 
 
-@command.entry
+@cli.entry
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = command.make_parser(__file__, __doc__)
+    parser = cli.make_parser(__file__, __doc__)
     option = parser.add_argument
-    option("--model", type=Path, default=command.ROOT, help="default: this package")
+    option("--model", type=Path, default=files.ROOT, help="the package (default: this one)")
+    parser.distance()
     option("--runtime", help="image to use instead of serving.yaml's")
     option("--platform", type=int, choices=(2, 3), help="the cluster's generation")
     option("--allow-sample", action="store_true", help="accept a model trained on the sample")
-    findings = inspect(*vars(parser.parse_args(argv)).values())
+    arguments = parser.parse_args(argv)
+    with staging(arguments.model, arguments.distance) as package:
+        findings = check(package, arguments.runtime, arguments.platform, arguments.allow_sample)
     print(format_findings(findings))
-    return 1 if any(problem for _, problem in findings) else 0
+    return int(any(finding.problem for finding in findings))
 
 
 if __name__ == "__main__":

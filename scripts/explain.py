@@ -1,8 +1,12 @@
-"""Say which features a request's score is made of, beside the training row it is measured to.
+"""Say which field a request's score comes from, beside the training row that it is measured to.
 
 examples:
   explain.py age=540 workclass=4 education=1 marital_status=0 occupation=8 relationship=0 race=4 \
 sex=1 capital_gain=2 capital_loss=2 hours_per_week=50 country=9 classes=1
+  explain.py --target adult:1 --request 6553f10000000000000001f4    a request of the cluster
+  explain.py --target adult:1 --last 5                              its last alarms
+
+For each field the table has the score that the request would have if the field were not compared.
 """
 
 from __future__ import annotations
@@ -10,80 +14,54 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from lib import census, command
-from lib.detector import describe_detector, explain, load_detector
+from monitoring import cli, files
+from monitoring.data.loading import labels_of
+from monitoring.detection.detectors import load_detector
+from monitoring.detection.explanation import format_explanation, parse_row
+from monitoring.hydrosphere.hs import reference
+from monitoring.live.alarms import find_alarms
 
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
 
-
-@command.entry
+@cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = command.make_parser(__file__, __doc__)
+    arguments = parse_arguments(argv)
+    paths = [arguments.artifact] if arguments.artifact else files.artifact_paths(files.ROOT)
+    if arguments.target:
+        detectors = [load_detector(path) for path in paths]
+        found = find_alarms(
+            arguments.target, arguments.cluster, arguments.request, arguments.last, detectors
+        )
+        for number, (title, detector, row) in enumerate(found):
+            print("\n" if number else "", title, sep="")
+            labels = labels_of(detector.feature_names_in_.tolist())
+            print(format_explanation(detector, row, labels))
+        return
+    path = arguments.artifact or files.artifact_path(files.ROOT, arguments.distance)
+    detector = load_detector(path)
+    features = detector.feature_names_in_.tolist()
+    labels = labels_of(features)
+    row = parse_row(arguments.row, features, labels)
+    print(format_explanation(detector, row, labels))
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.make_parser(__file__, __doc__)
     option = parser.add_argument
     what = "NAME=NUMBER of each feature, a category by name too"
     example = "age=540 workclass=4 ..."
-    parser.required("row", example, nargs="+", type=fields, help=what)
-    option("--artifact", **command.ARTIFACT_OPTION)
+    parser.required("row", example, nargs="*", help=what)
+    parser.distance()
+    option("--artifact", type=Path, help="the trained detector (default: that of the distance)")
+    option("--target", type=reference, help="the watched model whose requests are explained")
+    option("--request", help="the id of a request, as `make watch` prints it")
+    parser.number("--last", int, 1, 1000, default=1, help="or so many of the last alarms")
+    option("--cluster", help="address (default: the one that hs has selected)")
     arguments = parser.parse_args(argv)
-    detector = load_detector(arguments.artifact)
-    row = read_row(list(chain(*arguments.row)), detector.feature_names_in_.tolist())
-    print(format_account(detector, row))
-
-
-def fields(text: str) -> list[tuple[str, float]]:
-    """Take one or more of NAME=NUMBER; of a category its name does, too."""
-    return [field(one) for one in text.split()]
-
-
-def field(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    codes = census.CATEGORIES.get(name, {})
-    try:
-        return name, float(codes.get(value, value))
-    except ValueError:
-        expected = f"a number or one of {', '.join(codes)}" if codes else "NAME=NUMBER"
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
-
-
-def read_row(fields: Sequence[tuple[str, float]], features: list[str]) -> list[float]:
-    """Take the features in order, as `predict` does; refuse other names, and one given twice."""
-    from messages import read
-
-    names = [name for name, _ in fields]
-    unknown = [name for name in names if name not in features]
-    if unknown:
-        raise command.UserError(f"{', '.join(unknown)}: not one of {', '.join(features)}")
-    if len(set(names)) < len(names):
-        twice = max(names, key=names.count)
-        raise command.UserError(f"{twice} is given {names.count(twice)} times")
-    try:
-        return read(dict(fields), features)
-    except ValueError as error:
-        raise command.UserError(str(error)) from error
-
-
-def format_account(detector: PortableKNN, row: list[float]) -> str:
-    """Return the table: the score, then each feature by its share in it."""
-    shares, neighbor = explain(detector, row)
-    score = detector.decision_function([row])[0]
-    (p_value,) = detector.p_value([score])
-    state = "alarm" if score > detector.threshold_ else "no alarm"
-    lines = [
-        f"detector      {describe_detector(detector)}",
-        f"score         {float(score)!r}, {state} at threshold {float(detector.threshold_)!r}",
-        f"p-value       {p_value:.2g}, as rare is such a score or a higher one in training",
-        "",
-        f"{'feature':<16}{'share':>7}  {'value':<36}neighbor {detector.n_neighbors}'s",
-    ]
-    for index in (-shares).argsort(kind="stable"):
-        name = detector.feature_names_in_[index]
-        value, other = (census.describe_code(name, row[index]) for row in (row, neighbor))
-        lines.append(f"{name:<16}{shares[index]:>7.1%}  {value:<36}{other}")
-    return "\n".join(lines)
+    if not arguments.row and not arguments.target:
+        parser.error("the following arguments are required: ROW")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -15,18 +15,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib import command
+from monitoring import cli
 
-FOLDER = command.ROOT / ".venv"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / ".venv"
 INSTALLED = FOLDER / "installed"  # written last; the Makefile looks at its age and content
-REQUIREMENTS = [command.ROOT / "requirements.txt", command.ROOT / "requirements-dev.txt"]
+REQUIREMENTS = [ROOT / "requirements.txt", ROOT / "requirements-dev.txt"]
 IDENTITY = f"{sys.version} {sys.base_prefix}\n"
 
 
-@command.entry
+@cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    command.make_parser(__file__, __doc__).parse_args(argv)
-    with locked(command.ROOT):
+    cli.make_parser(__file__, __doc__).parse_args(argv)
+    if Path(sys.prefix) == FOLDER:
+        raise cli.UserError("this Python is that of .venv, which is installed anew: `make setup`")
+    with locked(ROOT):
         if not is_installed():
             install()
 
@@ -54,10 +57,12 @@ def install() -> None:
     program = f"installing the pinned requirements into .venv with {sys.executable}"
     print(f"{program}, about a minute", flush=True)
     venv.create(FOLDER, clear=True, symlinks=True, with_pip=True)
-    pip = [FOLDER / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    result = subprocess.run([*pip, "install", "-r", REQUIREMENTS[-1]])
-    if result.returncode:
-        raise command.UserError(f"pip failed (exit status {result.returncode})")
+    pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    # The second puts src/ and scripts/ on the path.
+    for what in (["-r", str(REQUIREMENTS[-1])], ["--no-deps", "--editable", str(ROOT)]):
+        result = subprocess.run([*pip, "install", *what])
+        if result.returncode:
+            raise cli.UserError(f"pip failed (exit status {result.returncode})")
     INSTALLED.write_text(IDENTITY)
 
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import messages
-import portable_knn
+from portable_knn import load, messages
 
-detector = portable_knn.load(Path(__file__).resolve().parents[1] / "monitoring_model.joblib")
+detector = load(Path(__file__).resolve().parents[1] / "monitoring_model.joblib")
 features = detector.feature_names_in_.tolist()
 
 

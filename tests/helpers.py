@@ -1,5 +1,6 @@
 """What several test modules use: running commands, packages, messages, and known requests."""
 
+import functools
 import importlib.util
 import io
 import math
@@ -7,13 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
-
-from lib import census, platform
-from lib.command import ROOT
-from lib.replay import ALARM, Outcome
-from lib.runtime import load_function, start_server
 
 import numpy as np
 import yaml
@@ -22,14 +20,17 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
 from pyarrow import parquet
 
-import train
+from monitoring.data import adult
+from monitoring.files import ROOT
+from monitoring.hydrosphere import hs
+from monitoring.hydrosphere.server import load_function, start_server
 
 PNG = b"\x89PNG\r\n"
 # An invented person, raw and encoded.
 ROW = "39, State-gov, 77000, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, \
 Male, 2000, 0, 40, United-States, <=50K"
 CODES = [39, 7, 1, 1, 1, 1, 4, 1, 1, 2, 40, 9, 0]
-NORMAL = dict(zip(census.FEATURES, (38, 4, 4, 0, 2, 0, 4, 1, 2, 2, 45, 9, 0), strict=True))
+NORMAL = dict(zip(adult.FEATURES, (38, 4, 4, 0, 2, 0, 4, 1, 2, 2, 45, 9, 0), strict=True))
 # Codes in contract order and the score, as published for the detector trained on UCI's data.
 PUBLISHED = (
     ((27, 4, 4, 2, 1, 4, 4, 0, 2, 2, 44, 9, 0), 3.0073710962592606),
@@ -93,6 +94,8 @@ def assert_one_line(result, *words):
 
 def train_package(folder, data, *options):
     """Copy the payload and train its artifact; return the report that train.py printed."""
+    import train
+
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "serving.yaml", folder)
     shutil.copy(ROOT / "requirements.txt", folder)
@@ -104,7 +107,7 @@ def train_package(folder, data, *options):
 
 def make_home(tmp_path, generation, address):
     """Make a home in which hs has selected a cluster; return an environment that has it."""
-    config = tmp_path / "home" / platform.CONFIGS[generation]
+    config = tmp_path / "home" / hs.CONFIGS[generation]
     config.parent.mkdir(parents=True)
     clusters = [{"name": "stub", "cluster": {"server": address}}]
     config.write_text(yaml.safe_dump({"clusters": clusters, CURRENT[generation]: "stub"}))
@@ -145,6 +148,17 @@ def served_package(folder):
         yield address
 
 
+@contextmanager
+def serving_files(folder):
+    """Serve a folder over HTTP on loopback; yield the address."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    handler.log_message = lambda *_: None
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def measure(row, query, p, order):
     """Return Minkowski's distance with Python floats and the C library, added up in an order."""
     total = 0.0
@@ -169,23 +183,11 @@ def predict(channel, inputs):
     return PredictionServiceStub(channel).Predict(request, timeout=30).outputs["value"]
 
 
-def count_alarms(outcomes):
-    return sum(outcome.result == ALARM for outcome in outcomes)
-
-
-def made(*results, repeat=1):
-    """Return outcomes that nobody served, for counts that no replay gives."""
-    sent = tuple(range(len(census.FEATURES)))
-    return [
-        Outcome(row, "mine.csv", "", sent, 9.0 if result == ALARM else 1.0, result)
-        for row, result in enumerate(results * repeat)
-    ]
-
-
-def read_row(result):
-    """Return the cells of the table's first row by its head."""
-    head, row = result.out.splitlines()[:2]
-    return dict(zip(head.split(), row.split(maxsplit=7), strict=True))
+def attach(manager, name, threshold, version=12):
+    """Attach a metric to the first version that a stub of the manager knows."""
+    config = {"modelVersionId": version, "threshold": threshold}
+    target = manager.versions[0]["id"]
+    manager.specs.append({"id": name, "name": name, "modelVersionId": target, "config": config})
 
 
 # Values that are not one finite number within int64, and what is said of them.

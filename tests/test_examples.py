@@ -1,6 +1,5 @@
 """examples/alertmanager.yaml and watch-cronjob.yaml, as far as they run without a cluster."""
 
-import json
 import os
 import re
 import shutil
@@ -9,16 +8,15 @@ import sys
 import tarfile
 from pathlib import Path
 
-from lib.command import ROOT
-
 import pytest
-import stub_manager
 import yaml
-from helpers import Result
+from helpers import METRIC, Result, attach
 from packaging.requirements import Requirement
-from stub_sonar import FIRST_SECOND
+from stubs import manager as stub_manager
 
-ALERTS = {"modelName": "adult", "requestId": "a-1", "metricSpecId": "b-2"}
+from monitoring.files import ROOT
+from monitoring.live.notify import CHANGE, MISSING
+
 # What a stock image has not, and watch.py must not need there.
 HEAVY = "sklearn joblib numba pyod matplotlib grpc google packaging".split()
 
@@ -50,28 +48,32 @@ class TestAlertmanager:
 
         return amtool
 
-    def test_one_group_for_each_model_and_metric(self, config):
-        (route,) = config["route"]["routes"]
-        assert route["group_by"] == ["modelName", "fieldName"]
-        assert route["matchers"] == ['fieldName =~ "census_monitoring|census_hvdm"']
-        hours = {
-            name: int(route[name].rstrip("h")) for name in ("group_interval", "repeat_interval")
-        }
-        assert hours["repeat_interval"] >= hours["group_interval"] >= 12
-        receivers = {receiver["name"] for receiver in config["receivers"]}
-        assert {route["receiver"], config["route"]["receiver"]} == receivers
+    def test_a_change_is_one_group_and_a_request_tells_nobody(self, config):
+        changes, requests = config["route"]["routes"]
+        assert changes["group_by"] == ["alertname", "modelName", "modelVersion", "metric"]
+        assert changes["matchers"] == [f'alertname =~ "{CHANGE}|{MISSING}"']
+        assert requests["matchers"][0] == f'fieldName =~ "{METRIC}|{METRIC}_hvdm"'
+        silent = [one["name"] for one in config["receivers"] if len(one) == 1]
+        assert [requests["receiver"]] == silent
 
     def test_amtool_accepts_it(self, amtool):
         result = amtool("check-config", ROOT / "examples" / "alertmanager.yaml")
         assert result.status == 0, result
 
     @pytest.mark.parametrize(
-        ("metric", "receiver"), [("census_monitoring", "census-monitoring"), ("other", "on-call")]
+        ("labels", "receiver"),
+        [
+            ({"alertname": CHANGE, "metric": METRIC, "field": "age"}, "on-call"),
+            ({"alertname": MISSING, "metric": METRIC}, "on-call"),
+            ({"requestId": "a-1", "fieldName": METRIC}, "nobody"),
+            ({"requestId": "a-1", "fieldName": f"{METRIC}_hvdm"}, "nobody"),
+            ({"requestId": "a-1", "fieldName": "other"}, "on-call"),
+        ],
     )
-    def test_amtool_routes_the_metric_alone(self, amtool, metric, receiver):
-        labels = [f"{name}={value}" for name, value in {**ALERTS, "fieldName": metric}.items()]
+    def test_amtool_routes(self, amtool, labels, receiver):
         config = f"--config.file={ROOT / 'examples' / 'alertmanager.yaml'}"
-        result = amtool("config", "routes", "test", config, *labels)
+        words = [f"{name}={value}" for name, value in {"modelName": "adult", **labels}.items()]
+        result = amtool("config", "routes", "test", config, *words)
         assert (result.status, result.out.split()) == (0, [receiver])
 
 
@@ -128,11 +130,8 @@ class TestCronJob:
         (packages / "sitecustomize.py").write_text(lacking)
         with stub_manager.running() as manager:
             target = manager.add_version("adult", 1)
-            manager.specs.append({"name": "census_monitoring", "modelVersionId": target["id"]})
-            batch = {"_id": "a", "_hs_requests": 100, "_hs_metrics": {}}
-            batch |= dict.fromkeys(("_hs_first_id", "_hs_last_id"), f"{FIRST_SECOND:08x}{0:016x}")
-            page = json.dumps({"count": 1, "results": [batch]}).encode()
-            manager.instead["/monitoring/"] = (200, "application/json", page)
+            attach(manager, METRIC, 4.0)
+            manager.sonar.add(target, [{"age": 39}] * 100, {METRIC: [None] * 100}, {METRIC: 4.0})
             values = {one["name"]: local(one["value"]) for one in watch["env"]}
             values["CLUSTER"] = manager.address
             line = [local(text) for text in watch["command"]]
@@ -141,4 +140,6 @@ class TestCronJob:
             ]
             result = subprocess.run(line, env={**path, **values}, capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (1, "")
-        assert result.stdout.endswith("alert: 100 of 100 requests unscored\n")
+        assert "100 of 100 checks are missing" in result.stdout
+        ((alert,),) = manager.alerts
+        assert alert["labels"]["alertname"] == MISSING

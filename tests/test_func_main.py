@@ -1,41 +1,36 @@
-"""predict: the values, both message generations, every bad input, threads, and a bad artifact."""
+"""predict: the values, both message generations, every bad input, and threads."""
 
 import math
-import os
-import shutil
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import census, runtime
-from lib.runtime import load_module
-
-import joblib
 import numpy as np
 import pytest
 from helpers import BAD, NORMAL, PUBLISHED, UNIT, message
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyod.models.knn import KNN
 
-import messages
-import portable_knn
+from monitoring.data.adult import FEATURES
+from monitoring.hydrosphere import tensors
+from monitoring.hydrosphere.server import load_module
+from portable_knn import messages
 
 
 class TestScalars:
     def test_published_rows(self, uci_package):
         predict = load_module(uci_package[0]).predict
         for codes, value in PUBLISHED:
-            score = predict(**dict(zip(census.FEATURES, codes, strict=True)))["value"]
+            score = predict(**dict(zip(FEATURES, codes, strict=True)))["value"]
             assert score == pytest.approx(value, rel=UNIT, abs=0)
-            tensors = dict(zip(census.FEATURES, map(message, codes), strict=True))
+            tensors = dict(zip(FEATURES, map(message, codes), strict=True))
             assert list(predict(**tensors).outputs["value"].double_val) == [score]
 
     def test_values_are_the_detectors(self, func_main, rows):
         expected = func_main.detector.decision_function(rows[:300])
         for row, value in zip(rows[:300], expected, strict=True):
-            result = func_main.predict(**dict(zip(census.FEATURES, row, strict=True)))
+            result = func_main.predict(**dict(zip(FEATURES, row, strict=True)))
             assert result == {"value": value}
             assert type(result["value"]) is float
 
@@ -43,7 +38,7 @@ class TestScalars:
         func_main = load_module(hvdm_package)
         expected = func_main.detector.decision_function(rows[:300])
         for row, value in zip(rows[:300], expected, strict=True):
-            inputs = dict(zip(census.FEATURES, row, strict=True))
+            inputs = dict(zip(FEATURES, row, strict=True))
             assert func_main.predict(**inputs) == {"value": value}
             tensors = {name: message(code) for name, code in inputs.items()}
             assert list(func_main.predict(**tensors).outputs["value"].double_val) == [value]
@@ -136,8 +131,8 @@ class TestMessages:
 
     def test_values_are_in_the_fields_that_the_runtime_reads(self):
         for dtype, field in messages.VALUE_FIELDS.items():
-            if dtype in runtime.FROM_TENSOR:
-                assert runtime.FROM_TENSOR[dtype][1] == field
+            if dtype in tensors.FROM_TENSOR:
+                assert tensors.FROM_TENSOR[dtype][1] == field
 
 
 class TestBadInput:
@@ -159,7 +154,7 @@ class TestBadInput:
     def test_nothing_at_all(self, func_main):
         with pytest.raises(ValueError) as caught:
             func_main.predict()
-        assert str(caught.value) == "; ".join(f"{name}: missing" for name in census.FEATURES)
+        assert str(caught.value) == "; ".join(f"{name}: missing" for name in FEATURES)
 
     good = st.one_of(
         st.integers(-(2**63), 2**63 - 1),
@@ -180,8 +175,8 @@ class TestBadInput:
     @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def test_a_finite_score_or_the_offending_fields(self, func_main, data):
-        offending = data.draw(st.sets(st.sampled_from(census.FEATURES)))
-        inputs = {k: data.draw(self.bad if k in offending else self.good) for k in census.FEATURES}
+        offending = data.draw(st.sets(st.sampled_from(FEATURES)))
+        inputs = {k: data.draw(self.bad if k in offending else self.good) for k in FEATURES}
         if offending:
             with pytest.raises(ValueError) as caught:
                 func_main.predict(**inputs)
@@ -200,7 +195,7 @@ class TestBadInput:
 
 class TestService:
     def test_ten_threads_get_the_values_of_one(self, func_main, rows):
-        requests = [dict(zip(census.FEATURES, row, strict=True)) for row in rows[:2000]]
+        requests = [dict(zip(FEATURES, row, strict=True)) for row in rows[:2000]]
         expected = [func_main.predict(**request) for request in requests]
         with ThreadPoolExecutor(10) as pool:
             results = list(pool.map(lambda request: func_main.predict(**request), requests))
@@ -213,67 +208,3 @@ class TestService:
             func_main.predict(age="x")
         assert capfd.readouterr() == ("", "")
         assert caplog.records == []
-
-
-class TestArtifact:
-    """What an operator reads in the container's log when the artifact is not right."""
-
-    def fail(self, tmp_path, content=None):
-        path = tmp_path / "monitoring_model.joblib"
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(RuntimeError) as caught:
-            portable_knn.load(path)
-        line = str(caught.value)
-        assert len(line.splitlines()) == 1
-        assert line.startswith(f"cannot load {path} (")
-        assert line.endswith("): train it with `make train`, then upload again")
-        return line
-
-    def test_the_import_ends_with_that_line(self, package, tmp_path):
-        """So that a 3.x container does not start, and a 2.x one answers with it."""
-        shutil.copytree(package / "src", tmp_path / "src")
-        with pytest.raises(RuntimeError) as caught:
-            load_module(tmp_path)
-        assert str(caught.value) == self.fail(tmp_path)
-
-    def test_missing(self, tmp_path):
-        assert "No such file" in self.fail(tmp_path)
-
-    def test_a_directory(self, tmp_path):
-        (tmp_path / "monitoring_model.joblib").mkdir()
-        assert "Is a directory" in self.fail(tmp_path)
-
-    @pytest.mark.parametrize("content", [b"", b"not an artifact", b"x", b"\x80\x04."])
-    def test_something_else(self, tmp_path, content):
-        self.fail(tmp_path, content)
-
-    def test_another_object(self, tmp_path):
-        joblib.dump({"age": 38}, tmp_path / "monitoring_model.joblib")
-        assert "expected a PortableKNN, got a dict" in self.fail(tmp_path)
-
-    def test_a_plain_pyod_detector(self, tmp_path, rows):
-        joblib.dump(KNN().fit(rows[:100]), tmp_path / "monitoring_model.joblib")
-        assert "expected a PortableKNN, got a KNN" in self.fail(tmp_path)
-
-    def test_a_detector_without_feature_names(self, tmp_path, rows):
-        detector = portable_knn.PortableKNN().fit(rows[:100])
-        detector.save(tmp_path / "monitoring_model.joblib")
-        assert "feature_names_in_" in self.fail(tmp_path)
-
-    def test_flipped_bytes_never_load(self, tmp_path, artifact):
-        content = artifact.read_bytes()
-        for position in np.linspace(0, len(content) - 1, 100).astype(int):
-            flipped = bytearray(content)
-            flipped[position] ^= 0x10
-            self.fail(tmp_path, flipped)
-
-    def test_truncated_files_never_load(self, tmp_path, artifact):
-        content = artifact.read_bytes()
-        for length in np.linspace(0, len(content) - 1, 100).astype(int):
-            self.fail(tmp_path, content[:length])
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
-    def test_unreadable(self, tmp_path):
-        (tmp_path / "monitoring_model.joblib").touch(mode=0o000)
-        assert "Permission denied" in self.fail(tmp_path)

@@ -4,9 +4,6 @@ import re
 import shlex
 import subprocess
 
-from lib.command import ROOT
-from lib.runtime import PREDICT, load_module
-
 import grpc
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -14,6 +11,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 from helpers import UNIT, load_script, run, served_package
+
+from monitoring.files import ROOT
+from monitoring.hydrosphere.server import PREDICT, load_module
 
 README = (ROOT / "README.md").read_text()
 ADDRESS = "127.0.0.1:9090"

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import messages
-
 
 def load(path):
     """Load the coefficients, or raise a RuntimeError that says what to do about it."""
@@ -27,29 +25,36 @@ def predict(**inputs):
 
     Parameters
     ----------
-    **inputs : numpy or Python scalar, size-1 array, or tensor message
+    **inputs : numpy or Python integer
         The codes of the features, by name; a code that training never saw counts for nothing.
 
     Returns
     -------
-    dict or PredictResponse
-        `classes`, an int. If a feature came as a tensor message, a PredictResponse of the same
-        hydro-serving-grpc generation.
+    dict
+        `classes`, an int.
 
     Raises
     ------
     ValueError
-        Names every feature that is missing or not one finite number within int64.
+        Names every feature that is missing or not a number.
     """
-    row = messages.read(inputs, features)
-    score = classifier.intercept + sum(map(_weigh, features, row))
-    return messages.answer(inputs, features, classes=int(score > 0))
+    codes, problems = {}, []
+    for name in features:
+        try:
+            codes[name] = int(inputs[name])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            received = repr(inputs[name]) if name in inputs else "nothing"
+            problems.append(f"{name}: expected a whole number, got {received}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    score = classifier.intercept + sum(_weigh(name, code) for name, code in codes.items())
+    return {"classes": int(score > 0)}
 
 
 def _weigh(name, code):
     if name in classifier.weights:
         weights = classifier.weights[name]
-        return weights[int(code)] if 0 <= code < len(weights) else 0.0
+        return weights[code] if 0 <= code < len(weights) else 0.0
     number = classifier.numbers[name]
     standard = (code - number["mean"]) / number["deviation"]
     return number["linear"] * standard + number["square"] * standard**2

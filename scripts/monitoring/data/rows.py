@@ -1,0 +1,53 @@
+"""Rows of numbers under the contract's names, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows, and what their source knows of them.
+
+    Attributes
+    ----------
+    names : tuple of str, length m
+        Of the columns, in the contract's order.
+    values : ndarray, shape (n, m), dtype float64
+    is_code, is_whole : tuple of bool, length m
+        Which columns hold codes of categories, and which can hold whole numbers only.
+    source : str
+        ``'uci'``, ``'sample'`` or the name of another file.
+    sha256 : str
+        Of the source, in hexadecimal.
+    labels : mapping of str to mapping of str to int
+        By column, the code of each category; only where the source knows.
+    raw : mapping of str to ndarray of shape (n,)
+        By column, the numbers that were encoded as its codes; only where the source has them.
+    rejected : mapping of str to int
+        By reason, how many rows of the source cannot be used, and are not among these.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    is_code: tuple[bool, ...]
+    is_whole: tuple[bool, ...]
+    source: str
+    sha256: str
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, positions: np.ndarray) -> Rows:
+        """Return the rows at some positions, in their order."""
+        raw = {name: column[positions] for name, column in self.raw.items()}
+        return replace(self, values=self.values[positions], raw=raw)
+
+    def column(self, name: str) -> np.ndarray:
+        return self.values[:, self.names.index(name)]

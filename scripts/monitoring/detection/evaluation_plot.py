@@ -1,0 +1,53 @@
+"""The picture of an evaluation: after how many requests each corruption is detected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from monitoring.detection.detectors import describe_detector, distance_of
+from monitoring.detection.evaluation import MOST, Result
+from monitoring.plotting import save
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+COLORS = {"minkowski": "tab:gray", "hvdm": "tab:blue"}
+MISSED = 2 * MOST  # where a bar ends that has no end
+
+
+def plot(both: dict[PortableKNN, list[Result]], title: str, path: Path) -> None:
+    """Draw a bar for each corruption and detector, on a logarithmic axis: shorter is better."""
+    names = [result.name for result in next(iter(both.values()))[1:]][::-1]
+    figure = Figure(figsize=(9, 2 + 0.4 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    height = 0.8 / len(both)
+    for number, (detector, results) in enumerate(both.items()):
+        found = {result.name: result for result in results}
+        places = np.arange(len(names)) + 0.4 - height * (number + 0.5)
+        lengths = [found[name].median or MISSED for name in names]
+        color, label = COLORS[distance_of(detector)], describe_detector(detector)
+        bars = axes.barh(places, lengths, 0.95 * height, left=1, color=color, label=label)
+        for bar, name in zip(bars, names, strict=True):
+            bar.set_alpha(1.0 if found[name].median else 0.3)
+        notes = [_describe(found[name]) for name in names]
+        axes.bar_label(bars, notes, padding=4, fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlim(1, 20 * MISSED)
+    axes.set_xticks([1, 10, 100, 1000, MISSED], ["1", "10", "100", "1,000", "missed"])
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("requests until the change is detected, median")
+    axes.set_title(title, parse_math=False, wrap=True)
+    figure.legend(loc="outside lower center", ncols=2)
+    save(figure, path)
+
+
+def _describe(result: Result) -> str:
+    alarms = f"{result.alarms:.0%} alarms"
+    if result.median is None:
+        return f"missed, {alarms}"
+    field = f", {result.field}" if result.field else ""
+    return f"{result.median:,}{field}, {alarms}"

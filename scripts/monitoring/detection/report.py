@@ -1,0 +1,91 @@
+"""What is printed and drawn of a trained detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from monitoring.data.provenance import SAMPLE
+from monitoring.detection.change_detection import FEW_ROWS
+from monitoring.detection.detectors import describe_detector
+from monitoring.files import shorten
+from monitoring.plotting import save
+from monitoring.tables import format_fields
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+
+def format_training(
+    detector: PortableKNN,
+    held_out_scores: np.ndarray,
+    rejected: Mapping[str, int],
+    artifact: Path,
+    picture: Path,
+) -> str:
+    """Say what the detector was trained on, its threshold, how many rows are above it, and more."""
+    origin = detector.origin_
+    parts = {"training": detector.decision_scores_, "held-out": held_out_scores}
+    n_rows = sum(map(len, parts.values()))
+    fields = {"data": f"{origin['source']}, {n_rows} rows, SHA-256 {origin['sha256']}"}
+    if rejected:
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.items())
+        fields["left out"] = f"{sum(rejected.values()):,} rows: {reasons}"
+    fields["answers"] = str(origin.get("answers", "as recorded"))
+    fields["detector"] = describe_detector(detector)
+    fields["threshold_"] = repr(float(detector.threshold_))
+    for name, scores in parts.items():
+        above = int(np.sum(scores > detector.threshold_))
+        fields[name] = f"{above}/{len(scores)} rows above it ({above / len(scores):.2%})"
+    if len(held_out_scores) < FEW_ROWS:
+        few = f"{len(held_out_scores):,} held-out rows are few, so that changes are detected late"
+        fields["calibration"] = few
+    fields["artifact"] = f"{shorten(artifact)} ({artifact.stat().st_size / 1000:.0f} KB)"
+    fields["picture"] = shorten(picture)
+    fields["next"] = "`make serve` to try it here, `make upload` to put it on the platform"
+    if origin["source"] == SAMPLE:
+        fields["next"] = "a sample of synthetic people is for trying out: `make train` for use"
+    return format_fields(fields)
+
+
+def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:
+    """Overlay the densities of training and held-out scores and mark the threshold."""
+    parts = {"training": detector.decision_scores_, "held-out": held_out_scores}
+    # The last thousandth of the scores would squeeze the rest into a corner.
+    end = max(2 * detector.threshold_, np.percentile(detector.decision_scores_, 99.9))
+    bins = np.linspace(0, end, 61)
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    styles: tuple[dict[str, Any], ...] = (
+        {"color": "tab:blue", "alpha": 0.45},
+        {"color": "tab:orange", "histtype": "step"},
+    )
+    for (name, scores), style in zip(parts.items(), styles, strict=True):
+        above = np.mean(scores > detector.threshold_)
+        label = f"{name}: {len(scores):,} rows, {above:.2%} above the threshold"
+        axes.hist(
+            np.minimum(scores, end).tolist(),
+            bins.tolist(),
+            density=True,
+            lw=1.8,
+            label=label,
+            **style,
+        )
+    label = f"threshold {detector.threshold_:.3f}"
+    axes.axvline(detector.threshold_, color="black", linestyle="--", label=label)
+    axes.axvspan(detector.threshold_, end, color="tab:red", alpha=0.08, label="alarm")
+    source = detector.origin_["source"]
+    rows = "synthetic people of the sample" if source == "sample" else f"rows of {source}"
+    axes.set_title(f"Anomaly scores of {rows}, training and held-out", parse_math=False)
+    axes.set_xlabel(
+        f"score: distance to neighbor {detector.n_neighbors} among the training rows"
+        f" (the last bar holds all above {bins[-2]:.1f})"
+    )
+    axes.set_ylabel("density")
+    axes.set_xlim(0, end)
+    figure.legend(loc="outside lower center", ncols=2)
+    save(figure, path)

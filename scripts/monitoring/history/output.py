@@ -1,0 +1,80 @@
+"""The folder of scores: what may be replaced by it, and how blocks are written into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyarrow import ArrowException
+from pyarrow.parquet import read_schema
+from tqdm import tqdm
+
+from monitoring.cli import UserError
+from monitoring.data.readers import Block, Wanted, shorten_url
+from monitoring.files import shorten
+from monitoring.history.executor import Engine, score_blocks
+from monitoring.history.scoring import Tally
+
+PART = re.compile(r"part-\d{5,}\.parquet")
+SCORES = ["value", "alarm", "p_value", "top_feature"]  # the last columns of each part
+
+
+def require_replaceable(out: Path, overwrite: bool) -> None:
+    """Raise UserError if a folder is there and may not be replaced, or holds what is not ours."""
+    if not out.name:
+        raise UserError(f"--out: {out} cannot be replaced")
+    if not out.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{shorten(out)} is there: --overwrite replaces it")
+    if not out.is_dir() or not all(map(_is_ours, out.iterdir())):
+        raise UserError(f"{shorten(out)} holds more than scores: not replaced")
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file or folder in an output is one that an earlier run put there."""
+    if path.name == "rejected":
+        return path.is_dir() and all(PART.fullmatch(part.name) for part in path.iterdir())
+    try:
+        return bool(PART.fullmatch(path.name)) and read_schema(path).names[-4:] == SCORES
+    except (OSError, ArrowException):
+        return False
+
+
+def require_no_input_in(out: Path, blocks: Sequence[Block]) -> None:
+    """Raise UserError if a folder that would be replaced holds a file that is read."""
+    inputs = {Path(shorten_url(piece.url)).resolve() for block in blocks for piece in block}
+    if any(path.is_relative_to(out) for path in inputs):
+        raise UserError(f"{shorten(out)} holds an input: not replaced")
+
+
+def write_scores(
+    engine: Engine, wanted: Wanted, blocks: Sequence[Block], rows: int, folder: Path
+) -> list[Tally]:
+    """Score all blocks into a folder; return the tally of each."""
+    tallies = [Tally() for _ in blocks]
+    with tqdm(total=len(blocks), desc="scoring", unit="block", disable=None) as bar:
+        for number, scored in score_blocks(engine, wanted, blocks, rows):
+            name = f"part-{number:05}.parquet"
+            try:
+                _write(folder / name, scored.scores)
+                _write(folder / "rejected" / name, scored.rejects)
+            except OSError as error:
+                raise UserError(f"the scores cannot be written: {error.strerror}") from error
+            tallies[number] = scored.tally
+            bar.update()
+    return tallies
+
+
+def _write(path: Path, content: bytes) -> None:
+    if content:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
+def sum_tallies(tallies: Sequence[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total

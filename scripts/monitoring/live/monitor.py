@@ -1,0 +1,126 @@
+"""A watched target: its metrics, its newest requests, and what they say of the traffic."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monitoring.cli import UserError, show
+from monitoring.hydrosphere.hs import selected_cluster
+from monitoring.hydrosphere.manager import Manager
+from monitoring.hydrosphere.sonar import Request, Sonar
+from monitoring.live.verdict import Metric, Verdict, assess
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+LONGEST_PAUSE = 10  # times the usual one
+
+
+class Monitor:
+    """Reads a target's requests and follows its metrics.
+
+    Parameters
+    ----------
+    target : str
+        NAME:VERSION.
+    metric : str, optional
+        The name of one metric (default: all that are attached).
+    cluster : str, optional
+        Its address (default: the one that hs has selected).
+    artifacts : sequence of Path
+        Trained detectors at hand.
+
+    Raises
+    ------
+    UserError
+        If there is no such model or metric, or the cluster does not answer.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        metric: str | None = None,
+        cluster: str | None = None,
+        artifacts: Sequence[Path] = (),
+    ) -> None:
+        manager = Manager(cluster or selected_cluster())
+        self.target = target
+        self.cluster = manager.address
+        self.sonar = Sonar(manager.address)
+        with manager.reading():
+            version = manager.version(target)
+            self.id: int = version["id"]
+            specs = [spec for spec in manager.metrics(version) if metric in (None, spec["name"])]
+            found = [_read_spec(spec) for spec in specs]
+        if not found:
+            raise UserError(_describe_lack(manager, version, target, metric))
+        detectors = [load_artifact(path) for path in artifacts if path.exists()]
+        metadata = manager.metadata_by_id()
+        self.metrics = [
+            _make_metric(name, threshold, metadata.get(identity, {}), detectors)
+            for name, threshold, identity in found
+        ]
+        self._known: frozenset[str] = frozenset()
+
+    def read(self, count: int, since: float = 0) -> list[Request]:
+        """Read requests that are new, the newest `count` at most, and take them into account."""
+        new = self.sonar.newest(self.id, count, since, self._known)
+        for metric in self.metrics:
+            metric.add(new)
+        self._known |= {request.id for request in new}
+        return new
+
+    def verdicts(self) -> list[Verdict]:
+        return [assess(metric) for metric in self.metrics]
+
+    def follow(self, count: int, pause: float) -> Iterator[list[Verdict] | UserError]:
+        """Yield verdicts whenever there are new requests, and what goes wrong once; never end."""
+        wait, waiting = pause, False
+        while True:
+            try:
+                if self.read(count) or waiting:
+                    yield self.verdicts()
+                wait, waiting = pause, False
+            except UserError as error:
+                if not waiting:
+                    yield error
+                wait, waiting = min(2 * wait, LONGEST_PAUSE * pause), True
+            time.sleep(wait)
+
+
+def load_artifact(path: Path) -> PortableKNN:
+    # What loads it is not there where watch.py runs by itself.
+    from monitoring.detection.detectors import load_detector
+
+    return load_detector(path)
+
+
+def _read_spec(spec: dict[str, Any]) -> tuple[str, float, object]:
+    config = spec.get("config") or {}
+    return str(spec["name"]), float(config.get("threshold") or 0), config.get("modelVersionId")
+
+
+def _describe_lack(
+    manager: Manager, version: dict[str, Any], target: str, metric: str | None
+) -> str:
+    with manager.reading():
+        names = [show(str(spec["name"])) for spec in manager.metrics(version)]
+    if not names:
+        return f"no metric on {target}: `make metric TARGET={target}` attaches one"
+    return f"no metric {metric} on {target}, there is {', '.join(names)}"
+
+
+def _make_metric(
+    name: str, threshold: float, metadata: dict[str, str], detectors: Sequence[PortableKNN]
+) -> Metric:
+    own = next((one for one in detectors if one.threshold_ == threshold), None)
+    calibration = None
+    if "artifact.calibration" in metadata:
+        calibration = json.loads(metadata["artifact.calibration"])
+    elif own is not None and own.calibration_:
+        calibration = own.calibration_
+    return Metric(name, threshold, calibration, own)

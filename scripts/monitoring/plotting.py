@@ -1,0 +1,39 @@
+"""What pictures have in common: an alarm rate, marks across axes, title, legend, the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from monitoring.files import replacing_file
+
+
+def draw_rate(axes: Axes, where: Sequence, rates: Sequence[float], of: str) -> None:
+    """Draw proportions of alarms, 0 to 1, as percentages of what `of` says."""
+    percent = 100 * np.asarray(rates)
+    axes.fill_between(where, percent, color="tab:red", alpha=0.3)
+    axes.plot(where, percent, color="tab:red")
+    axes.set_ylim(0, 105)
+    axes.set_ylabel(f"alarms, % of {of}")
+
+
+def mark(axes: Sequence[Axes], where: Any, label: str, color: str) -> None:
+    """Draw an upright line through all axes, once in the legend."""
+    for number, one in enumerate(axes):
+        one.axvline(where, color=color, linewidth=2, label=label if number == 0 else None)
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """Write lines above all axes, and the legend of all below them."""
+    figure.suptitle(title, fontsize=12, fontweight="bold", wrap=True, parse_math=False)
+    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
+
+
+def save(figure: Figure, path: Path) -> None:
+    with replacing_file(path) as new:
+        figure.savefig(new, dpi=110)

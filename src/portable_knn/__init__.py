@@ -1,0 +1,6 @@
+"""pyod's KNN detector as an artifact that loads everywhere, with a fast search."""
+
+from portable_knn.artifact import load
+from portable_knn.detector import PortableKNN
+
+__all__ = ["PortableKNN", "load"]

@@ -1,0 +1,245 @@
+"""pyod's KNN detector, saved so that it loads everywhere and searched fast.
+
+A plain dump of pyod's KNN holds scikit-learn's private tree objects and loads only where
+scikit-learn, numpy and joblib match. What `PortableKNN` saves is plain Python values and ``.npy``
+bytes; the index is built again on load, and a few rows are scored again to prove it.
+"""
+
+import numpy as np
+from pyod.models.knn import KNN
+
+from portable_knn import artifact
+from portable_knn.index import NeighborIndex, as_rows
+
+N_SELF_TEST_ROWS = 8
+HIGHEST_P = 16  # above it the p-th power of an int64 overflows a float64
+
+
+class PortableKNN(KNN):
+    """pyod's KNN with a portable pickle, and a faster `fit` and `decision_function`.
+
+    A score is the same float64 on every Python, alone or among others, and on every processor on
+    which the C library takes roots alike (glibc rounds a few otherwise where there is no FMA).
+
+    pyod's own scores of the same rows may differ in their last bits, since pyod takes roots with
+    numpy, which rounds one in twenty otherwise than the C library on processors with AVX-512 and
+    none on others. Where the features are whole numbers and the p-th power of the score is below
+    2**53 (for p = 5, a score below 1,552), the scores by `method` are
+
+    - ``'largest'``: pyod's; with AVX-512, to one unit in the last place;
+    - ``'median'``: pyod's; with AVX-512, to two units in the last place;
+    - ``'mean'``: pyod's to a relative ``(n_neighbors + 1) * 2**-52``, which allows for every order
+      in which `n_neighbors` distances can be added up, with AVX-512 or without.
+
+    Elsewhere, as with fractions, they are pyod's to a relative ``1e-14 + n_neighbors * 2**-52``.
+
+    Parameters
+    ----------
+    contamination, n_neighbors, method, p, n_jobs, ...
+        As in `pyod.models.knn.KNN`, all of them. They must be plain values: `contamination` a
+        number, `metric` ``'minkowski'`` with `p` from 1 to 16, `metric_params` None. What only
+        concerns scikit-learn's trees (`algorithm`, `leaf_size`, `radius`) has no effect.
+
+    Attributes
+    ----------
+    decision_scores_, threshold_, labels_
+        As in `pyod.models.knn.KNN`.
+    feature_names_in_ : ndarray of str, shape (n_features,), dtype object
+        Names of the columns of `X`, in order; absent when `fit` was given none.
+    n_features_in_ : int
+        Number of columns of `X`.
+    origin_ : dict
+        Where the training rows came from, as `fit` was told; empty if it was not.
+    encodings_ : list or None
+        By what `hvdm` encodes the columns, None if they count as they are.
+    training_rows_ : ndarray, shape (n_samples, n_features)
+        The rows that were fitted, in the smallest type that holds them exactly.
+    index_ : index.NeighborIndex
+        Their coordinates, laid out for the search.
+    coordinate_starts_ : ndarray, shape (n_features,), dtype int64
+        The first coordinate of each feature.
+    calibration_ : dict of plain values
+        What is known of scores of healthy rows that were held out; empty until it is set.
+    self_test_rows_ : ndarray, shape (n_check, n_features), dtype float64
+        Training rows spread evenly over the ranking by score.
+    self_test_scores_ : ndarray, shape (n_check,), dtype float64
+        The scores that `decision_function` gave `self_test_rows_` after fitting.
+    """
+
+    __module__ = "portable_knn"  # by which every artifact names the class
+
+    def fit(self, X, y=None, feature_names=None, origin=None, encodings=None):
+        """Fit the detector: score each row by its neighbors besides itself, as pyod does.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_samples, n_features)
+            Training rows, finite numbers.
+        y : Ignored
+            Not used, present for API consistency by convention.
+        feature_names : sequence of str, length n_features, optional
+            Names of the columns of `X`.
+        origin : dict of plain values, optional
+            Where `X` came from, kept as `origin_`.
+        encodings : list, optional
+            Of `hvdm.learn_encodings`, to search among the coordinates of `X`.
+
+        Returns
+        -------
+        self : PortableKNN
+
+        Raises
+        ------
+        ValueError
+            If a parameter cannot be saved or searched, or `X` and `feature_names` do not fit.
+        """
+        self.portable_params()
+        rows = np.array(X, dtype=np.float64)
+        self._require_fitting(rows, feature_names, encodings)
+        self._set_n_classes(y)
+        self.index(rows, encodings)
+        # Each row is its own nearest neighbor, or an equal one is in its place.
+        distances, _ = self._search(rows, self.n_neighbors + 1)
+        self.decision_scores_ = self._get_dist_by_method(distances[:, 1:]).copy()
+        self._process_decision_scores()
+        self.describe(feature_names, origin, {})
+        ranking = np.argsort(self.decision_scores_, kind="mergesort")
+        spread = np.linspace(0, len(ranking) - 1, N_SELF_TEST_ROWS).astype(int)
+        self.self_test_rows_ = self.training_rows_[ranking[spread]].astype(np.float64)
+        self.self_test_scores_ = self.decision_function(self.self_test_rows_)
+        return self
+
+    def decision_function(self, X):
+        """Score rows by the distance to their nearest training rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_samples, n_features)
+            Finite numbers.
+
+        Returns
+        -------
+        scores : ndarray, shape (n_samples,), dtype float64
+            The higher, the more abnormal; from 0 up, in the units of the features or coordinates.
+
+        Raises
+        ------
+        ValueError
+            If `X` has another shape or holds NaN or infinity.
+        """
+        self._require_fitted()
+        distances, _ = self._search(X, self.n_neighbors)
+        return self._get_dist_by_method(distances)
+
+    def p_value(self, scores):
+        """Return how rare scores are among the training rows' own.
+
+        Parameters
+        ----------
+        scores : array-like of float, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n,), dtype float64
+            (1 + training scores at least as large) / (1 + training scores), up to 1; NaN of NaN.
+        """
+        self._require_fitted()
+        known = np.sort(self.decision_scores_)
+        at_least = len(known) - np.searchsorted(known, scores, side="left")
+        return np.where(np.isnan(scores), np.nan, (1 + at_least) / (1 + len(known)))
+
+    def coordinates(self, X):
+        """Return rows as they are compared: as they are, or encoded for the heterogeneous distance.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_samples, n_features)
+            Finite numbers.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_coordinates), dtype float64
+            The coordinates of feature j begin with column ``coordinate_starts_[j]``.
+        """
+        return as_rows(X, self.n_features_in_) if self.encodings_ is None else self._encode(X)
+
+    def save(self, path):
+        """Write the detector to `path` as a file for `joblib.load`, complete or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced only once the new file is complete on disk.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what was at `path` is still there.
+        """
+        artifact.write(self, path)
+
+    def __getstate__(self):
+        return artifact.get_state(self)
+
+    def __setstate__(self, state):
+        artifact.set_state(self, state)
+
+    def index(self, rows, encodings):
+        """Lay out training rows for the search."""
+        self.n_features_in_ = rows.shape[1]
+        self.training_rows_ = artifact.shrink(rows)
+        self.encodings_ = encodings
+        self.coordinate_starts_ = np.arange(rows.shape[1])
+        if encodings is not None:
+            from portable_knn.hvdm import HeterogeneousDistance  # compiled on import
+
+            distance = HeterogeneousDistance(encodings)
+            self._encode, self.coordinate_starts_ = distance.transform, distance.starts_
+        self.index_ = NeighborIndex(self.coordinates(rows), self.p)
+
+    def _search(self, rows, k):
+        located = rows if self.encodings_ is None else self._encode(rows)
+        return self.index_.nearest(located, k, self.n_jobs)
+
+    def _get_dist_by_method(self, dist_arr):
+        """Add distances up from the nearest on, as numpy's mean may not do everywhere."""
+        if self.method == "mean":
+            return np.cumsum(dist_arr, axis=1)[:, -1] / dist_arr.shape[1]
+        return super()._get_dist_by_method(dist_arr)
+
+    def describe(self, feature_names, origin, calibration):
+        """Keep the names of the columns, where the rows came from, and the calibration."""
+        if feature_names is not None:
+            self.feature_names_in_ = np.array([str(name) for name in feature_names], dtype=object)
+        elif hasattr(self, "feature_names_in_"):  # of an earlier fit
+            del self.feature_names_in_
+        self.origin_ = {name: artifact.to_plain(value) for name, value in (origin or {}).items()}
+        self.calibration_ = calibration
+
+    def _require_fitted(self):
+        if not hasattr(self, "index_"):
+            super().decision_function([])  # pyod's own error
+
+    def portable_params(self):
+        """Return the parameters; raise ValueError if one cannot be saved or searched."""
+        params = {name: artifact.to_plain(value) for name, value in self.get_params().items()}
+        for name, value in params.items():
+            if not isinstance(value, (bool, int, float, str, type(None))):
+                raise ValueError(f"{name} must be a plain value to be saved, got {value!r}")
+        if self.metric != "minkowski":
+            raise ValueError(f"metric must be minkowski, got {self.metric!r}")
+        if not 1 <= self.p <= HIGHEST_P:
+            raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
+        return params
+
+    def _require_fitting(self, rows, feature_names, encodings):
+        if rows.ndim != 2 or not np.isfinite(rows).all():
+            raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
+        if not 1 <= self.n_neighbors < len(rows):
+            raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
+        if feature_names is not None and len(feature_names) != rows.shape[1]:
+            raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
+        if encodings is not None and len(encodings) != rows.shape[1]:
+            raise ValueError(f"got {len(encodings)} encodings for {rows.shape[1]} columns")
+        if encodings is not None and self.p != 2:
+            raise ValueError(f"HVDM is Euclid's distance, p = 2, got p = {self.p!r}")

@@ -1,0 +1,219 @@
+"""Exact nearest neighbors by Minkowski's p: scipy builds the tree, one compiled function walks it.
+
+A call of scipy's own `cKDTree.query` costs more than the search of one row; and a subtree is passed
+over here by the box around its points, which is smaller than the cell that its splits leave it.
+"""
+
+import math
+from collections import deque, namedtuple
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from joblib import effective_n_jobs
+from numba import njit, types
+from scipy.spatial import cKDTree
+
+LEAF_SIZE = 32  # points; 8 to 64 are alike on UCI's rows, and more nodes take longer to build
+CHUNK = 1000  # rows that a thread takes at a time
+
+# What is searched, as the compiled walk takes it: Minkowski's p; the columns in the order in which
+# they add up; of each node its split's column and its children, or -1 and the range of a leaf's
+# points, where it splits, and the box around its points; how many levels lie below the root; the
+# distinct points, a leaf's together; and the rows that each point stands for,
+# order[starts[point]:starts[point + 1]].
+Tree = namedtuple("Tree", "p columns nodes splits boxes depth points starts order")
+
+
+class NeighborIndex:
+    """Rows laid out so that the nearest ones to a query are found quickly.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, m), dtype float64
+        Finite numbers.
+    p : float, from 1 to 16
+        Of Minkowski's distance, ``sum(abs(x - y) ** p) ** (1 / p)``.
+    """
+
+    def __init__(self, rows, p):
+        # What varies most comes first: a point is given up as soon as it is too far. In float32,
+        # since a variance's last bit may differ elsewhere, and sums in another order would too.
+        columns = np.argsort(-rows.var(axis=0).astype(np.float32), kind="mergesort")
+        points, point_of_row, copies = np.unique(
+            rows[:, columns], axis=0, return_inverse=True, return_counts=True
+        )
+        tree = cKDTree(points, leafsize=LEAF_SIZE, balanced_tree=False)
+        points, copies = points[tree.indices], copies[tree.indices]
+        order = np.argsort(np.argsort(tree.indices)[point_of_row], kind="mergesort")
+        starts = np.append(0, np.cumsum(copies))
+        nodes, splits, boxes, depth = _lay_out(tree, points)
+        self.tree = Tree(float(p), columns, nodes, splits, boxes, depth, points, starts, order)
+        self.n_rows, self.n_columns = rows.shape
+
+    def nearest(self, rows, k, n_jobs=1):
+        """Find the nearest rows of the index, equal ones as often as they are there.
+
+        Parameters
+        ----------
+        rows : array-like, shape (n, m)
+            Queries, finite numbers.
+        k : int, from 1 to the number of rows in the index
+        n_jobs : int or None
+            Threads for many queries; -1 for one each core, as in joblib.
+
+        Returns
+        -------
+        distances : ndarray, shape (n, k), dtype float64
+            From the nearest on.
+        positions : ndarray, shape (n, k), dtype int64
+            Of those rows among the rows of the index, from 0.
+
+        Raises
+        ------
+        ValueError
+            If `rows` has another shape or holds NaN or infinity, or there are not `k` to find.
+        """
+        rows = as_rows(rows, self.n_columns)
+        if not 1 <= k <= self.n_rows:
+            raise ValueError(f"expected from 1 to {self.n_rows} neighbors, got {k}")
+        distances = np.empty((len(rows), k))
+        positions = np.zeros((len(rows), k), np.int64)
+        if len(rows) <= CHUNK:
+            finite = _walk(rows, distances, positions, self.tree)
+        else:
+            finite = self._walk_in_threads(rows, distances, positions, n_jobs=n_jobs)
+        if not finite:
+            raise ValueError("expected finite numbers, got NaN or infinity")
+        return distances, positions
+
+    def _walk_in_threads(self, *arrays, n_jobs):
+        def walk(first):
+            return _walk(*(array[first : first + CHUNK] for array in arrays), self.tree)
+
+        with ThreadPoolExecutor(effective_n_jobs(n_jobs)) as pool:
+            return all(pool.map(walk, range(0, len(arrays[0]), CHUNK)))
+
+
+def as_rows(rows, n_columns):
+    """Return rows as an array of float64, row after row; raise ValueError if they are none."""
+    if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
+        # One request: numpy takes its time to look for the shape of a list of lists.
+        rows = np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
+    else:
+        rows = np.asarray(rows, dtype=np.float64, order="C")
+    if rows.ndim != 2 or rows.shape[1] != n_columns or not len(rows):
+        raise ValueError(f"expected rows of shape (n, {n_columns}), n > 0, got {rows.shape}")
+    return rows
+
+
+def _lay_out(tree, points):
+    """Return a tree's nodes, splits and boxes as `Tree` has them, the root first, and its depth."""
+    nodes, splits, boxes = [], [], []
+    waiting, n_found = deque([tree.tree]), 1
+    while waiting:  # a level at a time
+        node = waiting.popleft()
+        inside = points[node.start_idx : node.end_idx]
+        boxes.append((inside.min(axis=0), inside.max(axis=0)))
+        splits.append(node.split)
+        if node.split_dim < 0:
+            nodes.append((-1, node.start_idx, node.end_idx))
+        else:
+            nodes.append((node.split_dim, n_found, n_found + 1))
+            waiting += node.lesser, node.greater
+            n_found += 2
+    return np.array(nodes), np.array(splits), np.array(boxes), node.level
+
+
+@njit
+def _raise_to_p(gap, p, whole_p):
+    if not whole_p:
+        return math.pow(gap, p)
+    power = gap
+    for _ in range(whole_p - 1):
+        power *= gap
+    return power
+
+
+@njit
+def _box_distance(query, box, p, whole_p, limit):
+    """Return the p-th power of the distance to a box, or a part of it that reaches the limit."""
+    total = 0.0
+    for column in range(len(query)):
+        gap = max(box[0, column] - query[column], query[column] - box[1, column])
+        if gap > 0.0:
+            total += _raise_to_p(gap, p, whole_p)
+            if total >= limit:
+                break
+    return total
+
+
+INTEGERS, FLOATS = types.int64[::1], types.float64[::1]
+TREE = types.NamedTuple(
+    (
+        *(types.float64, INTEGERS, types.int64[:, ::1], FLOATS, types.float64[:, :, ::1]),
+        *(types.int64, types.float64[:, ::1], INTEGERS, INTEGERS),
+    ),
+    Tree,
+)
+
+
+# Compiled on import, not within a request. Powers add up in one order everywhere, and neither
+# rounding nor a C library's pow swaps two numbers, so that no box counts as farther than a point in
+# it: the search is exact.
+@njit(
+    types.boolean(types.float64[:, ::1], types.float64[:, ::1], types.int64[:, ::1], TREE),
+    nogil=True,
+)
+def _walk(queries, distances, positions, tree):
+    """Fill in the distances and positions of each query's neighbors; False if one is not finite."""
+    p, columns, nodes, splits, boxes, depth, points, starts, order = tree
+    k = distances.shape[1]
+    whole_p = int(p) if p == int(p) else 0
+    query = np.empty(len(columns))
+    waiting = np.empty(depth + 1, np.int64)  # nodes to come back to, and how far they are at least
+    at_least = np.empty(depth + 1)
+    for number in range(len(queries)):
+        for column in range(len(columns)):
+            query[column] = queries[number, columns[column]]
+            if not abs(query[column]) < np.inf:
+                return False
+        best, found = distances[number], positions[number]
+        best[:] = np.inf
+        limit = np.inf
+        waiting[0], at_least[0], n_waiting = 0, 0.0, 1
+        while n_waiting:
+            n_waiting -= 1
+            node = waiting[n_waiting]
+            if at_least[n_waiting] >= limit:
+                continue
+            if _box_distance(query, boxes[node], p, whole_p, limit) >= limit:
+                continue
+            while nodes[node, 0] >= 0:
+                gap = query[nodes[node, 0]] - splits[node]
+                near, far = nodes[node, 1], nodes[node, 2]
+                if gap >= 0.0:
+                    near, far = far, near
+                power = _raise_to_p(abs(gap), p, whole_p)
+                if power < limit:
+                    waiting[n_waiting], at_least[n_waiting] = far, power
+                    n_waiting += 1
+                node = near
+            for point in range(nodes[node, 1], nodes[node, 2]):
+                total = 0.0
+                for column in range(len(columns)):
+                    total += _raise_to_p(abs(query[column] - points[point, column]), p, whole_p)
+                    if total >= limit:
+                        break
+                else:
+                    for copy in range(starts[point], starts[point + 1]):
+                        place = k - 1
+                        while place > 0 and best[place - 1] > total:
+                            best[place], found[place] = best[place - 1], found[place - 1]
+                            place -= 1
+                        best[place], found[place] = total, order[copy]
+                        limit = best[k - 1]
+                        if total >= limit:
+                            break
+        for place in range(k):
+            best[place] = math.sqrt(best[place]) if p == 2 else math.pow(best[place], 1 / p)
+    return True

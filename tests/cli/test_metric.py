@@ -1,0 +1,199 @@
+"""scripts/metric.py against a stub manager."""
+
+import json
+
+import joblib
+import pytest
+from helpers import assert_one_line, run
+from stubs import manager as stub_manager
+
+import metric
+from monitoring.hydrosphere.manager import describe_artifact
+
+
+@pytest.fixture
+def manager(artifact):
+    with stub_manager.running() as manager:
+        manager.add_version("adult", 1)
+        manager.add_version("census_monitoring", 1)
+        metadata = describe_artifact(artifact, joblib.load(artifact))
+        manager.add_version("census_monitoring", 2, metadata=metadata)
+        yield manager
+
+
+@pytest.fixture
+def attach(artifact, manager):
+    def attach(*options, target="adult:1"):
+        where = ("--cluster", manager.address, "--artifact", artifact)
+        return run(metric.main, target, *where, *options)
+
+    return attach
+
+
+@pytest.fixture
+def wanted(artifact):
+    """The request that the platform needs: 11 is adult:1, 13 is census_monitoring:2."""
+    threshold = float(joblib.load(artifact).threshold_)
+    return {
+        "name": "census_monitoring",
+        "modelVersionId": 11,
+        "config": {
+            "modelVersionId": 13,
+            "threshold": threshold,
+            "thresholdCmpOperator": {"kind": "LessEq"},
+        },
+    }
+
+
+def test_it_creates_the_metric(attach, manager, wanted):
+    result = attach()
+    assert result.status == 0, result.err
+    assert f"healthy if value LessEq {wanted['config']['threshold']!r}" in result.out
+    assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
+
+
+def test_the_other_distance_is_a_second_metric(attach, manager, hvdm_package):
+    attach()
+    artifact = hvdm_package / "monitoring_model_hvdm.joblib"
+    metadata = describe_artifact(artifact, joblib.load(artifact))
+    manager.add_version("census_monitoring_hvdm", 1, metadata=metadata)
+    hvdm = ("--distance", "hvdm", "--artifact", artifact)
+    result = attach(*hvdm)
+    assert result.status == 0, result.err
+    names = [spec["name"] for spec in manager.specs]
+    assert names == ["census_monitoring", "census_monitoring_hvdm"]
+    assert attach(*hvdm, "--detach").status == 0
+    assert [spec["name"] for spec in manager.specs] == ["census_monitoring"]
+    assert attach("--artifact", artifact.with_name("none"), "--detach").status == 0
+    assert manager.specs == []
+
+
+def test_again_changes_nothing(attach, manager):
+    attach()
+    before = list(manager.specs)
+    result = attach()
+    assert "attached to adult:1 already" in result.out
+    assert manager.specs == before
+
+
+def test_another_threshold_replaces_it(attach, manager, wanted):
+    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+    other = {**wanted, "id": "other", "name": "latency"}
+    manager.specs += [old, other]
+    result = attach()
+    assert result.out.splitlines()[0] == (
+        "replacing census_monitoring: healthy if value LessEq 4.0"
+    )
+    assert old not in manager.specs
+    assert other in manager.specs
+    assert len(manager.specs) == 2
+
+
+def test_the_tutorials_operator_is_replaced(attach, manager, wanted):
+    config = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
+    manager.specs.append({**wanted, "id": "old", "config": config})
+    assert "replacing census_monitoring: healthy if value Greater" in attach().out
+    assert [spec["config"]["thresholdCmpOperator"]["kind"] for spec in manager.specs] == ["LessEq"]
+
+
+def test_a_failed_replacement_leaves_the_old_one(attach, manager, wanted):
+    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+    manager.specs.append(old)
+    manager.failing["POST"] = 500
+    assert_one_line(attach(), "HTTP 500")
+    assert manager.specs == [old]
+
+
+def test_a_given_version_of_the_metric(attach, manager):
+    attach("--metric", "census_monitoring:1")
+    assert manager.specs[0]["config"]["modelVersionId"] == 12
+
+
+def test_dry_run_prints_the_request(attach, manager, wanted):
+    result = attach("--dry-run")
+    first, _, body = result.out.partition("\n")
+    assert first == f"POST {manager.address}/api/v2/monitoring/metricspec"
+    assert json.loads(body) == wanted
+    assert manager.specs == []
+
+
+def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
+    config = tmp_path / ".hs" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text(
+        f"clusters: [{{name: a, cluster: {{server: '{manager.address}'}}}}]\ncurrent_cluster: a\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = run(metric.main, "adult:1", "--artifact", artifact)
+    assert result.status == 0, result.err
+    assert len(manager.specs) == 1
+
+
+class TestSameArtifact:
+    def test_another_one_is_refused(self, attach, manager):
+        """The version was uploaded with another artifact than the one at hand."""
+        other = {"artifact.sha256": "ab" * 32, "artifact.threshold": "5.5"}
+        manager.versions[2]["metadata"] = other
+        words = ("census_monitoring:2 was uploaded with another artifact", "5.5", "`make upload`")
+        assert_one_line(attach(), *words)
+        assert manager.specs == []
+
+    @pytest.mark.parametrize("metadata", [{}, None, {"git.branch": "main"}])
+    def test_an_upload_by_other_means_cannot_be_told(self, attach, manager, metadata):
+        manager.versions[2]["metadata"] = metadata
+        result = attach()
+        assert result.status == 0, result.err
+        assert result.out.startswith("census_monitoring:2 was not uploaded by `make upload`")
+        assert len(manager.specs) == 1
+
+
+class TestDetach:
+    def test_it_removes_the_metric_alone(self, attach, manager, wanted):
+        attach()
+        other = {**wanted, "id": "other", "name": "latency"}
+        manager.specs.append(other)
+        result = attach("--detach")
+        assert result.out == "census_monitoring is detached from adult:1\n"
+        assert manager.specs == [other]
+
+    def test_none_to_remove(self, attach):
+        result = attach("--detach")
+        assert (result.status, result.out) == (0, "census_monitoring is not attached to adult:1\n")
+
+    def test_dry_run_removes_nothing(self, attach, manager):
+        attach()
+        before = list(manager.specs)
+        result = attach("--detach", "--dry-run")
+        assert result.out.startswith(f"DELETE {manager.address}/api/v2/monitoring/metricspec/spec-")
+        assert manager.specs == before
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "words"),
+    [
+        ("", (), "expected NAME:VERSION, got ''"),
+        ("adult", (), "expected NAME:VERSION, got 'adult'"),
+        ("adult:7", (), "no version 7 of adult at http"),
+        ("none:1", (), "no model none at http"),
+        ("adult:1", ("--metric", "none"), ": `make upload` first"),
+        ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
+        ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
+        ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/version"),
+        ("adult:1", ("--cluster", "nowhere"), "is http://HOST or https://HOST, got 'nowhere'"),
+        ("adult:1", ("--artifact", "none.joblib"), "cannot load none.joblib (No such file"),
+    ],
+)
+def test_one_clear_line(attach, manager, target, options, words):
+    assert_one_line(attach(*options, target=target), "metric.py: ", words)
+    assert manager.specs == []
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_http_errors(attach, manager, status):
+    manager.failing["GET"] = status
+    assert_one_line(attach(), f"GET {manager.address}/api/v2/model/version: HTTP {status}")
+
+
+def test_something_else_than_a_manager(attach, manager):
+    manager.versions[:] = [{"surprise": True}]
+    assert_one_line(attach(), "does not answer like a manager")

@@ -1,0 +1,256 @@
+"""scripts/train.py and data/make_sample.py: reports, files, and one line for what goes wrong."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+
+import joblib
+import make_sample
+import numpy as np
+import pytest
+from helpers import PNG, ROW, UNIT, assert_one_line, run, run_process
+
+import train
+from monitoring.data import adult, provenance
+from monitoring.data.loading import load_census
+from monitoring.hydrosphere.server import load_module
+from portable_knn import PortableKNN
+from portable_knn.hvdm import learn_encodings
+
+
+class TestTrain:
+    def test_published_figures(self, uci_package):
+        folder, report = uci_package
+        (threshold,) = re.findall(r"^threshold_ +(\S+)$", report, re.MULTILINE)
+        assert float(threshold) == pytest.approx(4.236688464332743, rel=UNIT, abs=0)
+        for figure in ("1302/26048 rows", "335/6513 rows", "5.00%", "5.14%"):
+            assert figure in report
+        artifact = folder / "monitoring_model.joblib"
+        assert artifact.stat().st_size <= 250_000
+        detector = joblib.load(artifact)
+        assert detector.origin_["source"] == "uci"
+        assert detector.origin_["sha256"] == adult.UCI_SHA256
+
+    def test_what_it_saves(self, package):
+        detector = joblib.load(package / "monitoring_model.joblib")
+        assert list(detector.feature_names_in_) == list(adult.FEATURES)
+        assert detector.origin_["source"] == "sample"
+        assert (detector.n_neighbors, detector.p, detector.contamination) == (15, 5, 0.05)
+        assert (package / "reports" / "knn.png").read_bytes().startswith(PNG)
+
+    def test_the_same_data_gives_the_same_bytes(self, artifact, tmp_path):
+        """In another process, too."""
+        out, plot = tmp_path / "again.joblib", tmp_path / "again.png"
+        options = ("--data", "sample", "--out", out, "--plot", plot)
+        result = run_process("scripts/train.py", *options)
+        assert (result.status, result.err) == (0, "")  # the progress bar is for terminals
+        assert out.read_bytes() == artifact.read_bytes()
+
+    def test_options_reach_the_detector(self, tmp_path):
+        out = tmp_path / "model.joblib"
+        options = "--data sample --neighbors 5 --p 2 --contamination 0.1 --test-size 0.5 --seed 3"
+        run(train.main, *options.split(), "--out", out, "--plot", tmp_path / "a.png")
+        detector = joblib.load(out)
+        expected = PortableKNN(n_neighbors=5, p=2, contamination=0.1)
+        expected.fit(provenance.split(load_census("sample"), 0.5, 3)[0].values)
+        np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
+
+    def test_the_other_distance(self, hvdm_package):
+        detector = joblib.load(hvdm_package / "monitoring_model.joblib")
+        assert (detector.n_neighbors, detector.p, detector.contamination) == (5, 2, 0.05)
+        training, held_out = provenance.split(load_census("sample"))
+        assert detector.encodings_ == learn_encodings(training.values, [0, 10], 12)
+        scores = detector.decision_function(held_out.values)
+        assert detector.origin_["held_out_rate"] == np.mean(scores > detector.threshold_)
+
+    def test_the_calibration(self, package):
+        """What held-out rows score, and which features their alarms come from."""
+        detector = joblib.load(package / "monitoring_model.joblib")
+        held_out = provenance.split(load_census("sample"))[1].values
+        scores = detector.decision_function(held_out)
+        calibration = detector.calibration_
+        assert calibration["rows"] == len(scores) == 1400
+        assert calibration["above"] == [np.sum(scores > one) for one in calibration["levels"]]
+        assert calibration["levels"][1] == detector.threshold_
+        alarms = np.sum(scores > detector.threshold_)
+        assert sum(calibration["top_features"].values()) == alarms
+        assert set(calibration["top_features"]) <= set(adult.FEATURES)
+
+    def test_on_what_the_target_answers(self, adult_package, tmp_path):
+        out = tmp_path / "model.joblib"
+        options = ("--data", "sample", "--distance", "hvdm", "--answers", adult_package)
+        result = run(train.main, *options, "--out", out, "--plot", tmp_path / "a.png")
+        assert result.status == 0, result.err
+        assert re.search(rf"^answers +{adult_package}$", result.out, re.MULTILINE)
+        detector = joblib.load(out)
+        assert detector.origin_["answers"] == str(adult_package)
+        predict = load_module(adult_package).predict
+        for row in detector.training_rows_[:300].tolist():
+            inputs = dict(zip(adult.FEATURES, row, strict=True))
+            assert predict(**inputs)["classes"] == row[-1]
+
+    def test_the_other_distances_figures(self, uci, tmp_path):
+        out = tmp_path / "model.joblib"
+        options = "--data", uci, "--distance", "hvdm", "--out", out, "--plot", tmp_path / "a.png"
+        report = run(train.main, *options).out
+        for figure in ("hvdm, k = 5, p = 2", "0.30126244673440905", "352/6513 rows", "5.40%"):
+            assert figure in report
+
+    @pytest.mark.parametrize(
+        ("options", "word"),
+        [
+            ("--data sample --distance hvdm --p 3", "HVDM is Euclid's distance, p = 2, got p = 3"),
+            ("--distance euclid", "--distance: invalid choice: 'euclid'"),
+            ("--neighbors 0", "--neighbors: must be from 1 to 10,000, got 0"),
+            ("--neighbors x", "invalid number value: 'x'"),
+            ("--data sample --p 0.5", "train.py: p must be from 1 to 16, got 0.5"),
+            ("--contamination 0.6", "--contamination"),
+            ("--test-size nan", "--test-size"),
+            ("--seed -1", "--seed"),
+        ],
+    )
+    def test_bad_options(self, options, word, tmp_path):
+        own = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, *options.split(), *own)
+        assert result.status == 2
+        assert word in result.err.splitlines()[-1]
+        assert "Traceback" not in result.err
+
+    def test_hvdm_needs_both_outcomes(self, tmp_path):
+        path = tmp_path / "poor.csv"
+        lines = adult.SAMPLE_PATH.read_text().splitlines()
+        path.write_text("\n".join([line for line in lines if "<=50K" in line][:200]))
+        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", path, "--distance", "hvdm", *options)
+        assert_one_line(result, "the outcome must differ between rows, got [0.0] in all")
+
+    def test_too_many_neighbors(self, tmp_path):
+        path = tmp_path / "few.csv"
+        path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:10]))
+        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", path, *options)
+        assert_one_line(result, "8 rows are too few for 15 neighbors")
+
+    def test_bad_data(self, tmp_path):
+        path = tmp_path / "people.csv"
+        path.write_text("39, State-gov\n")
+        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", path, *options)
+        assert_one_line(result, f"train.py: {path}:1: expected 15 columns, got 2")
+        assert not (tmp_path / "model.joblib").exists()
+
+    def test_nowhere_to_write(self, tmp_path):
+        (tmp_path / "file").touch()
+        out = tmp_path / "file" / "model.joblib"
+        result = run(train.main, "--data", "sample", "--out", out, "--plot", tmp_path / "a.png")
+        assert_one_line(result, tmp_path / "file")
+
+    def test_a_picture_that_cannot_be_drawn_leaves_the_old_artifact(self, artifact, tmp_path):
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        (tmp_path / "a.png").mkdir()
+        options = ("--data", "sample", "--neighbors", 9, "--out", out, "--plot", tmp_path / "a.png")
+        assert_one_line(run(train.main, *options), "a.png cannot be written: Is a directory")
+        assert out.read_bytes() == artifact.read_bytes()
+
+    def test_a_full_disk_leaves_the_old_artifact(self, artifact, tmp_path):
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        before = out.read_bytes()
+        old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
+        try:
+            options = ("--out", out, "--plot", tmp_path / "a.png")
+            result = run(train.main, "--data", "sample", *options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+            signal.signal(signal.SIGXFSZ, old_handler)
+        assert_one_line(result, "File too large")
+        assert out.read_bytes() == before
+        assert os.listdir(tmp_path) == ["model.joblib"]
+
+    def test_a_killed_training_leaves_the_old_artifact(self, artifact, tmp_path, monkeypatch):
+        """Killed between the write of the new one and the rename, the only moment that matters."""
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        detector = joblib.load(artifact)
+        detector.n_neighbors = 9
+        child = os.fork()
+        if not child:
+            monkeypatch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            detector.save(out)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        assert out.read_bytes() == artifact.read_bytes()
+        assert any(path.name.startswith(".tmp-") for path in tmp_path.iterdir())
+
+    def test_the_sample_does_not_replace_another_artifact(self, tmp_path):
+        path, out = tmp_path / "mine.csv", tmp_path / "model.joblib"
+        path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:500]))
+        options = ("--out", out, "--plot", tmp_path / "a.png")
+        assert run(train.main, "--data", path, *options).status == 0
+        before = out.read_bytes()
+        result = run(train.main, "--data", "sample", *options)
+        assert_one_line(
+            result, "is trained on mine.csv, and the sample would replace it", "--force does"
+        )
+        assert out.read_bytes() == before
+        assert run(train.main, "--data", "sample", "--force", *options).status == 0
+        assert (tmp_path / "model.joblib.previous").read_bytes() == before
+        assert joblib.load(out).origin_["source"] == "sample"
+
+    @pytest.mark.parametrize("content", [b"of another format", b""])
+    def test_one_that_cannot_be_read_is_not_replaced_by_the_sample(self, content, tmp_path):
+        out = tmp_path / "model.joblib"
+        out.write_bytes(content)
+        options = ("--out", out, "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", "sample", *options)
+        assert_one_line(
+            result, "is trained on data that cannot be read, and the sample would replace it"
+        )
+        assert out.read_bytes() == content
+
+    def test_what_is_replaced_is_kept(self, artifact, tmp_path):
+        out = tmp_path / "model.joblib"
+        shutil.copy(artifact, out)
+        options = ("--out", out, "--plot", tmp_path / "a.png")
+        assert run(train.main, "--data", "sample", "--neighbors", 9, *options).status == 0
+        previous = tmp_path / "model.joblib.previous"
+        assert previous.read_bytes() == artifact.read_bytes() != out.read_bytes()
+
+
+class TestSample:
+    def test_it_is_small_and_in_ucis_format(self):
+        assert adult.SAMPLE_PATH.stat().st_size < 1_000_000
+        assert len(load_census("sample")) == 7000
+
+    def test_nobody_in_it_is_in_ucis_file(self, uci):
+        sample, real = (adult.read(path.read_bytes(), path) for path in (adult.SAMPLE_PATH, uci))
+        assert not set(sample) & set(real)
+
+    def test_a_known_person_is_drawn_again(self, tmp_path):
+        path = tmp_path / "one.csv"
+        path.write_text(ROW)
+        result = run(
+            make_sample.main, "--data", path, "--rows", 50, "--out", tmp_path / "sample.csv"
+        )
+        assert_one_line(result, "1 rows are too few to draw 50 other people from")
+
+    def test_make_sample_made_it(self, uci, tmp_path):
+        out = tmp_path / "sample.csv"
+        result = run(make_sample.main, "--data", uci, "--out", out)
+        assert result.status == 0, result.err
+        assert out.read_bytes() == adult.SAMPLE_PATH.read_bytes()
+
+    def test_its_threshold_is_near_that_of_as_many_real_rows(self, uci, package):
+        rows = load_census(str(uci)).values
+        real = np.random.default_rng(0).choice(rows, 5600, replace=False)
+        expected = PortableKNN(n_neighbors=15, p=5, contamination=0.05).fit(real).threshold_
+        threshold = joblib.load(package / "monitoring_model.joblib").threshold_
+        assert abs(threshold / expected - 1) < 0.15
+
+    def test_bad_options(self):
+        assert_one_line(run(make_sample.main, "--rows", 0), "--rows: must be from 1")
+        assert_one_line(run(make_sample.main, "--data", "none.csv"), "none.csv", "No such")

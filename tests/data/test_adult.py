@@ -1,0 +1,103 @@
+"""UCI's format and the encoding of its fields."""
+
+import pytest
+from helpers import CODES, ROW
+
+from monitoring.cli import UserError
+from monitoring.data import adult
+
+
+def read(text):
+    return adult.read(text.encode(), "people.csv")
+
+
+def encode(text):
+    return adult.encode(read(text), "people.csv", "ab").values
+
+
+class TestRead:
+    def test_rows_and_the_blank_line_at_the_end(self):
+        assert len(read(f"{ROW}\n{ROW}\n\n")) == 2
+
+    def test_the_test_files_comment_and_dotted_labels(self):
+        text = f"|1x3 Cross validator\r\n{ROW}.\r\n"
+        assert encode(text).tolist() == [CODES]
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            (ROW.rsplit(",", 1)[0], "expected 15 columns, got 14"),
+            (ROW + ", 1", "expected 15 columns, got 16"),
+            (ROW[:60], "expected 15 columns, got 7"),
+            (ROW.replace("State-gov", "Stategov"), "unknown workclass 'Stategov'"),
+            (ROW.replace("<=50K", "50K"), "unknown classes '50K'"),
+            (ROW.replace("White", ""), "unknown race ''"),
+            (ROW.replace("39,", "39.5,"), "age must be a whole number below 1,000,000,000"),
+            (ROW.replace("39,", "-39,"), "age must be a whole number"),
+            (ROW.replace("39,", "²,"), "age must be a whole number"),
+            (ROW.replace(" 40,", " ?,"), "hours_per_week must be a whole number"),
+            (ROW.replace("2000", "9" * 30), "capital_gain must be a whole number"),
+        ],
+    )
+    def test_a_bad_line_is_named(self, line, problem):
+        with pytest.raises(UserError, match=r"^people\.csv:2: ") as caught:
+            read(f"{ROW}\n{line}\n{ROW}\n")
+        assert problem in str(caught.value)
+
+    def test_a_header_is_called_one(self):
+        header = ", ".join(adult.COLUMNS).title()
+        with pytest.raises(UserError, match=r"^people\.csv:1: a header, .*: delete this line$"):
+            read(f"{header}\n{ROW}\n")
+
+    @pytest.mark.parametrize("text", ["", "\n\n", "|1x3 Cross validator\n"])
+    def test_no_rows(self, text):
+        with pytest.raises(UserError, match=r"^people\.csv: no rows$"):
+            read(text)
+
+    def test_bytes_that_are_not_text(self):
+        with pytest.raises(UserError, match=r"^people\.csv:1: "):
+            adult.read(bytes(range(128, 256)), "people.csv")
+
+
+class TestEncode:
+    def test_a_row(self):
+        rows = adult.encode(read(ROW), "people.csv", "ab")
+        assert rows.values.tolist() == [CODES]
+        assert (rows.names, rows.source, rows.sha256) == (adult.FEATURES, "people.csv", "ab")
+        assert [
+            name for name, is_code in zip(rows.names, rows.is_code, strict=True) if not is_code
+        ] == [
+            "age",
+            "hours_per_week",
+        ]
+        assert {name: column.tolist() for name, column in rows.raw.items()} == {
+            "capital_gain": [2000],
+            "capital_loss": [0],
+        }
+
+    @pytest.mark.parametrize(("gain", "code"), [(0, 2), (1, 1), (7298, 1), (7299, 0), (99999, 0)])
+    def test_capital_gain(self, gain, code):
+        (row,) = encode(ROW.replace("2000", str(gain)))
+        assert row[adult.FEATURES.index("capital_gain")] == code
+
+    @pytest.mark.parametrize(("loss", "code"), [(0, 2), (1, 1), (1887, 1), (1888, 0)])
+    def test_capital_loss(self, loss, code):
+        (row,) = encode(ROW.replace("2000, 0,", f"0, {loss},"))
+        assert row[adult.FEATURES.index("capital_loss")] == code
+
+    @pytest.mark.parametrize(
+        ("feature", "number"),
+        [
+            ("workclass", 9),
+            ("education", 7),
+            ("marital_status", 4),
+            ("occupation", 9),
+            ("relationship", 6),
+            ("race", 5),
+            ("sex", 2),
+            ("country", 11),
+            ("classes", 2),
+        ],
+    )
+    def test_codes_have_no_gaps(self, feature, number):
+        assert set(adult.CATEGORIES[feature].values()) == set(range(number))

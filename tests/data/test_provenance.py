@@ -1,0 +1,83 @@
+"""Which rows a model has seen, and what may replace it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from monitoring.cli import UserError
+from monitoring.data import provenance
+from monitoring.data.loading import load_census
+from monitoring.detection.training import train
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_census("sample")
+
+
+@pytest.mark.parametrize(("test_size", "seed"), [(0.2, 0), (0.25, 7), (0.001, 2**32 - 1)])
+def test_the_split_is_the_published_one(sample, test_size, seed):
+    order = np.random.RandomState(seed).permutation(len(sample))
+    n_held_out = int(np.ceil(test_size * len(sample)))
+    training, held_out = provenance.split(sample, test_size, seed)
+    np.testing.assert_array_equal(held_out.values, sample.values[order[:n_held_out]])
+    np.testing.assert_array_equal(training.values, sample.values[order[n_held_out:]])
+    gains = sample.raw["capital_gain"][order[:n_held_out]]
+    np.testing.assert_array_equal(held_out.raw["capital_gain"], gains)
+
+
+def test_too_few_rows_to_split(sample):
+    with pytest.raises(UserError, match="1 rows cannot be split"):
+        provenance.split(sample.take(np.array([0])))
+
+
+class TestHoldOut:
+    @pytest.mark.parametrize(("test_size", "seed"), [(0.2, 0), (0.5, 3)])
+    def test_what_a_model_was_not_trained_on(self, sample, test_size, seed):
+        """By the artifact's own split: with another one it would be rows that it knows."""
+        detector, scores = train(sample, test_size, seed)
+        rest = provenance.hold_out(sample, detector.origin_)
+        np.testing.assert_array_equal(detector.decision_function(rest.values), scores)
+        training = provenance.split(sample, test_size, seed)[0]
+        np.testing.assert_array_equal(detector.training_rows_, training.values)
+
+    def test_another_source_is_taken_as_a_whole(self, sample):
+        origin = {**provenance.describe_origin(sample, 0.2, 0), "sha256": "another"}
+        assert provenance.hold_out(sample, origin) is sample
+
+    def test_rows_that_training_had_are_counted(self, sample):
+        """Of a part of the source nothing but its rows tells that training had them."""
+        detector, _ = train(sample)
+        part = replace(sample.take(np.arange(1000)), source="part.csv", sha256="another")
+        known = set(map(tuple, detector.training_rows_.tolist()))
+        equal = sum(tuple(row) in known for row in part.values.tolist())
+        assert equal > 800
+        assert provenance.describe_traffic(part, detector) == (
+            f"part.csv, 1,000 rows, {equal:,} of them equal to a training row"
+        )
+        held_out = provenance.hold_out(sample, detector.origin_)
+        described = provenance.describe_traffic(held_out, detector)
+        assert described.startswith("sample, 1,400 rows held out by training, ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        (None, "sample", False),
+        ("sample", "sample", False),
+        ("sample", "uci", False),
+        ("uci", "mine.csv", False),
+        ("mine.csv", "uci", False),
+        ("uci", "sample", True),
+        ("mine.csv", "sample", True),
+        ("data that cannot be read", "sample", True),
+    ],
+)
+def test_the_sample_replaces_nothing_else(old, new, refused, tmp_path):
+    path = tmp_path / "model.joblib"
+    if refused:
+        with pytest.raises(UserError, match=f"trained on {old}, and the sample would replace it"):
+            provenance.require_replaceable(path, old, new)
+    else:
+        provenance.require_replaceable(path, old, new)

@@ -1,0 +1,257 @@
+"""Scoring a history on a real Dask cluster on loopback, and what may befall it: `make cluster`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import psutil
+import pyarrow as pa
+import pytest
+from distributed import versions
+from helpers import assert_one_line, damage, run
+from pyarrow import parquet
+
+import score
+from monitoring.cli import INTERRUPTED
+from monitoring.data import adult
+from monitoring.files import ROOT
+
+pytestmark = pytest.mark.cluster
+BLOCK = 3500
+BLOCKS = 40
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own that knows nothing of this repository."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.file = folder / "scheduler.json"
+        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
+        self.workers = []
+
+    def start(self, kind, *options):
+        line = [sys.executable, "-m", "dask", kind, "--scheduler-file", self.file, "--no-dashboard"]
+        with (self.folder / f"{kind}.log").open("a") as log:
+            return subprocess.Popen([*line, *options], cwd=self.folder, stdout=log, stderr=log)
+
+    def add_worker(self, *options):
+        limits = ("--nthreads", "1", "--no-nanny", "--local-directory", self.folder / "workers")
+        self.workers.append(self.start("worker", *limits, *options))
+
+    @property
+    def address(self):
+        wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
+        return json.loads(self.file.read_text())["address"]
+
+    def stop(self):
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened for a minute"
+        time.sleep(0.01)
+
+
+@contextmanager
+def running(folder):
+    cluster = Cluster(folder)
+    cluster.add_worker()
+    cluster.add_worker()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """A scheduler and two workers, to break."""
+    with running(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(tmp_path_factory):
+    """The same, for tests that leave it whole."""
+    with running(tmp_path_factory.mktemp("whole_cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def history(rows, tmp_path_factory):
+    """Many blocks of rows, and some in each that cannot be scored."""
+    path = tmp_path_factory.mktemp("history") / "rows.parquet"
+    codes = {name: pa.array(column) for name, column in zip(adult.FEATURES, rows.T, strict=True)}
+    codes["age"] = pa.array(
+        [age if number % 1000 else None for number, age in enumerate(rows[:, 0])]
+    )
+    table = pa.concat_tables([pa.table(codes)] * (BLOCKS * BLOCK // len(rows)))
+    ids = pa.array([f"request-{number}" for number in range(len(table))])
+    parquet.write_table(table.append_column("_hs_request_id", ids), path, row_group_size=7000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(history, artifact):
+    return [history, "--artifact", artifact, "--rows-per-block", BLOCK]
+
+
+@pytest.fixture(scope="module")
+def expected(options, tmp_path_factory):
+    """What threads of this process write: each file's name and bytes."""
+    out = tmp_path_factory.mktemp("threads") / "out"
+    assert run(score.main, *options, "--out", out).status == 0
+    return read(out)
+
+
+def read(out):
+    files = {path.relative_to(out): path.read_bytes() for path in out.rglob("*.parquet")}
+    assert len(files) == 2 * BLOCKS
+    return files
+
+
+@contextmanager
+def when_half_written(folder, act):
+    """Do something as soon as the first blocks of an output are there."""
+
+    def watch():
+        wait_for(lambda: len(list(folder.glob(".tmp-*/part-*"))) > 2)
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_one_and_two_workers_write_what_threads_write(whole_cluster, options, expected, tmp_path):
+    one = Cluster(tmp_path)
+    try:
+        one.add_worker()
+        for address, name in ((one.address, "one"), (whole_cluster.address, "two")):
+            result = run(score.main, *options, "--out", tmp_path / name, "--scheduler", address)
+            assert (result.status, result.err) == (0, "")
+            assert read(tmp_path / name) == expected
+    finally:
+        one.stop()
+    assert not list(whole_cluster.folder.glob("workers/**/*.py")), "the package is still there"
+
+
+def test_a_worker_that_is_killed(cluster, options, expected, tmp_path):
+    with when_half_written(tmp_path, cluster.workers[0].kill):
+        address = cluster.address
+        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    assert (result.status, result.err) == (0, "")
+    assert cluster.workers[0].wait() == -signal.SIGKILL
+    assert read(tmp_path / "out") == expected
+
+
+def test_a_worker_that_comes_late(cluster, options, expected, tmp_path):
+    """It is sent the package too, though the others have it and are gone."""
+
+    def replace():
+        cluster.add_worker()
+        for worker in cluster.workers[:2]:
+            worker.kill()
+
+    with when_half_written(tmp_path, replace):
+        address = cluster.address
+        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    assert (result.status, result.err) == (0, "")
+    assert read(tmp_path / "out") == expected
+
+
+def test_all_workers_that_are_killed(cluster, options, tmp_path, monkeypatch):
+    monkeypatch.setattr("monitoring.history.executor.PATIENCE", 3)
+
+    def kill():
+        for worker in cluster.workers:
+            worker.kill()
+
+    with when_half_written(tmp_path, kill):
+        address = cluster.address
+        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    assert_one_line(result, "no worker is left")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_scheduler_is_killed(cluster, options, tmp_path):
+    with when_half_written(tmp_path, cluster.scheduler.kill):
+        address = cluster.address
+        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    assert_one_line(result, "the connection to the scheduler is lost")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [("threads", signal.SIGINT), ("threads", signal.SIGTERM), ("cluster", signal.SIGINT)],
+)
+def test_an_interruption(engine, number, options, tmp_path, request):
+    line = [sys.executable, ROOT / "scripts" / "score.py", *options, "--out", tmp_path / "out"]
+    if engine == "cluster":
+        line += ["--scheduler", request.getfixturevalue("cluster").address]
+    process = subprocess.Popen(
+        list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    with when_half_written(tmp_path, lambda: os.killpg(process.pid, number)):
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (INTERRUPTED, b"", b"")
+    assert not list(tmp_path.iterdir())
+    sessions = [os.getsid(one.pid) for one in psutil.process_iter() if one.is_running()]
+    assert process.pid not in sessions
+
+
+def test_a_cluster_without_workers(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("monitoring.history.executor.PATIENCE", 2)
+    cluster = Cluster(tmp_path)
+    try:
+        address = cluster.address
+        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    finally:
+        cluster.stop()
+    assert_one_line(result, f"the cluster at {address} has no workers")
+
+
+def test_other_packages(whole_cluster, options, tmp_path, monkeypatch):
+    """As if a numba of this machine's own were not the workers'."""
+    known = versions._version_cached
+    monkeypatch.setattr(
+        versions, "_version_cached", lambda name: "0.1" if name == "numba" else known(name)
+    )
+    address = whole_cluster.address
+    result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    assert_one_line(result, "worker tcp://", "numba", "(0.1 here)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file(whole_cluster, options, expected, history, tmp_path):
+    """The worker's line names it, and the same cluster goes on with the next history."""
+    damaged = tmp_path / "damaged.parquet"
+    damage(history, damaged)
+    address = ("--scheduler", whole_cluster.address)
+    result = run(score.main, damaged, *options[1:], "--out", tmp_path / "out", *address)
+    assert_one_line(result, damaged)
+    assert list(tmp_path.iterdir()) == [damaged]
+    assert run(score.main, *options, "--out", tmp_path / "out", *address).status == 0
+    assert read(tmp_path / "out") == expected
+
+
+def test_workers_need_no_more_than_is_uploaded():
+    """What is imported there besides Dask and pyarrow, requirements.txt pins."""
+    names = "{name.split('.')[0] for name in sys.modules}"
+    program = f"import sys, monitoring.history.scoring; print(*{names})"
+    line = [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    result = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert not {"tqdm", "requests", "grpc", "psutil", "dask"} & set(result.stdout.split())

@@ -1,0 +1,96 @@
+"""What a network may do to the runtime: it answers or refuses, and goes on."""
+
+import contextlib
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from helpers import NORMAL, message, predict, served_package
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
+from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
+from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
+
+from monitoring.hydrosphere.server import PREDICT
+
+UNLIMITED = [("grpc.max_send_message_length", -1)]
+
+
+@pytest.fixture(scope="module")
+def address(package):
+    with served_package(package) as address:
+        yield address
+
+
+@pytest.fixture
+def still_serves(address, func_main):
+    """Check after the test that a good request is answered as ever."""
+    yield
+    with grpc.insecure_channel(address) as channel:
+        value = predict(channel, NORMAL)
+    assert list(value.double_val) == [func_main.predict(**NORMAL)["value"]]
+
+
+def send_bytes(address, content):
+    with grpc.insecure_channel(address, UNLIMITED) as channel:
+        return channel.unary_unary(PREDICT)(content, timeout=60)
+
+
+@pytest.mark.usefixtures("still_serves")
+class TestRuntime:
+    def test_an_empty_request(self, address):
+        with pytest.raises(grpc.RpcError) as caught:
+            send_bytes(address, b"")
+        assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
+        assert "age: missing" in caught.value.details()
+
+    @pytest.mark.parametrize("dtype", [0, 8, 11, 27, 99])
+    def test_unknown_field_types(self, address, dtype):
+        with pytest.raises(grpc.RpcError) as caught:
+            send_bytes(
+                address, PredictRequest(inputs={"age": Tensor(dtype=dtype)}).SerializeToString()
+            )
+        assert caught.value.code() == grpc.StatusCode.INTERNAL
+
+    def test_a_message_of_300_mb(self, address):
+        with pytest.raises(grpc.RpcError) as caught:
+            send_bytes(address, b"\0" * 300_000_000)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def test_a_message_that_is_none(self, address):
+        with pytest.raises(grpc.RpcError) as caught:
+            send_bytes(address, b"\xff" * 100)
+        assert caught.value.code() == grpc.StatusCode.INTERNAL
+
+    def test_garbage_on_the_port(self, address):
+        garbage = np.random.default_rng(0).bytes(100_000)
+        for content in (b"GET / HTTP/1.1\r\n\r\n", garbage, b""):
+            host = ("127.0.0.1", int(address.split(":")[1]))
+            # The server may hang up first.
+            with socket.create_connection(host, 30) as client, contextlib.suppress(OSError):
+                client.sendall(content)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65536):
+                    pass
+
+    def test_clients_that_leave(self, address):
+        request = PredictRequest(inputs={name: message(1) for name in NORMAL})
+        for _ in range(50):
+            channel = grpc.insecure_channel(address)
+            call = PredictionServiceStub(channel).Predict.future(request)
+            call.cancel()
+            channel.close()
+
+    def test_200_clients_at_once(self, address, func_main):
+        ready = threading.Barrier(200)
+
+        def ask(_):
+            with grpc.insecure_channel(address) as channel:
+                ready.wait(timeout=60)
+                return predict(channel, NORMAL).double_val[0]
+
+        with ThreadPoolExecutor(200) as pool:
+            values = set(pool.map(ask, range(200)))
+        assert values == {func_main.predict(**NORMAL)["value"]}

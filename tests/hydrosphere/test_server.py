@@ -1,0 +1,247 @@
+"""The local runtime, over real gRPC."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from helpers import (
+    NORMAL,
+    PUBLISHED,
+    UNIT,
+    assert_one_line,
+    message,
+    predict,
+    run,
+    served_package,
+)
+from hydro_serving_grpc.serving.contract import types_pb2 as types
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
+from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
+from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
+
+import serve
+from monitoring.data import adult
+from monitoring.files import ROOT
+
+CONTRACT = """\
+name: echo
+runtime: none
+payload: [src/]
+contract:
+  name: answer
+  inputs: {}
+  outputs: {}
+"""
+ECHO = """\
+import numpy as np
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
+
+def answer(**inputs):
+    if "crash" in inputs:
+        raise KeyError("crash")
+    return {
+        "kind": str(type(inputs["x"]).__name__),
+        "x": inputs["x"],
+        "tensor": Tensor(dtype=1, float_val=[0.5]),
+        "number": 7,
+        "array": np.array([[True, False]]),
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def channel(package):
+    with served_package(package) as address, grpc.insecure_channel(address) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def echo_package(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("echo")
+    (folder / "src").mkdir()
+    (folder / "src" / "func_main.py").write_text(ECHO)
+    (folder / "serving.yaml").write_text(CONTRACT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def echo(echo_package):
+    with served_package(echo_package) as address, grpc.insecure_channel(address) as channel:
+        yield PredictionServiceStub(channel)
+
+
+class TestPackage:
+    def test_the_value_is_predicts(self, channel, func_main):
+        value = predict(channel, NORMAL)
+        assert value.dtype == types.DT_DOUBLE
+        assert value.HasField("tensor_shape")
+        assert not value.tensor_shape.dims
+        assert list(value.double_val) == [func_main.predict(**NORMAL)["value"]]
+
+    def test_published_rows(self, uci_package):
+        with served_package(uci_package[0]) as address:
+            for codes, value in PUBLISHED:
+                inputs = dict(zip(adult.FEATURES, codes, strict=True))
+                answer = predict(grpc.insecure_channel(address), inputs)
+                assert list(answer.double_val) == pytest.approx([value], rel=UNIT, abs=0)
+
+    def test_a_value_error_is_out_of_range(self, channel):
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(channel, {k: v for k, v in NORMAL.items() if k != "race"})
+        assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
+        assert caught.value.details() == repr(ValueError("race: missing"))
+
+    def test_an_unknown_tensor_is_internal(self, channel):
+        request = PredictRequest(inputs={"age": Tensor(dtype=types.DT_QINT8)})
+        with pytest.raises(grpc.RpcError) as caught:
+            PredictionServiceStub(channel).Predict(request)
+        assert caught.value.code() == grpc.StatusCode.INTERNAL
+
+    def test_ten_clients_at_once(self, channel, func_main, rows):
+        requests = [dict(zip(adult.FEATURES, row.tolist(), strict=True)) for row in rows[:200]]
+        with ThreadPoolExecutor(10) as pool:
+            values = list(pool.map(lambda inputs: predict(channel, inputs).double_val[0], requests))
+        assert values == [func_main.predict(**inputs)["value"] for inputs in requests]
+
+    def test_health(self, channel):
+        response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+class TestConversion:
+    @pytest.mark.parametrize(
+        ("sent", "kind"),
+        [
+            (message(7), "int64"),
+            (message(0.5, types.DT_DOUBLE, "double_val"), "float64"),
+            (message(0.5, types.DT_FLOAT, "float_val"), "float32"),
+            (message(7, types.DT_UINT8, "int_val"), "uint8"),
+            (message(True, types.DT_BOOL, "bool_val"), "bool"),
+            (message(b"x", types.DT_STRING, "string_val"), "str_"),
+            (message([1, 2, 3, 4], dims=(2, 2)), "ndarray"),
+        ],
+    )
+    def test_the_function_gets_numpy(self, echo, sent, kind):
+        outputs = echo.Predict(PredictRequest(inputs={"x": sent})).outputs
+        assert outputs["kind"].string_val[0].decode().startswith(kind)
+        assert outputs["x"] == sent
+
+    def test_what_a_function_may_return(self, echo):
+        outputs = echo.Predict(PredictRequest(inputs={"x": message(1)})).outputs
+        assert outputs["tensor"] == Tensor(dtype=types.DT_FLOAT, float_val=[0.5])
+        assert outputs["number"] == message(7)
+        assert outputs["array"] == message([True, False], types.DT_BOOL, "bool_val", (1, 2))
+
+    def test_another_error_is_internal(self, echo):
+        with pytest.raises(grpc.RpcError) as caught:
+            echo.Predict(PredictRequest(inputs={"crash": message(1)}))
+        assert caught.value.code() == grpc.StatusCode.INTERNAL
+        assert caught.value.details() == "KeyError('crash')"
+
+
+class TestProcess:
+    """With a function that imports in no time."""
+
+    @contextmanager
+    def serving(self, folder):
+        line = [sys.executable, ROOT / "scripts" / "serve.py", "--port", "0", "--model", folder]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(line, **pipes) as process:
+            try:
+                yield process, re.search(r" on (\S+:\d+)", process.stdout.readline())[1]
+            finally:
+                process.kill()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_stops_cleanly(self, echo_package, number):
+        with self.serving(echo_package) as (process, address):
+            stub = PredictionServiceStub(grpc.insecure_channel(address))
+            stub.Predict(PredictRequest(inputs={"x": message(1)}), timeout=30)
+            process.send_signal(number)
+            assert process.wait(timeout=20) == 0
+            assert process.stderr.read() == ""
+
+    @pytest.mark.parametrize("count", [5, 200_000])
+    def test_it_stops_on_many_signals(self, echo_package, count):
+        """A few, or as many as come up to its last moment."""
+        with self.serving(echo_package) as (process, _):
+            for _ in range(count):
+                process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+            assert process.stderr.read() == ""
+
+
+@pytest.fixture
+def handlers():
+    """Put back what serve.main, which expects to end with its process, does to signals."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+class TestBadOptions:
+    @pytest.mark.parametrize("how", ["option", "environment"])
+    def test_a_taken_port(self, echo_package, how, monkeypatch):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            monkeypatch.setenv("APP_PORT", str(port))
+            options = ("--port", port) if how == "option" else ()
+            result = run(serve.main, "--model", echo_package, *options)
+        assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
+
+    @pytest.mark.parametrize("port", ["99999", "-1", "x"])
+    def test_a_port_that_is_none(self, port, monkeypatch):
+        monkeypatch.setenv("APP_PORT", port)
+        assert_one_line(run(serve.main), "serve.py: argument --port: ", port)
+
+    def test_no_package(self, tmp_path):
+        result = run(serve.main, "--model", tmp_path)
+        assert_one_line(result, tmp_path / "serving.yaml", "No such file")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "name: [",
+            "name: echo",
+            "7",
+            CONTRACT.replace("{}", "7"),
+            CONTRACT.replace("none", "3.7"),
+            CONTRACT.replace("[src/]", "src/"),
+            CONTRACT.replace("[src/]", "[1]"),
+            CONTRACT.replace("[src/]", "[../src]"),
+            CONTRACT.replace("inputs: {}", "inputs: {age: {shape: 3, type: int64}}"),
+        ],
+    )
+    def test_a_malformed_contract(self, text, tmp_path):
+        (tmp_path / "serving.yaml").write_text(text)
+        assert_one_line(run(serve.main, "--model", tmp_path), "serving.yaml cannot be read")
+
+    def test_a_type_that_is_none(self, tmp_path):
+        inputs = "inputs: {age: {shape: scalar, type: number}}"
+        (tmp_path / "serving.yaml").write_text(CONTRACT.replace("inputs: {}", inputs))
+        assert_one_line(run(serve.main, "--model", tmp_path), "cannot be read", "number")
+
+    def test_a_dataclass_in_a_function(self, echo_package, tmp_path):
+        """Which looks for its module by name."""
+        folder = shutil.copytree(echo_package, tmp_path / "echo")
+        head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        source = f"{head}@dataclass\nclass Row:\n    age: int\n{ECHO}"
+        (folder / "src" / "func_main.py").write_text(source)
+        with served_package(folder) as address:
+            assert predict(grpc.insecure_channel(address), {"x": 1}) is not None
+
+    def test_a_function_that_does_not_import(self, tmp_path):
+        (tmp_path / "serving.yaml").write_text(CONTRACT)
+        assert_one_line(run(serve.main, "--model", tmp_path), "cannot import answer")

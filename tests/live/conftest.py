@@ -1,0 +1,65 @@
+"""Fixtures: a stub of the cluster that keeps requests with the detector's own scores."""
+
+import numpy as np
+import pytest
+from helpers import METRIC, attach, run
+
+import watch
+from monitoring.data import provenance
+from monitoring.data.corruptions import corrupt, parse_corruption
+from monitoring.data.loading import load_census
+
+
+@pytest.fixture(scope="session")
+def detector(func_main):
+    return func_main.detector
+
+
+@pytest.fixture(scope="session")
+def healthy(detector):
+    """1,400 rows that training held out."""
+    return provenance.hold_out(load_census("sample"), detector.origin_)
+
+
+@pytest.fixture(scope="session")
+def broken(healthy):
+    """The same with hours a month."""
+    return corrupt(parse_corruption("hours-per-month", healthy), healthy)
+
+
+@pytest.fixture
+def cluster(manager, detector):
+    """A cluster on which the metric is attached to adult:1."""
+    manager.add_version("adult", 1)
+    manager.add_version(METRIC, 1)
+    attach(manager, METRIC, float(detector.threshold_))
+    return manager
+
+
+@pytest.fixture
+def feed(cluster, detector):
+    """Return a function that lets requests arrive, with the scores that the metric gives them."""
+
+    def feed(rows, count=None, missing=()):
+        values = rows.values[:count]
+        scores = detector.decision_function(values).tolist()
+        for place in missing:
+            scores[place] = None
+        inputs = [
+            dict(zip(rows.names, row, strict=True)) for row in values.astype(np.int64).tolist()
+        ]
+        thresholds = {METRIC: float(detector.threshold_)}
+        cluster.sonar.add(cluster.versions[0], inputs, {METRIC: scores}, thresholds)
+
+    return feed
+
+
+@pytest.fixture
+def look(cluster, artifact):
+    """Return a function that watches adult:1."""
+
+    def look(*options, target="adult:1", artifact=artifact):
+        own = ("--artifact", artifact) if artifact else ()
+        return run(watch.main, target, "--cluster", cluster.address, *own, *options)
+
+    return look

@@ -1,0 +1,201 @@
+"""PortableKNN: its values to the last bit, and pyod's as the docstring promises."""
+
+import pickle
+import statistics
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from helpers import measure
+from moved_power import power_moved
+from pyod.models.knn import KNN
+
+from portable_knn import PortableKNN
+
+PARAMS = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
+NAMES = [f"field_{number}" for number in range(13)]
+ORIGIN = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def training(rows):
+    return rows[:5600]
+
+
+@pytest.fixture(scope="module")
+def detector(training):
+    return PortableKNN(**PARAMS).fit(training, feature_names=NAMES, origin=ORIGIN)
+
+
+def reload(detector):
+    return pickle.loads(pickle.dumps(detector, protocol=4))
+
+
+class TestValues:
+    @pytest.mark.parametrize("method", ["largest", "mean", "median"])
+    @pytest.mark.parametrize("p", [1, 2, 2.5, 5, 16])
+    @pytest.mark.parametrize("k", [4, 15])
+    def test_they_are_those_of_python_floats(self, rows, method, p, k):
+        """On every processor, to the last bit; after a reload, alone and in a batch too."""
+        some = np.vstack([rows[:120], rows[:40] / 7])
+        detector = reload(PortableKNN(p=p, n_neighbors=k, method=method).fit(some))
+        queries = np.vstack([rows[200:220], np.random.default_rng(0).normal(0, 99, (20, 13))])
+        expected = [score(detector, some.tolist(), query) for query in queries.tolist()]
+        assert detector.decision_function(queries).tolist() == expected
+        assert [detector.decision_function([q])[0] for q in queries.tolist()] == expected
+        for number in (0, 119, 159):
+            others = np.delete(some, number, axis=0).tolist()
+            own = score(detector, others, some[number].tolist())
+            assert detector.decision_scores_[number] == own
+
+
+def score(detector, rows, query):
+    """Score a row with Python floats, added up in the order of the search."""
+    order = detector.index_.tree.columns.tolist()
+    nearest = sorted(measure(row, query, detector.p, order) for row in rows)[: detector.n_neighbors]
+    if detector.method == "mean":
+        total = 0.0
+        for distance in nearest:
+            total += distance
+        return total / len(nearest)
+    return statistics.median(nearest) if detector.method == "median" else nearest[-1]
+
+
+@pytest.fixture(
+    scope="class",
+    params=[(0,), (-1, 1), None],
+    ids=["roots of the C library", "roots moved", "roots of this processor"],
+)
+def roots(request):
+    """Let pyod take roots as numpy does without AVX-512, as it may with it, and as it does here."""
+    with power_moved(request.param) if request.param else nullcontext():
+        yield request.param
+
+
+@pytest.mark.usefixtures("roots")
+class TestPyodsValues:
+    """What the docstring promises, on every processor."""
+
+    @pytest.fixture
+    def assert_pyods(self, roots):
+        def assert_pyods(detector, scores, expected):
+            p, k = detector.p, detector.n_neighbors
+            exact = np.array([pow(value, p) < 2**53 for value in expected.tolist()])
+            rounding = (k + 1) * 2**-52 if detector.method == "mean" else 0.0
+            np.testing.assert_allclose(scores, expected, rtol=1e-14 + rounding)
+            if rounding:
+                np.testing.assert_allclose(scores[exact], expected[exact], rtol=rounding)
+            elif roots == (0,):
+                np.testing.assert_array_equal(scores[exact], expected[exact])
+            elif exact.any():
+                units = 1 if detector.method == "largest" else 2
+                np.testing.assert_array_max_ulp(scores[exact], expected[exact], units)
+
+        return assert_pyods
+
+    @pytest.mark.parametrize("method", ["largest", "mean", "median"])
+    @pytest.mark.parametrize("k", [4, 15])
+    def test_whole_numbers(self, rows, method, k, assert_pyods):
+        params = {**PARAMS, "n_neighbors": k, "method": method}
+        detector, pyod = PortableKNN(**params).fit(rows[:1000]), KNN(**params).fit(rows[:1000])
+        wild = np.random.default_rng(0).integers(-200, 200, size=(300, 13))
+        assert_pyods(detector, detector.decision_scores_, pyod.decision_scores_)
+        for batch in (rows[900:1500], wild):
+            found, expected = (one.decision_function(batch) for one in (detector, pyod))
+            assert_pyods(detector, found, expected)
+        assert detector.threshold_ == pytest.approx(pyod.threshold_, rel=1e-14)
+        np.testing.assert_array_equal(
+            detector.labels_, detector.decision_scores_ > detector.threshold_
+        )
+
+    @pytest.mark.parametrize("method", ["largest", "mean", "median"])
+    def test_equal_rows_count_each(self, method, assert_pyods):
+        """Fewer distinct rows than neighbors, and one of them many times."""
+        rows = np.array([[0, 0]] * 30 + [[1, 1]] * 3 + [[9, 0]])
+        params = {"n_neighbors": 15, "p": 5, "method": method}
+        detector, pyod = PortableKNN(**params).fit(rows), KNN(**params).fit(rows)
+        wild = np.array([[0, 0], [1, 1], [5, 5], [9, 0], [2, 1]])
+        assert_pyods(detector, detector.decision_scores_, pyod.decision_scores_)
+        assert_pyods(detector, detector.decision_function(wild), pyod.decision_function(wild))
+
+    @pytest.mark.parametrize("p", [1, 2, 3, 7, 16])
+    def test_every_p(self, rows, p, assert_pyods):
+        detector, pyod = PortableKNN(p=p).fit(rows[:1000]), KNN(p=p).fit(rows[:1000])
+        queries = rows[1000:1500]
+        assert_pyods(detector, detector.decision_function(queries), pyod.decision_function(queries))
+
+    @pytest.mark.parametrize("p", [1, 1.5, 5, 16])
+    def test_fractions_and_huge_numbers(self, p, assert_pyods):
+        random = np.random.default_rng(0)
+        rows, wild = random.normal(size=(2, 500, 4))
+        detector, pyod = PortableKNN(p=p).fit(rows), KNN(p=p).fit(rows)
+        for queries in (wild, random.integers(-(2**62), 2**62, size=(300, 4)).astype(float)):
+            found, expected = (one.decision_function(queries) for one in (detector, pyod))
+            np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+    def test_published_parameters(self, training, detector, assert_pyods):
+        pyod = KNN(**PARAMS).fit(training)
+        assert_pyods(detector, detector.decision_scores_, pyod.decision_scores_)
+        expected = pyod.decision_function(detector.self_test_rows_)
+        assert_pyods(detector, detector.self_test_scores_, expected)
+        assert len(set(expected)) >= 4
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("params", "words"),
+        [
+            ({"metric": "euclidean"}, "metric must be minkowski, got 'euclidean'"),
+            ({"p": 0.5}, "p must be from 1 to 16, got 0.5"),
+            ({"p": 17}, "p must be from 1 to 16, got 17"),
+            ({"p": np.nan}, "p must be from 1 to 16, got nan"),
+            ({"n_neighbors": 100}, "100 rows are too few for 100 neighbors"),
+            ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
+        ],
+    )
+    def test_what_cannot_be_saved_or_searched_is_refused(self, rows, params, words):
+        with pytest.raises(ValueError, match=words):
+            PortableKNN(**params).fit(rows[:100])
+
+    @pytest.mark.parametrize("rows", [[1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]])
+    def test_training_rows_must_be_finite_and_a_table(self, rows):
+        with pytest.raises(ValueError, match="expected a table of finite numbers"):
+            PortableKNN(n_neighbors=1).fit(rows)
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ([[1.0] * 12], r"got \(1, 12\)"),
+            ([1.0] * 13, r"got \(13,\)"),
+            (np.empty((0, 13)), r"got \(0, 13\)"),
+            ([[np.nan] * 13], "NaN or infinity"),
+            ([[np.inf] * 13], "NaN or infinity"),
+        ],
+    )
+    def test_bad_rows_are_refused(self, detector, row, words):
+        with pytest.raises(ValueError, match=words):
+            detector.decision_function(row)
+
+    @pytest.mark.parametrize("method", ["decision_function", "p_value"])
+    def test_unfitted_says_so(self, method):
+        with pytest.raises(ValueError, match="not fitted"):
+            getattr(PortableKNN(), method)([[1.0]])
+
+    def test_feature_names_must_fit(self, rows):
+        with pytest.raises(ValueError, match="2 feature names for 13 columns"):
+            PortableKNN().fit(rows[:100], feature_names=["a", "b"])
+
+
+class TestPValue:
+    def test_it_counts_scores_at_least_as_large(self, detector):
+        known = detector.decision_scores_
+        for score in (0.0, known.min(), np.median(known), 5.1, known.max(), known.max() + 1):
+            expected = (1 + np.sum(known >= score)) / (1 + len(known))
+            assert detector.p_value([score]) == [expected]
+
+    def test_nan_has_none(self, detector):
+        np.testing.assert_array_equal(np.isnan(detector.p_value([np.nan, 1.0])), [True, False])
+
+    def test_an_alarm_is_as_rare_as_was_asked_for(self, detector):
+        just_above = np.nextafter(detector.threshold_, np.inf)
+        assert detector.p_value([just_above])[0] == pytest.approx(0.05, abs=0.001)

@@ -1,0 +1,100 @@
+"""NeighborIndex: what it finds, against distances that are taken one by one."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import measure, raise_to
+from scipy.spatial import cKDTree
+
+from portable_knn.index import CHUNK, LEAF_SIZE, NeighborIndex, _lay_out, _raise_to_p
+
+
+def assert_nearest(rows, queries, k, p):
+    """Assert the distances bit for bit, and that positions name different rows so far away."""
+    index = NeighborIndex(rows, p)
+    order = index.tree.columns.tolist()
+    distances, positions = index.nearest(queries, k)
+    for query, found, places in zip(queries.tolist(), distances, positions, strict=True):
+        all_ = [measure(row, query, p, order) for row in rows.tolist()]
+        assert found.tolist() == sorted(all_)[:k]
+        assert [all_[place] for place in places] == found.tolist()
+        assert len(set(places)) == k
+
+
+@pytest.mark.parametrize("p", [*range(1, 17), 1.5, 4.25])
+def test_powers(p):
+    whole_p = int(p) if p == int(p) else 0
+    for gap in (0.0, 1.0, 3.0, 0.1, 12345.678):
+        assert _raise_to_p(gap, float(p), whole_p) == raise_to(gap, p)
+        assert raise_to(gap, p) == pytest.approx(math.pow(gap, p), rel=17 * 2**-53)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 5, 16, 1.5, 4.25])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_fractions(p, scale):
+    random = np.random.default_rng(0)
+    rows, queries = random.normal(scale=scale, size=(500, 4)), random.normal(size=(20, 4))
+    assert_nearest(rows, queries, 7, p)
+
+
+@pytest.mark.parametrize("k", [1, 15, 300])
+def test_many_equal_rows(k):
+    random = np.random.default_rng(0)
+    rows = random.integers(0, 4, size=(300, 3)).astype(float)
+    assert_nearest(rows, random.integers(-2, 6, size=(50, 3)), k, 5)
+
+
+def test_queries_far_outside():
+    random = np.random.default_rng(0)
+    rows = random.integers(0, 50, size=(400, 3)).astype(float)
+    assert_nearest(rows, random.integers(-500, 500, size=(50, 3)), 15, 5)
+
+
+def test_a_tree_hundreds_deep():
+    rows = np.column_stack([2.0 ** -np.arange(900), np.zeros(900)])
+    tree = cKDTree(rows, leafsize=LEAF_SIZE, balanced_tree=False)
+    assert _lay_out(tree, rows[tree.indices])[-1] > 400
+    assert_nearest(rows, rows[::50], 5, 1)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, -1])
+def test_many_rows_score_as_one_does(n_jobs):
+    random = np.random.default_rng(0)
+    rows, queries = random.integers(0, 90, size=(2, 3 * CHUNK + 7, 5)).astype(float)
+    index = NeighborIndex(rows, 5)
+    distances, positions = index.nearest(queries, 15, n_jobs)
+    for number in range(0, len(queries), 100):
+        single = index.nearest([queries[number].tolist()], 15)
+        np.testing.assert_array_equal(single[0][0], distances[number])
+        np.testing.assert_array_equal(single[1][0], positions[number])
+
+
+def test_threads_do_not_disturb_each_other():
+    random = np.random.default_rng(0)
+    rows, queries = random.integers(0, 90, size=(2, 5000, 5)).astype(float)
+    index = NeighborIndex(rows, 5)
+    expected = index.nearest(queries, 15)[0]
+    with ThreadPoolExecutor(10) as pool:
+        for found, _ in pool.map(lambda _: index.nearest(queries, 15, 2), range(10)):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "words"),
+    [
+        ([[1.0]], 3, r"expected rows of shape \(n, 2\), n > 0, got \(1, 1\)"),
+        ([[1.0, 2.0, 3.0]], 3, r"got \(1, 3\)"),
+        ([1.0, 2.0], 3, r"got \(2,\)"),
+        ([], 3, r"got \(0,\)"),
+        ([[1.0, math.nan]], 3, "expected finite numbers"),
+        ([[1.0, 2.0]] * 2999 + [[math.inf, 1.0]], 3, "expected finite numbers"),
+        ([[1.0, 2.0]], 0, "expected from 1 to 5 neighbors, got 0"),
+        ([[1.0, 2.0]], 6, "expected from 1 to 5 neighbors, got 6"),
+    ],
+)
+def test_bad_queries(queries, k, words):
+    index = NeighborIndex(np.arange(10.0).reshape(5, 2), 2)
+    with pytest.raises(ValueError, match=words):
+        index.nearest(queries, k)

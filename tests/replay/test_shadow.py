@@ -1,0 +1,319 @@
+"""scripts/shadow.py over real gRPC: a replay, what it keeps, and what may go wrong."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from helpers import PNG, assert_one_line, run, run_process, served, served_package
+
+import shadow
+from monitoring.data import adult
+from monitoring.detection.attribution import Attribution
+from monitoring.hydrosphere.server import PREDICT, load_function, start_server
+
+
+@pytest.fixture(scope="module")
+def addresses(package, adult_package):
+    """Both models, served for the whole module: the metric's address and the target's."""
+    with served_package(package) as metric, served_package(adult_package) as target:
+        yield metric, target
+
+
+@pytest.fixture
+def send(artifact, addresses, tmp_path):
+    """Return a function that replays the sample through both models, and the files it writes."""
+
+    def send(*options, data="sample", metric=addresses[0], target=addresses[1]):
+        where = ("--metric", metric, "--target", target, "--reports", tmp_path / "reports")
+        own = ("--data", data, "--artifact", artifact)
+        return run(shadow.main, *own, *where, *options)
+
+    return send
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """Return a function that reads the CSV file of the last replay."""
+
+    def lines():
+        with (tmp_path / "reports" / "shadow.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    return lines
+
+
+def read_codes(lines):
+    return np.array([[int(line[name]) for name in adult.FEATURES] for line in lines])
+
+
+class TestReplay:
+    def test_values_equal_direct_calls(self, send, lines, func_main):
+        result = send("--rows", 120, "--drift", "age-in-months@80", "--concurrency", 8)
+        assert result.status == 0, result.err
+        kept = lines()
+        values = np.array([float(line["value"]) for line in kept])
+        expected = func_main.detector.decision_function(read_codes(kept))
+        np.testing.assert_array_equal(values, expected)
+        assert [int(line["row"]) for line in kept] == list(range(120))
+        threshold = func_main.detector.threshold_
+        assert [line["result"] == "alarm" for line in kept] == list(values > threshold)
+        assert [line["corruption"] for line in kept] == [""] * 80 + ["age-in-months"] * 40
+        assert {line["source"] for line in kept} == {"sample"}
+
+    def test_the_report(self, send, lines, tmp_path):
+        out = send("--rows", 120, "--drift", "age-missing@60").out
+        kept = lines()
+        counted = dict(re.findall(r"^(requests|passed|alarm) +(\d+)$", out, re.MULTILINE))
+        for name in ("passed", "alarm"):
+            assert int(counted[name]) == sum(line["result"] == name for line in kept)
+        assert int(counted["requests"]) == 120
+        assert re.search(r"^data +sample, 1,400 rows held out by training, \d+", out)
+        assert re.search(r"^target( +\d+\.\d\d){3}$", out, re.MULTILINE)
+        assert re.search(r"^metric( +\d+\.\d\d){3}$", out, re.MULTILINE)
+        picture = tmp_path / "reports" / "shadow.png"
+        assert f"the picture is {picture}" in out
+        assert picture.read_bytes().startswith(PNG)
+        before = sum(line["result"] == "alarm" for line in kept[:60]) / 60
+        in_all = sum(line["result"] == "alarm" for line in kept) / 120
+        rate, detected, field = out.splitlines()[-3:]
+        assert rate == (
+            f"age-missing from request 60 on: alarms {before:.1%} before,"
+            f" 100.0% since, {in_all:.1%} in all"
+        )
+        words = (
+            r"change detected at request (\d+), (\d+) after the corruption began; it began at about"
+        )
+        request, after, onset = map(int, re.fullmatch(rf"{words} request (\d+)", detected).groups())
+        assert (request - after, after < 10, abs(onset - 60) < 15) == (60, True, True)
+        assert re.fullmatch(r"age: (59|60|61|62) of \d\d requests, \d usual", field)
+
+    def test_each_score_is_attributed(self, send, lines, func_main):
+        send("--rows", 60, "--drift", "age-in-months@30")
+        detector, kept = func_main.detector, lines()
+        tops = Attribution(detector).top_features(read_codes(kept))
+        for line, top in zip(kept, tops, strict=True):
+            assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
+            assert line["top_feature"] == top
+        assert {line["top_feature"] for line in kept[30:]} == {"age"}
+
+    def test_a_metric_that_serves_another_artifact(self, send, lines, hvdm_package):
+        """No verdict without the artifact's own scores; what was sent is kept."""
+        with served_package(hvdm_package) as metric:
+            result = send("--rows", 30, metric=metric)
+        words = "30 of 30 scores are not those of the artifact here: the metric serves another"
+        assert_one_line(result, words)
+        assert "change" not in result.out
+        assert {(line["p_value"], line["top_feature"]) for line in lines()} == {("nan", "")}
+
+    def test_the_other_distance(self, send, lines, hvdm_package):
+        """It sees a model whose answers are turned round."""
+        artifact = hvdm_package / "monitoring_model.joblib"
+        options = ("--rows", 300, "--drift", "classes-flipped@100", "--artifact", artifact)
+        with served_package(hvdm_package) as metric:
+            out = send(*options, metric=metric).out
+        assert "change detected at request" in out
+        assert out.splitlines()[-1].startswith("classes: ")
+
+    def test_any_corruption_of_the_vocabulary(self, send, lines):
+        send("--rows", 40, "--drift", "fill:education:7@20")
+        assert {line["education"] for line in lines()[20:]} == {"7"}
+        assert {line["corruption"] for line in lines()[20:]} == {"fill:education:7"}
+
+    def test_the_target_answers_what_the_metric_gets(self, send, lines):
+        send("--rows", 50)
+        plain = read_codes(lines())
+        send("--rows", 50, "--drift", "classes-flipped@20")
+        flipped = read_codes(lines())
+        np.testing.assert_array_equal(plain[:, :-1], flipped[:, :-1])
+        np.testing.assert_array_equal(plain[:20], flipped[:20])
+        np.testing.assert_array_equal(plain[20:, -1], 1 - flipped[20:, -1])
+
+    def test_the_seed_orders_the_rows(self, send, lines):
+        replays = []
+        for seed in (1, 1, 2):
+            send("--rows", 20, "--seed", seed)
+            replays.append(read_codes(lines()))
+        np.testing.assert_array_equal(replays[0], replays[1])
+        assert (replays[0] != replays[2]).any()
+
+    def test_the_rate_is_kept(self, send):
+        start = time.monotonic()
+        send("--rows", 26, "--rate", 50)
+        assert time.monotonic() - start >= 25 / 50
+
+    def test_few_rows_repeat_and_it_says_so(self, send, lines, tmp_path):
+        path = tmp_path / "three.csv"
+        path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:3]))
+        out = send("--rows", 20, data=path).out
+        assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 7 times$", out, re.M)
+        assert len({tuple(row) for row in read_codes(lines())[:, :-1].tolist()}) == 3
+
+    def test_another_threshold(self, send, lines):
+        send("--rows", 40, "--threshold", 2)
+        kept = lines()
+        assert [line["result"] == "alarm" for line in kept] == [
+            float(line["value"]) > 2 for line in kept
+        ]
+
+    def test_local_runtimes(self, package, adult_package, tmp_path):
+        """In processes of their own, and so is the script."""
+        options = ("--metric", package, "--target", adult_package, "--rows", 20, "--data", "sample")
+        result = run_process("scripts/shadow.py", *options, "--reports", tmp_path)
+        assert (result.status, result.err) == (0, "")
+        assert "20 requests raise an alarm" in result.out.splitlines()[-2]
+        assert result.out.splitlines()[-1] == "no change detected"
+
+
+class TestWhatCannotBeScored:
+    def test_a_renamed_field(self, send, package, tmp_path, monkeypatch):
+        """The contract asks for a field that the rows do not have."""
+        folder = shutil.copytree(package, tmp_path / "renamed")
+        text = (folder / "serving.yaml").read_text()
+        (folder / "serving.yaml").write_text(text.replace("    sex:", "    gender:"))
+        monkeypatch.setattr(shadow.files, "ROOT", folder)
+        assert_one_line(send("--rows", 10), "sample is of the census, whose fields are", "gender")
+
+    def test_another_dtype(self, send, lines):
+        """A target whose answer is another dtype than the metric's contract says."""
+        with served(lambda **_: {"classes": 0.5, "confidence": 0.9}) as target:
+            result = send("--rows", 10, target=target)
+        assert result.status == 1
+        expected = "10 of 10 rejected: Expected DT_INT64 data type, got DT_DOUBLE"
+        assert result.out.splitlines()[-1] == expected
+        assert {line["result"] for line in lines()} == {"rejected"}
+
+    def test_a_function_that_fails(self, send, lines):
+        def fail(**_):
+            raise KeyError("age")
+
+        with served(fail) as metric:
+            result = send("--rows", 10, metric=metric)
+        assert result.status == 1
+        assert result.out.splitlines()[-1] == "10 of 10 failed: metric: INTERNAL KeyError('age')"
+        assert {line["result"] for line in lines()} == {"failed"}
+
+    def test_where_a_function_failed_is_told(self, package, addresses, tmp_path, artifact, capfd):
+        """By the traceback of its own process, once."""
+        folder = shutil.copytree(package, tmp_path / "failing")
+        source = "def predict(**inputs):\n    return inputs['nobody']\n"
+        (folder / "src" / "func_main.py").write_text(source)
+        places = ("--metric", folder, "--target", addresses[1], "--reports", tmp_path / "reports")
+        result = run(shadow.main, "--data", "sample", "--rows", 10, *places)
+        assert result.status == 1
+        assert result.err.count("Traceback") == 1
+        assert "return inputs['nobody']" in result.err
+
+    def test_a_value_under_another_name_never_alarms(self, send, lines):
+        """As sonar has it: 0.0 where `value` is absent, or not a double."""
+        with served(lambda **_: {"score": 99.0, "value": np.float32(99)}) as metric:
+            send("--rows", 10, metric=metric)
+        assert {(float(line["value"]), line["result"]) for line in lines()} == {(0.0, "passed")}
+
+
+class TestNothingIsLost:
+    @pytest.fixture
+    def earlier(self, send, tmp_path):
+        """The files of an earlier replay."""
+        send("--rows", 20)
+        folder = tmp_path / "reports"
+        return {path: path.read_bytes() for path in folder.iterdir()}
+
+    @pytest.mark.parametrize("hop", ["target", "metric"])
+    def test_nothing_at_the_address(self, send, earlier, hop):
+        result = send("--rows", 5, **{hop: "127.0.0.1:1"})
+        assert_one_line(result, f"the {hop} does not answer")
+        assert {path: path.read_bytes() for path in earlier} == earlier
+
+    @pytest.mark.parametrize("hop", ["target", "metric"])
+    def test_a_2_x_runtime(self, send, earlier, hop):
+        """It is up, and offers another service."""
+        server = grpc.server(ThreadPoolExecutor(1))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            result = send("--rows", 5, **{hop: f"127.0.0.1:{port}"})
+        finally:
+            server.stop(0).wait()
+        assert_one_line(result, f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do")
+        assert {path: path.read_bytes() for path in earlier} == earlier
+
+    def test_a_target_that_is_not_trained(self, send, earlier, adult_package, tmp_path):
+        """One line for one cause, though it is another process that finds it."""
+        folder = shutil.copytree(adult_package, tmp_path / "untrained")
+        (folder / "classifier.json").unlink()
+        result = send("--rows", 5, target=folder)
+        assert_one_line(result, "classifier.json (No such file", "make train MODEL=examples/adult")
+        assert {path: path.read_bytes() for path in earlier} == earlier
+
+
+class TestInterruption:
+    """A replay that would take a minute, ended at its twentieth request."""
+
+    @pytest.fixture
+    def end_at_twentieth(self, send, package):
+        """Return a function that replays, and calls another one at the twentieth request."""
+
+        def replay(end):
+            score, calls = load_function(package), []
+
+            def count_and_score(**inputs):
+                calls.append(inputs)
+                if len(calls) == 20:
+                    end(server)
+                return score(**inputs)
+
+            server, port = start_server(count_and_score, "127.0.0.1:0")
+            try:
+                return send("--rows", 3000, "--rate", 50, metric=f"127.0.0.1:{port}")
+            finally:
+                server.stop(0).wait()
+
+        return replay
+
+    def test_ctrl_c(self, end_at_twentieth, lines):
+        result = end_at_twentieth(lambda _: os.kill(os.getpid(), signal.SIGINT))
+        kept = lines()
+        assert 0 < len(kept) < 3000
+        line = f"shadow.py: interrupted after {len(kept)} of 3,000 requests\n"
+        assert (result.status, result.err) == (130, line)
+        assert re.search(rf"^requests +{len(kept)}$", result.out, re.MULTILINE)
+
+    def test_a_runtime_that_goes_away(self, end_at_twentieth, lines):
+        result = end_at_twentieth(lambda server: server.stop(0))
+        kept = lines()
+        assert 0 < len(kept) < 3000
+        assert_one_line(result, "the metric does not answer", f"after {len(kept)} requests")
+        assert re.search(rf"^requests +{len(kept)}$", result.out, re.MULTILINE)
+
+
+class TestBadOptions:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ("--drift age-in-months", "expected NAME@ROW"),
+            ("--drift age@5", "'age' is no corruption: expected scale:FIELD:BY"),
+            ("--drift swap:age:income@5", "income is not one of age, workclass"),
+            ("--drift age-missing@99999", "--drift: only 2,000 requests are sent"),
+            ("--drift age-missing@10 --rows 10", "only 10 requests are sent"),
+            ("--rows 0", "--rows: must be from 1 to 1,000,000, got 0"),
+            ("--rows 1000000000000", "--rows: must be from 1 to 1,000,000"),
+            ("--concurrency 0", "--concurrency"),
+            ("--rate -1", "--rate"),
+            ("--rate nan", "--rate"),
+            ("--artifact none", "cannot load none (No such file"),
+        ],
+    )
+    def test_usage(self, send, options, words):
+        assert_one_line(send(*options.split()), "shadow.py: ", words)
+
+    def test_nowhere_to_write_is_told_at_once(self, send, tmp_path):
+        (tmp_path / "reports").touch()
+        result = send("--metric", "127.0.0.1:1")
+        assert_one_line(result, f"{tmp_path / 'reports' / 'shadow.csv'} cannot be written")

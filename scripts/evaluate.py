@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     detectors = [load_detector(path) for path in arguments.artifact or usual]
     contract = Contract.read(files.ROOT)
     rows = hold_out(load_rows(arguments.data, contract), detectors[0].origin_)
-    usual_target = TARGET if (TARGET / "classifier.json").exists() else None
-    place = arguments.target or (usual_target and files.shorten(usual_target))
+    place = arguments.target or find_target(contract)
     with reaching(place, contract.inputs) if place else nullcontext() as target:
         answered = target.answered if target else rows.names[-1:]
         names = arguments.drift.split(",") if arguments.drift else list_corruptions(rows, answered)
@@ -79,6 +78,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         new.write_text(json.dumps(content, indent=1))
     plot(both, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
     print(f"figures  {files.shorten(figures)}, picture: {files.shorten(picture)}")
+
+
+def find_target(contract: Contract) -> str | None:
+    """Return examples/adult where it is trained, if it answers a field of this contract."""
+    if not (TARGET / "classifier.json").exists():
+        return None
+    answered = {field.name for field in Contract.read(TARGET).outputs}
+    names = {field.name for field in contract.inputs}
+    return files.shorten(TARGET) if answered & names else None
 
 
 if __name__ == "__main__":

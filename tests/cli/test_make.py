@@ -223,6 +223,7 @@ class TestSetup:
         assert_one_line(make(checkout, target, f"PYTHON={sys.executable}"), ".venv is a link")
         assert sorted(elsewhere.rglob("*")) == before
 
+    @pytest.mark.slow
     def test_two_at_once_install_once(self, checkout):
         for name in ("requirements.txt", "requirements-dev.txt"):
             (checkout / name).write_text("")

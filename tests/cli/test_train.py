@@ -40,6 +40,7 @@ class TestTrain:
         assert (detector.n_neighbors, detector.p, detector.contamination) == (15, 5, 0.05)
         assert (package / "reports" / "knn.png").read_bytes().startswith(PNG)
 
+    @pytest.mark.slow
     def test_the_same_data_gives_the_same_bytes(self, artifact, tmp_path):
         """In another process, too."""
         out, plot = tmp_path / "again.joblib", tmp_path / "again.png"

@@ -179,16 +179,6 @@ class TestProcess:
             assert process.stderr.read() == ""
 
 
-@pytest.fixture
-def handlers():
-    """Put back what serve.main, which expects to end with its process, does to signals."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("handlers")
 class TestBadOptions:
     @pytest.mark.parametrize("how", ["option", "environment"])
     def test_a_taken_port(self, echo_package, how, monkeypatch):

@@ -239,10 +239,11 @@ class TestOutputs:
         assert (tmp_path / "watch.png").read_bytes().startswith(PNG)
 
     @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-    def test_a_name_that_a_terminal_cannot_show(self, cluster, feed, healthy, encoding):
+    def test_a_name_that_a_terminal_cannot_show(self, cluster, feed, healthy, encoding, tmp_path):
         attach(cluster, "zähler", 4.0)
         feed(healthy, 10)
-        line = [sys.executable, ROOT / "scripts/watch.py", "adult:1", "--cluster", cluster.address]
+        options = ("--cluster", cluster.address, "--artifact", tmp_path / "none")
+        line = [sys.executable, ROOT / "scripts" / "watch.py", "adult:1", *options]
         environment = {"PYTHONIOENCODING": encoding}
         result = subprocess.run(line, env=environment, capture_output=True)
         assert result.returncode == 1
@@ -293,9 +294,9 @@ class TestFollow:
         assert result.err.endswith("; waiting\n")
         assert pauses == [60, 120, 240, 480, 600, 600, 600, 60, 60]
 
-    def test_ctrl_c(self, feed, cluster, healthy):
+    def test_ctrl_c(self, feed, cluster, healthy, tmp_path):
         feed(healthy, 100)
-        options = ("--cluster", cluster.address, "--follow", "60")
+        options = ("--cluster", cluster.address, "--follow", "60", "--artifact", tmp_path / "none")
         line = [sys.executable, ROOT / "scripts" / "watch.py", "adult:1", *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(line, **pipes) as process:

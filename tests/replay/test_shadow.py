@@ -15,8 +15,10 @@ from helpers import PNG, assert_one_line, run, run_process, served, served_packa
 
 import shadow
 from monitoring.data import adult
+from monitoring.data.loading import load_census
 from monitoring.detection.attribution import Attribution
 from monitoring.hydrosphere.server import PREDICT, load_function, start_server
+from monitoring.replay.sender import Plan
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +56,19 @@ def read_codes(lines):
 
 
 class TestReplay:
-    def test_values_equal_direct_calls(self, send, lines, func_main):
-        result = send("--rows", 120, "--drift", "age-in-months@80", "--concurrency", 8)
-        assert result.status == 0, result.err
-        kept = lines()
+    @pytest.fixture(scope="class")
+    def replayed(self, artifact, addresses, tmp_path_factory):
+        """A replay's report, the lines of its CSV file, and its picture's path."""
+        folder = tmp_path_factory.mktemp("replayed")
+        where = ("--metric", addresses[0], "--target", addresses[1], "--reports", folder)
+        options = "--rows 120 --drift age-in-months@80 --concurrency 8 --data sample".split()
+        result = run(shadow.main, *options, "--artifact", artifact, *where)
+        assert (result.status, result.err) == (0, "")
+        with (folder / "shadow.csv").open() as file:
+            return result.out, list(csv.DictReader(file)), folder / "shadow.png"
+
+    def test_values_equal_direct_calls(self, replayed, func_main):
+        _, kept, _ = replayed
         values = np.array([float(line["value"]) for line in kept])
         expected = func_main.detector.decision_function(read_codes(kept))
         np.testing.assert_array_equal(values, expected)
@@ -67,9 +78,8 @@ class TestReplay:
         assert [line["corruption"] for line in kept] == [""] * 80 + ["age-in-months"] * 40
         assert {line["source"] for line in kept} == {"sample"}
 
-    def test_the_report(self, send, lines, tmp_path):
-        out = send("--rows", 120, "--drift", "age-missing@60").out
-        kept = lines()
+    def test_the_report(self, replayed):
+        out, kept, picture = replayed
         counted = dict(re.findall(r"^(requests|passed|alarm) +(\d+)$", out, re.MULTILINE))
         for name in ("passed", "alarm"):
             assert int(counted[name]) == sum(line["result"] == name for line in kept)
@@ -77,31 +87,29 @@ class TestReplay:
         assert re.search(r"^data +sample, 1,400 rows held out by training, \d+", out)
         assert re.search(r"^target( +\d+\.\d\d){3}$", out, re.MULTILINE)
         assert re.search(r"^metric( +\d+\.\d\d){3}$", out, re.MULTILINE)
-        picture = tmp_path / "reports" / "shadow.png"
         assert f"the picture is {picture}" in out
         assert picture.read_bytes().startswith(PNG)
-        before = sum(line["result"] == "alarm" for line in kept[:60]) / 60
+        before = sum(line["result"] == "alarm" for line in kept[:80]) / 80
         in_all = sum(line["result"] == "alarm" for line in kept) / 120
         rate, detected, field = out.splitlines()[-3:]
         assert rate == (
-            f"age-missing from request 60 on: alarms {before:.1%} before,"
+            f"age-in-months from request 80 on: alarms {before:.1%} before,"
             f" 100.0% since, {in_all:.1%} in all"
         )
         words = (
             r"change detected at request (\d+), (\d+) after the corruption began; it began at about"
         )
         request, after, onset = map(int, re.fullmatch(rf"{words} request (\d+)", detected).groups())
-        assert (request - after, after < 10, abs(onset - 60) < 15) == (60, True, True)
-        assert re.fullmatch(r"age: (59|60|61|62) of \d\d requests, \d usual", field)
+        assert (request - after, after < 10, abs(onset - 80) < 15) == (80, True, True)
+        assert re.fullmatch(r"age: (39|40|41|42) of \d\d requests, \d usual", field)
 
-    def test_each_score_is_attributed(self, send, lines, func_main):
-        send("--rows", 60, "--drift", "age-in-months@30")
-        detector, kept = func_main.detector, lines()
+    def test_each_score_is_attributed(self, replayed, func_main):
+        detector, kept = func_main.detector, replayed[1]
         tops = Attribution(detector).top_features(read_codes(kept))
         for line, top in zip(kept, tops, strict=True):
             assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
             assert line["top_feature"] == top
-        assert {line["top_feature"] for line in kept[30:]} == {"age"}
+        assert {line["top_feature"] for line in kept[80:]} == {"age"}
 
     def test_a_metric_that_serves_another_artifact(self, send, lines, hvdm_package):
         """No verdict without the artifact's own scores; what was sent is kept."""
@@ -115,7 +123,7 @@ class TestReplay:
     def test_the_other_distance(self, send, lines, hvdm_package):
         """It sees a model whose answers are turned round."""
         artifact = hvdm_package / "monitoring_model.joblib"
-        options = ("--rows", 300, "--drift", "classes-flipped@100", "--artifact", artifact)
+        options = ("--rows", 120, "--drift", "classes-flipped@60", "--artifact", artifact)
         with served_package(hvdm_package) as metric:
             out = send(*options, metric=metric).out
         assert "change detected at request" in out
@@ -135,13 +143,12 @@ class TestReplay:
         np.testing.assert_array_equal(plain[:20], flipped[:20])
         np.testing.assert_array_equal(plain[20:, -1], 1 - flipped[20:, -1])
 
-    def test_the_seed_orders_the_rows(self, send, lines):
-        replays = []
-        for seed in (1, 1, 2):
-            send("--rows", 20, "--seed", seed)
-            replays.append(read_codes(lines()))
-        np.testing.assert_array_equal(replays[0], replays[1])
-        assert (replays[0] != replays[2]).any()
+    def test_the_seed_orders_the_rows(self):
+        rows = load_census("sample")
+        plans = [Plan(rows, 20, seed, None, 20) for seed in (1, 1, 2)]
+        sent = [np.array([request.values for request in plan.requests()]) for plan in plans]
+        np.testing.assert_array_equal(sent[0], sent[1])
+        assert (sent[0] != sent[2]).any()
 
     def test_the_rate_is_kept(self, send):
         start = time.monotonic()
@@ -162,6 +169,7 @@ class TestReplay:
             float(line["value"]) > 2 for line in kept
         ]
 
+    @pytest.mark.slow
     def test_local_runtimes(self, package, adult_package, tmp_path):
         """In processes of their own, and so is the script."""
         options = ("--metric", package, "--target", adult_package, "--rows", 20, "--data", "sample")

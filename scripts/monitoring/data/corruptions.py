@@ -71,6 +71,10 @@ def _draw(field: str, rows: Rows, random: np.random.Generator) -> Columns:
     return {field: codes[random.integers(0, len(codes), len(rows))]}
 
 
+def _hold(field: str, rows: Rows, _: np.random.Generator) -> Columns:
+    return {field: np.full(len(rows), rows.column(field).max())}
+
+
 def _zero(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
     return {field: np.zeros(len(rows)) for field in fields}
 
@@ -88,10 +92,14 @@ OPERATIONS: dict[str, tuple[Callable[..., Columns], str]] = {
     "shift": (_shift, "shift:FIELD"),
     "flip": (_flip, "flip:FIELD"),
     "random": (_draw, "random:FIELD"),
+    "constant": (_hold, "constant:FIELD"),
     "raw": (_send_raw, "raw:FIELD"),
     "mix": (_shuffle, "mix"),
     "zero-codes": (_zero, "zero-codes"),
 }
+
+
+OF_ANSWERS = ("flip", "constant", "random")  # of the last field, if none is named
 
 
 def parse_corruption(text: str, rows: Rows) -> Corruption:
@@ -104,6 +112,8 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
     """
     spelled, cause = CORRUPTIONS.get(text, (text, ""))
     operation, *words = spelled.split(":")
+    if operation in OF_ANSWERS and not words:
+        words = [rows.names[-1]]
     if operation not in OPERATIONS:
         raise UserError(
             f"{text!r} is no corruption: expected "
@@ -169,7 +179,8 @@ def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
         else:
             names += [f"scale:{name}:10", f"fill:{name}:0"]
         names += [f"shuffle:{name}"] if n_values > 1 else []
-        names += [f"random:{name}"] if name in answered and n_values > 1 else []
+        if name in answered and n_values > 1:
+            names += [f"{operation}:{name}" for operation in ("constant", "random")]
     return [*names, "mix", *(["zero-codes"] if any(rows.is_code) else [])]
 
 

@@ -20,6 +20,49 @@ MISSED = 2 * MOST  # where a bar ends that has no end
 
 
 def plot(both: dict[PortableKNN, list[Result]], title: str, path: Path) -> None:
+    """Draw when each change is detected: as bars, or by field and operation."""
+    names = [result.name for result in next(iter(both.values()))[1:]]
+    if sum(":" in name for name in names) > len(names) / 2:
+        _plot_fields(both, title, path)
+    else:
+        _plot_bars(both, title, path)
+
+
+def _plot_fields(both: dict[PortableKNN, list[Result]], title: str, path: Path) -> None:
+    """Draw fields by corruptions, the cell's number the requests until the change is detected."""
+    cells = {name: _split(name) for name in (one.name for one in next(iter(both.values()))[1:])}
+    fields = list(dict.fromkeys(field for field, _ in cells.values()))
+    operations = list(dict.fromkeys(operation for _, operation in cells.values()))
+    width = 3 + len(both) * (1 + 0.7 * len(operations))
+    figure = Figure(figsize=(width, 2 + 0.32 * len(fields)), layout="constrained")
+    panels = figure.subplots(1, len(both), sharey=True, squeeze=False)[0]
+    for axes, (detector, results) in zip(panels, both.items(), strict=True):
+        grid = np.full((len(fields), len(operations)), np.nan)
+        for one in results[1:]:
+            field, operation = cells[one.name]
+            place = fields.index(field), operations.index(operation)
+            grid[place] = np.log10(one.median or MISSED)
+            text = f"{one.median:,}" if one.median else "missed"
+            axes.text(*place[::-1], text, ha="center", va="center", fontsize=8)
+        axes.imshow(grid, cmap="RdYlGn_r", vmin=0, vmax=np.log10(MISSED), aspect="auto", alpha=0.6)
+        axes.set_xticks(range(len(operations)), operations, rotation=45, ha="right")
+        axes.set_yticks(range(len(fields)), fields)
+        axes.set_title(describe_detector(detector), fontsize=10)
+    figure.suptitle(f"{title}\nrequests until the change is detected, median", fontsize=11)
+    save(figure, path)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the field and the operation of a corruption, as in ``scale:age:12``."""
+    operation, _, words = name.partition(":")
+    field, _, number = words.partition(":")
+    return (
+        field or "all fields",
+        f"{operation} {number}".strip() if operation == "scale" else operation,
+    )
+
+
+def _plot_bars(both: dict[PortableKNN, list[Result]], title: str, path: Path) -> None:
     """Draw a bar for each corruption and detector, on a logarithmic axis: shorter is better."""
     names = [result.name for result in next(iter(both.values()))[1:]][::-1]
     figure = Figure(figsize=(9, 2 + 0.4 * len(names)), layout="constrained")
@@ -28,7 +71,7 @@ def plot(both: dict[PortableKNN, list[Result]], title: str, path: Path) -> None:
     for number, (detector, results) in enumerate(both.items()):
         found = {result.name: result for result in results}
         places = np.arange(len(names)) + 0.4 - height * (number + 0.5)
-        lengths = [found[name].median or MISSED for name in names]
+        lengths = [(found[name].median or MISSED) - 1 for name in names]
         color, label = COLORS[distance_of(detector)], describe_detector(detector)
         bars = axes.barh(places, lengths, 0.95 * height, left=1, color=color, label=label)
         for bar, name in zip(bars, names, strict=True):

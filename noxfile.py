@@ -19,7 +19,17 @@ PINS = (ROOT / "requirements-dev.txt").read_text().splitlines()
 QUICKLY = ("--quiet", "--no-compile")
 TRAINERS = ("3.11", "3.13")
 # What train.py needs besides what is uploaded.
-TRAINING = [pin for pin in PINS if pin.startswith(("PyYAML==", "requests==", "tqdm=="))]
+NEEDED = (
+    "PyYAML",
+    "requests",
+    "tqdm",
+    "fsspec",
+    "pyarrow",
+    "protobuf",
+    "hydro-serving-grpc",
+    "grpcio",
+)
+TRAINING = [pin for pin in PINS if pin.startswith(NEEDED)]
 DISTANCES = ("minkowski", "hvdm")
 SERVERS = [
     ("3.6", "2.2.0"),

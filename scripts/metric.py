@@ -4,6 +4,7 @@ examples:
   metric.py adult:1                          attach the newest census_monitoring
   metric.py adult:1 --metric census_monitoring:2 --dry-run
   metric.py adult:1 --cluster http://hydrosphere.example
+  metric.py adult:1 --list                   what is attached, with versions and thresholds
   metric.py adult:1 --detach                 the target is no longer watched
 """
 
@@ -19,7 +20,7 @@ from monitoring.bundle.staging import model_name
 from monitoring.detection.detectors import load_detector
 from monitoring.hydrosphere.hs import reference, selected_cluster
 from monitoring.hydrosphere.manager import Manager, describe_artifact
-from monitoring.hydrosphere.metrics import attach_metric, detach_metric
+from monitoring.hydrosphere.metrics import attach_metric, detach_metric, list_metrics
 
 
 @cli.entry
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--artifact", type=Path, help="the trained detector (default: that of the distance)")
     option("--dry-run", action="store_true", help="print the request, change nothing")
     option("--detach", action="store_true", help="remove the metric of that name")
+    option("--list", action="store_true", help="list what is attached, change nothing")
     arguments = parser.parse_args(argv)
     manager = Manager(arguments.cluster or selected_cluster())
     model = model_name(files.ROOT, arguments.distance)
@@ -41,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = arguments.artifact or files.artifact_path(files.ROOT, arguments.distance)
     with manager.reading():
         target = manager.version(arguments.target)
+        if arguments.list:
+            print(list_metrics(manager, target))
+            return
         if arguments.detach:
             detach_metric(manager, target, name, arguments.dry_run)
             return

@@ -175,7 +175,7 @@ class TestDetach:
         ("adult", (), "expected NAME:VERSION, got 'adult'"),
         ("adult:7", (), "no version 7 of adult at http"),
         ("none:1", (), "no model none at http"),
-        ("adult:1", ("--metric", "none"), ": `make upload` first"),
+        ("adult:1", ("--metric", "none"), "there is adult, census_monitoring"),
         ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
         ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
         ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/version"),
@@ -197,3 +197,73 @@ def test_http_errors(attach, manager, status):
 def test_something_else_than_a_manager(attach, manager):
     manager.versions[:] = [{"surprise": True}]
     assert_one_line(attach(), "does not answer like a manager")
+
+
+class TestRedirects:
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    def test_one_that_would_change_nothing_is_refused(self, attach, manager, method):
+        """As from http to https: followed, a POST becomes a GET, which is answered."""
+        manager.specs.append(
+            {
+                "id": "old",
+                "name": "census_monitoring",
+                "modelVersionId": 11,
+                "config": {"modelVersionId": 12, "threshold": 1.0},
+            }
+        )
+        manager.redirects[method] = "https://elsewhere.example"
+        result = attach()
+        assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")
+        assert "old" in [spec["id"] for spec in manager.specs]
+
+    def test_what_is_read_is_followed(self, attach, manager):
+        with stub_manager.running() as other:
+            other.redirects["GET"] = manager.address
+            result = attach("--cluster", other.address, "--list")
+        assert (result.status, result.err) == (0, "")
+
+
+def test_a_metric_that_was_not_created(attach, manager, monkeypatch):
+    """Whatever answers the POST: the old metric stays until the new one is read back."""
+    attach()
+    before = list(manager.specs)
+    before[0]["config"]["threshold"] = 1.0
+    monkeypatch.setattr(manager, "keeps", False)
+    assert_one_line(attach(), "says that it created census_monitoring, and has none")
+    assert manager.specs == before
+
+
+class TestReleased:
+    def test_the_newest_that_is_released(self, attach, manager):
+        manager.add_version("census_monitoring", 3, status="Failed")
+        result = attach()
+        assert "census_monitoring (census_monitoring:2) is attached to adult:1" in result.out
+
+    @pytest.mark.parametrize("status", ["Assembling", "Failed"])
+    def test_another_status_is_refused(self, attach, manager, status):
+        manager.add_version("adult", 2, status=status)
+        assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
+
+    def test_none_is_released(self, attach, manager):
+        manager.add_version("other", 1, status="Assembling")
+        result = attach("--metric", "other")
+        assert_one_line(result, "other:1 is Assembling, not Released")
+
+
+def test_what_is_attached_is_listed(attach, wanted):
+    attach()
+    result = attach("--list")
+    threshold = repr(wanted["config"]["threshold"])
+    assert result.out.splitlines()[1].split(None, 2) == [
+        "census_monitoring",
+        "census_monitoring:2",
+        f"healthy if value LessEq {threshold}",
+    ]
+
+
+def test_a_server_that_drips(attach, manager, monkeypatch):
+    monkeypatch.setattr("monitoring.hydrosphere.manager.WHOLE", 0.2)
+    manager.drips.set()
+    result = attach()
+    manager.drips.clear()
+    assert_one_line(result, "no whole answer in 0.2 seconds")

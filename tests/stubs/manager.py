@@ -1,5 +1,6 @@
 """A manager, and sonar, on loopback that answer hs and the REST APIs as the released ones do."""
 
+import contextlib
 import email
 import io
 import json
@@ -25,6 +26,9 @@ class Manager(ThreadingHTTPServer):
         self.specs = []
         self.deployments = []
         self.failing = {}
+        self.keeps = True  # the metrics that are created
+        self.redirects = {}  # by method: where it is sent to
+        self.drips = threading.Event()  # set, an answer never ends
         self.instead = {}  # by the beginning of a path: status, content type, body and its length
         self.training_data = {}
         self.alerts = []  # that Alertmanager was sent
@@ -65,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(self.take_upload(body))
         elif self.path == "/api/v2/monitoring/metricspec":
             spec = {"id": f"spec-{len(self.server.specs)}", **json.loads(body)}
-            self.answer(spec, lambda: self.server.specs.append(spec))
+            self.answer(spec, lambda: self.server.keeps and self.server.specs.append(spec))
         elif self.path == "/api/v2/deployment_configuration":
             self.server.deployments.append(json.loads(body))
             self.answer(json.loads(body))
@@ -139,16 +143,32 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.add_version(metadata["name"], len(self.server.uploads), **others)
 
     def answer(self, content, change=lambda: None):
+        if self.command in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[self.command] + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         status = self.server.failing.get(self.command, 404 if content is None else 200)
         if status == 200:
             change()
         self.send(status, "application/json", json.dumps(content).encode())
+
+    def drip(self):
+        """Send a byte now and then, until the reader leaves."""
+        with contextlib.suppress(OSError):
+            while self.server.drips.is_set():
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                threading.Event().wait(0.02)
 
     def send(self, status, kind, content, length=None):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
+        if self.server.drips.is_set():
+            self.drip()
         self.wfile.write(content)
 
     def log_message(self, *_):

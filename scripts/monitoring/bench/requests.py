@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import numpy as np
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from tqdm import tqdm
@@ -27,6 +26,7 @@ from monitoring.data.rows import Rows
 from monitoring.detection.training import PARAMS, PUBLISHED, fit_detector
 from monitoring.files import ARTIFACT, ROOT
 from monitoring.hydrosphere.server import PREDICT, serving
+from monitoring.hydrosphere.target import open_channel
 from monitoring.hydrosphere.tensors import encode
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def calling(python: Path, package: Path) -> Iterator[Callable[[bytes], bytes]]:
 
     Python's own protobuf would be slower than the server.
     """
-    with serving(package, str(python)) as address, grpc.insecure_channel(address) as channel:
+    with serving(package, str(python)) as address, open_channel(address) as channel:
         yield channel.unary_unary(PREDICT)
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
 
-from monitoring.cli import UserError
+from monitoring.cli import UserError, show
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
-TIMEOUT = 30  # seconds
+TIMEOUT = 30  # seconds without a byte of the answer
+WHOLE = 60  # seconds until the last byte, however steadily they come
+T = TypeVar("T")
 
 
 def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
@@ -29,6 +34,9 @@ def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
     if artifact.calibration_:
         described["artifact.calibration"] = json.dumps(artifact.calibration_)
     return described
+
+
+RELEASED = "Released"  # the status of a version that can be used
 
 
 class Service:
@@ -47,10 +55,19 @@ class Service:
 
     def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
         url = self.url(path)
+        # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
+        options = {"json": body, "timeout": TIMEOUT, "allow_redirects": method == "GET"}
         try:
-            response = requests.request(method, url, json=body, timeout=TIMEOUT)
+            response = _within(WHOLE, partial(requests.request, method, url, **options))
+            if response.is_redirect:
+                to = response.headers["Location"]
+                raise UserError(
+                    f"{method} {url} is redirected to {to}: give that cluster's address"
+                )
             response.raise_for_status()
             return response.json() if response.content else None
+        except TimeoutError as error:
+            raise UserError(f"{method} {url}: no whole answer in {WHOLE} seconds") from error
         except requests.HTTPError as error:
             text = " ".join(response.text.split())[:200]
             status = f"HTTP {response.status_code}"
@@ -71,6 +88,20 @@ class Service:
             ) from error
 
 
+def _within(seconds: float, function: Callable[[], T]) -> T:
+    """Call a function; raise TimeoutError, and let it go on alone, where it takes longer."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(seconds)
+
+
 class Manager(Service):
     """The cluster's manager: versions of models, and the metrics attached to them."""
 
@@ -87,16 +118,44 @@ class Manager(Service):
         """Return the metrics that are attached to a version."""
         return self.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
 
+    def names_by_id(self) -> dict[object, str]:
+        """Return how a user names each version, NAME:VERSION, by the version's id."""
+        with self.reading():
+            return {one["id"]: name_version(one) for one in self.call("GET", "model/version")}
+
     def version(self, reference: str) -> dict:
-        """Return the version that NAME:VERSION names, or the newest of NAME."""
+        """Return the released version that NAME:VERSION names, or the newest of NAME.
+
+        Raises
+        ------
+        UserError
+            Says which models or versions there are, or that a version is not released.
+        """
         name, _, number = reference.partition(":")
-        versions = [v for v in self.call("GET", "model/version") if v["model"]["name"] == name]
+        models = self.call("GET", "model/version")
+        versions = [one for one in models if one["model"]["name"] == name]
         if not versions:
-            raise UserError(f"no model {name} at {self.address}: `make upload` first")
-        if not number:
-            return max(versions, key=lambda version: version["modelVersion"])
-        for version in versions:
-            if str(version["modelVersion"]) == number:
-                return version
-        known = ", ".join(str(version["modelVersion"]) for version in versions)
-        raise UserError(f"no version {number} of {name} at {self.address}, there is {known}")
+            known = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
+            raise UserError(f"no model {name} at {self.address}, there is {known}")
+        if number:
+            asked = [one for one in versions if str(one["modelVersion"]) == number]
+            if not asked:
+                known = ", ".join(str(one["modelVersion"]) for one in versions)
+                raise UserError(
+                    f"no version {number} of {name} at {self.address}, there is {known}"
+                )
+            versions = asked
+        released = [one for one in versions if one.get("status", RELEASED) == RELEASED]
+        if not released:
+            newest = _newest(versions)
+            raise UserError(f"{name_version(newest)} is {newest['status']}, not {RELEASED}")
+        return _newest(released)
+
+
+def _newest(versions: Iterable[dict]) -> dict:
+    return max(versions, key=lambda version: version["modelVersion"])
+
+
+def name_version(version: dict[str, Any]) -> str:
+    """Return how a user names a version: NAME:VERSION."""
+    return f"{version['model']['name']}:{version['modelVersion']}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from monitoring.cli import UserError
-from monitoring.hydrosphere.manager import Manager
+from monitoring.cli import UserError, show
+from monitoring.hydrosphere.manager import Manager, name_version
+from monitoring.tables import format_table
 
 # The check passes, that is no alarm, when `value <operator> threshold`.
 OPERATOR = "LessEq"
@@ -43,7 +44,8 @@ def attach_metric(
     body = {"name": name, "modelVersionId": target["id"], "config": config}
     same_name = _attached(manager, target, name)
     others = [spec for spec in same_name if not _is_same(spec["config"], config)]
-    where = f"{name} is attached to {name_version(target)}"
+    what = f"{name} ({name_version(metric)})"
+    where = f"{what} is attached to {name_version(target)}"
     if dry_run:
         print(f"POST {manager.url('monitoring/metricspec')}")
         print(json.dumps(body, indent=2))
@@ -67,9 +69,15 @@ def detach_metric(manager: Manager, target: dict[str, Any], name: str, dry_run: 
         print(f"{name} is not attached to {name_version(target)}")
 
 
-def name_version(version: dict[str, Any]) -> str:
-    """Return how a user names a version: NAME:VERSION."""
-    return f"{version['model']['name']}:{version['modelVersion']}"
+def list_metrics(manager: Manager, target: dict[str, Any]) -> str:
+    """Return a table of what is attached to a target: the metric, its version, its threshold."""
+    names = manager.names_by_id()
+    rows = [["metric", "version", "threshold"]]
+    for spec in manager.metrics(target):
+        config = spec["config"]
+        version = names.get(config.get("modelVersionId"), "unknown")
+        rows.append([show(spec["name"]), show(version), _describe(config)])
+    return format_table(rows, "<<<")
 
 
 def _require_same_artifact(metric: dict[str, Any], ours: dict[str, str]) -> None:
@@ -92,9 +100,14 @@ def _attached(manager: Manager, target: dict[str, Any], name: str) -> list[dict[
 
 def _replace(manager: Manager, body: dict[str, Any], others: list[dict[str, Any]]) -> None:
     """Create the new metric before the old ones go, so that the target is never unwatched."""
+    names = manager.names_by_id() if others else {}
     for spec in others:
-        print(f"replacing {spec['name']}: {_describe(spec['config'])}")
+        version = names.get(spec["config"].get("modelVersionId"), "unknown version")
+        print(f"replacing {spec['name']} ({version}): {_describe(spec['config'])}")
     created = manager.call("POST", "monitoring/metricspec", body)
+    target = {"id": body["modelVersionId"]}
+    if created["id"] not in [spec["id"] for spec in manager.metrics(target)]:
+        raise UserError(f"{manager.address} says that it created {body['name']}, and has none")
     try:
         for spec in others:
             manager.call("DELETE", f"monitoring/metricspec/{spec['id']}")

@@ -32,6 +32,14 @@ def is_address(place: str | Path) -> bool:
     return bool(re.fullmatch(r"[^/]+:\d+", str(place)))
 
 
+def open_channel(address: str) -> grpc.Channel:
+    """Return a channel to a runtime; one on this machine is called without the proxy."""
+    host = address.rpartition(":")[0].strip("[]")
+    is_local = host == "localhost" or host == "::1" or host.startswith("127.")
+    options = [("grpc.enable_http_proxy", 0)] if is_local else []
+    return grpc.insecure_channel(address, options)
+
+
 def answered_by(target: str | Path, inputs: Sequence[Field]) -> tuple[str, ...]:
     """Return which inputs of the metric the target answers: by its contract, else the last one.
 
@@ -109,7 +117,7 @@ def reaching(place: str | Path, inputs: Sequence[Field]) -> Iterator[Target]:
         function = load_function(Path(place))
         yield Target(lambda request: function(**request), inputs, answered)
         return
-    with grpc.insecure_channel(str(place)) as channel:
+    with open_channel(str(place)) as channel:
         stub = PredictionServiceStub(channel)
 
         def ask(request: Mapping[str, np.generic]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 from monitoring.cli import UserError
 from monitoring.contract import Field
 from monitoring.hydrosphere.server import PREDICT
+from monitoring.hydrosphere.target import open_channel
 from monitoring.hydrosphere.tensors import TO_TENSOR, decode, encode
 from monitoring.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome
 
@@ -77,8 +78,8 @@ class Gateway:
         change: Change | None = None,
     ) -> None:
         # A channel of its own for each keeps one hop's queue out of the other's latency.
-        self._target = PredictionServiceStub(grpc.insecure_channel(target))
-        self._metric = PredictionServiceStub(grpc.insecure_channel(metric))
+        self._target = PredictionServiceStub(open_channel(target))
+        self._metric = PredictionServiceStub(open_channel(metric))
         self._fields = fields
         self._answered = answered
         self._threshold = threshold

@@ -82,7 +82,7 @@ def test_another_threshold_replaces_it(attach, manager, wanted):
     manager.specs += [old, other]
     result = attach()
     assert result.out.splitlines()[0] == (
-        "replacing census_monitoring: healthy if value LessEq 4.0"
+        "replacing census_monitoring (census_monitoring:2): healthy if value LessEq 4.0"
     )
     assert old not in manager.specs
     assert other in manager.specs
@@ -92,7 +92,7 @@ def test_another_threshold_replaces_it(attach, manager, wanted):
 def test_the_tutorials_operator_is_replaced(attach, manager, wanted):
     config = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
     manager.specs.append({**wanted, "id": "old", "config": config})
-    assert "replacing census_monitoring: healthy if value Greater" in attach().out
+    assert "census_monitoring (census_monitoring:2): healthy if value Greater" in attach().out
     assert [spec["config"]["thresholdCmpOperator"]["kind"] for spec in manager.specs] == ["LessEq"]
 
 

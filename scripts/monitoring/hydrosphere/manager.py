@@ -56,7 +56,11 @@ class Service:
     def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
         url = self.url(path)
         # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
-        options = {"json": body, "timeout": TIMEOUT, "allow_redirects": method == "GET"}
+        options: dict[str, Any] = {
+            "json": body,
+            "timeout": TIMEOUT,
+            "allow_redirects": method == "GET",
+        }
         try:
             response = _within(WHOLE, partial(requests.request, method, url, **options))
             if response.is_redirect:

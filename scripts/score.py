@@ -23,6 +23,7 @@ import numpy as np
 
 from monitoring import cli, files
 from monitoring.contract import Contract
+from monitoring.data.readers import TIME
 from monitoring.data.sources import KEPT, plan
 from monitoring.detection.change_detection import Bets, require_calibration
 from monitoring.detection.detectors import baseline_rate, load_detector
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bets = Bets.of(require_calibration(detector))
     types = name_types(detector.feature_names_in_.tolist())
     rows = arguments.rows_per_block
-    wanted, blocks = plan(arguments.data, types, arguments.keep, rows)
+    wanted, blocks = plan(arguments.data, types, arguments.keep, rows, arguments.time)
     require_no_input_in(out, blocks)
     with files.replacing_folder(out) as folder:
         with connecting(arguments.scheduler, artifact) as engine:
@@ -79,7 +80,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     out = files.REPORTS / "history"
     option("--out", type=Path, default=out, metavar="FOLDER", help="where the scores go")
     option("--overwrite", action="store_true", help="replace what an earlier run put there")
-    option("--keep", action="append", metavar="COLUMN", help=f"(default: {', '.join(KEPT)})")
+    what = f"to keep beside {' and '.join(KEPT)}"
+    option("--keep", action="append", default=[], metavar="COLUMN", help=what)
+    what = f"that days come from (default: {TIME}, else the only one that holds times)"
+    option("--time", metavar="COLUMN", help=what)
     parser.distance()
     option("--artifact", type=Path, help="the trained detector (default: that of the distance)")
     option("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster to use")

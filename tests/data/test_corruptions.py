@@ -146,7 +146,7 @@ class TestVocabulary:
             *("scale:tenure:10", "fill:tenure:0", "shuffle:tenure"),
             *("fill:plan:4", "shift:plan", "flip:plan", "shuffle:plan"),
             *("fill:churned:2", "shift:churned", "flip:churned", "shuffle:churned"),
-            *("random:churned", "mix", "zero-codes"),
+            *("constant:churned", "random:churned", "mix", "zero-codes"),
         ]
         for name in names:
             changed = corrupt(parse_corruption(name, churn), churn)

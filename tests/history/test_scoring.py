@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import PNG, assert_one_line, damage, run
+from histories import BEGIN, HOUR, SCORES, WRITERS, read, write_csv, write_json
 from pyarrow import parquet
 
 import score
@@ -17,74 +18,8 @@ from monitoring.data import adult, validation
 from monitoring.data.sources import plan
 from monitoring.data.validation import PROBLEMS, read_numbers, read_rows
 from monitoring.detection.attribution import Attribution
-from monitoring.detection.detectors import load_detector
 from monitoring.history.output import SCORES as OUTPUT
 from portable_knn import messages
-
-BEGIN = 1_600_000_000_000  # 2020-09-13T12:26:40Z
-HOUR = 3_600_000
-SCORES = ["value", "alarm", "p_value", "top_feature"]
-
-
-@pytest.fixture(scope="module")
-def detector(artifact):
-    return load_detector(artifact)
-
-
-@pytest.fixture(scope="module")
-def history(rows):
-    """500 requests, one an hour, as the platform records them: name, type and values by column."""
-    columns = {name: pa.array(column) for name, column in zip(adult.FEATURES, rows.T, strict=True)}
-    columns = {name: column[:500] for name, column in columns.items()}
-    columns["_hs_request_id"] = pa.array([f"request-{number}" for number in range(500)])
-    columns["_hs_timestamp"] = pa.array([BEGIN + HOUR * number for number in range(500)])
-    columns["_hs_error"] = pa.nulls(500, pa.string())
-    return pa.table(columns)
-
-
-@pytest.fixture
-def scoring(artifact, tmp_path):
-    """Run score.py into a folder `out`."""
-
-    def run_score(*arguments):
-        return run(score.main, *arguments, "--artifact", artifact, "--out", tmp_path / "out")
-
-    return run_score
-
-
-def read(folder):
-    return pa.concat_tables(map(parquet.read_table, sorted(folder.glob("*.parquet"))))
-
-
-def write_csv(table, path):
-    lines = [",".join(table.column_names)]
-    for row in table.to_pylist():
-        lines.append(",".join("" if cell is None else str(cell) for cell in row.values()))
-    path.write_text("\n".join(lines) + "\n")
-
-
-def write_json(table, path):
-    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
-
-
-def write_mongo(table, path):
-    """Ten records a line, integers as Mongo's writer may put them."""
-
-    def spell(cell):
-        return {"$numberLong": str(cell)} if isinstance(cell, int) else cell
-
-    records = [{name: spell(cell) for name, cell in row.items()} for row in table.to_pylist()]
-    lines = [json.dumps(records[first : first + 10]) for first in range(0, len(records), 10)]
-    path.write_text("\n".join(lines))
-
-
-WRITERS = {
-    "rows.parquet": lambda table, path: parquet.write_table(table, path, row_group_size=130),
-    "one_group.parquet": parquet.write_table,
-    "rows.csv": write_csv,
-    "rows.jsonl": write_json,
-    "mongo.json": write_mongo,
-}
 
 
 class TestScores:
@@ -95,9 +30,11 @@ class TestScores:
         assert result.status == 0, result.err
         found = read(tmp_path / "out")
         assert found.column_names == ["_hs_request_id", "_hs_timestamp", *SCORES]
-        assert found.select(["_hs_request_id", "_hs_timestamp"]).equals(
-            history.select(["_hs_request_id", "_hs_timestamp"])
-        )
+        assert found["_hs_request_id"].equals(history["_hs_request_id"])
+        times = found["_hs_timestamp"]  # text in a text file
+        assert times.cast(pa.int64()).equals(history["_hs_timestamp"])
+        assert found["row"].to_pylist() == list(range(500))
+        assert set(found["file"].to_pylist()) == {str(tmp_path / name)}
         expected = detector.decision_function(rows[:500])
         alarms = expected > detector.threshold_
         assert found["value"].to_pylist() == expected.tolist()
@@ -114,11 +51,12 @@ class TestScores:
     def test_blocks_hold_each_row_once(self, name, rows_per_block, history, tmp_path):
         WRITERS[name](history, tmp_path / name)
         wanted, blocks = plan(
-            [str(tmp_path)], dict.fromkeys(adult.FEATURES, "int64"), None, rows_per_block
+            [str(tmp_path)], dict.fromkeys(adult.FEATURES, "int64"), [], rows_per_block
         )
         found = [part for block in blocks for part in read_rows(wanted, block, rows_per_block)]
-        ids = pa.concat_tables(part.kept for part in found)["_hs_request_id"]
-        assert ids.to_pylist() == history["_hs_request_id"].to_pylist()
+        kept = pa.concat_tables(part.kept for part in found)
+        assert kept["_hs_request_id"].to_pylist() == history["_hs_request_id"].to_pylist()
+        assert kept["row"].to_pylist() == list(range(500))
 
     def test_the_table_and_the_picture(self, scoring, history, detector, rows, tmp_path):
         parquet.write_table(history, tmp_path / "rows.parquet")
@@ -158,15 +96,24 @@ class TestScores:
         assert read(tmp_path / "out").column_names == SCORES
         assert (tmp_path / "out.png").read_bytes().startswith(PNG)
 
-    def test_days_of_other_columns(self, scoring, history, tmp_path):
-        """Times of a log, which only --keep can name: as text in CSV."""
+    def test_days_of_the_only_column_that_holds_times(self, scoring, history, tmp_path):
         times = [f"2024-02-{1 + number // 250:02}T00:00:00Z" for number in range(500)]
         table = history.drop_columns(["_hs_timestamp"]).append_column("time", pa.array(times))
         write_csv(table, tmp_path / "rows.csv")
-        result = scoring(tmp_path / "rows.csv", "--keep", "time")
-        assert read(tmp_path / "out").column_names == ["time", *SCORES]
+        result = scoring(tmp_path / "rows.csv")
+        assert read(tmp_path / "out").column_names == ["_hs_request_id", *SCORES]
         days = [line.split()[:2] for line in result.out.splitlines() if line.startswith("2024-")]
         assert days == [["2024-02-01", "250"], ["2024-02-02", "250"]]
+
+    def test_days_of_the_column_that_is_named(self, scoring, history, tmp_path):
+        """Of two that hold times; a cell that is none has no day."""
+        times = ["2024-02-01T23:30:00-05:00"] * 499 + ["n/a"]
+        table = history.append_column("sent", pa.array(times))
+        write_csv(table, tmp_path / "rows.csv")
+        result = scoring(tmp_path / "rows.csv", "--time", "sent")
+        assert "2024-02-02     499" in result.out
+        assert "1 scored rows have no day" in result.out
+        assert_one_line(scoring(tmp_path / "rows.csv", "--overwrite", "--time", "never"), "never")
 
 
 class TestInputs:
@@ -423,7 +370,14 @@ class TestFaults:
             ("rows.parquet --rows-per-block 0", "must be from 1"),
             ("rows.parquet --scheduler tcp://127.0.0.1:9", "no Dask scheduler answers"),
             ("rows.parquet --scheduler nonsense", "no Dask scheduler answers"),
-            ("rows.parquet times.csv", "times.csv: _hs_timestamp is int64"),
+            ("rows.parquet words.parquet --keep note", "note cannot be kept: it is bool in"),
+            ("rows.parquet utf16.csv", "utf16.csv: ValueError: expected UTF-8, got UTF-16"),
+            ("rows.parquet semicolons.csv", "expected commas between columns, got ';'"),
+            ("rows.parquet headless.csv", "expected a header that names the columns"),
+            ("rows.parquet cr.csv", "expected lines that end in LF or CRLF"),
+            ("rows.parquet other.csv", "the file's columns are user, time"),
+            ("rows.parquet cells.csv", "cells.csv"),
+            ("loop", "is a link to a folder that it lies in"),
             ("rows.parquet twice.csv", "twice.csv: two columns are named age"),
         ],
     )
@@ -433,10 +387,23 @@ class TestFaults:
         (tmp_path / "folder").mkdir()
         for name in ("folder/notes.txt", "empty.parquet", "empty.csv"):
             (tmp_path / name).touch()
-        parquet.write_table(history, "rows.parquet")
-        times = pa.array(["noon"] * 500)
-        write_csv(history.set_column(14, "_hs_timestamp", times), tmp_path / "times.csv")
-        write_csv(history.append_column("age", times), tmp_path / "twice.csv")
+        (tmp_path / "loop").mkdir()
+        (tmp_path / "loop" / "again").symlink_to(tmp_path / "loop")
+        numbers = [True] * 500
+        parquet.write_table(history.append_column("note", pa.array(numbers)), "rows.parquet")
+        notes = pa.array([7] * 500)
+        parquet.write_table(history.append_column("note", notes), "words.parquet")
+        write_csv(history.append_column("age", notes), tmp_path / "twice.csv")
+        contents = {
+            "utf16": "age,sex".encode("utf-16"),
+            "semicolons": b"age;sex\n1;2\n",
+            "headless": b"39,1,2\n40,1,2\n",
+            "cr": b"age,sex\r1,2\r",
+            "other": b"user,time\nx,y\n",
+            "cells": b"age," + b"x" * 140_000 + b"\n1,2\n",
+        }
+        for name, content in contents.items():
+            (tmp_path / f"{name}.csv").write_bytes(content)
         assert_one_line(scoring(*arguments.split()), words)
         assert not (tmp_path / "out").exists()
 
@@ -462,28 +429,3 @@ def test_a_column_to_keep_that_is_named_twice(scoring, history, tmp_path):
 
 def test_an_output_without_a_name():
     assert_one_line(run(score.main, "rows.csv", "--out", "/"), "--out: / cannot be replaced")
-
-
-def test_times_of_two_types_are_not_mixed(scoring, history, tmp_path):
-    """One file's milliseconds would be another's nanoseconds."""
-    place = history.column_names.index("_hs_timestamp")
-    times = history.column("_hs_timestamp")
-    dated = history.set_column(place, "_hs_timestamp", times.cast(pa.timestamp("ns")))
-    parquet.write_table(history, tmp_path / "a.parquet")
-    parquet.write_table(dated, tmp_path / "b.parquet")
-    for order in ("ab", "ba"):
-        files = [tmp_path / f"{name}.parquet" for name in order]
-        assert_one_line(scoring(*files), files[1], "_hs_timestamp is", "elsewhere")
-        assert not (tmp_path / "out").exists()
-
-
-def test_a_line_break_in_a_cell_is_not_cut(scoring, rows, tmp_path):
-    lines = [",".join(["note", *adult.FEATURES])]
-    lines += [f'"a\n{number}",' + ",".join(map(str, row)) for number, row in enumerate(rows[:40])]
-    (tmp_path / "rows.csv").write_text("\n".join(lines))
-    options = (tmp_path / "rows.csv", "--keep", "note", "--rows-per-block")
-    assert_one_line(scoring(*options, 7), "rows.csv", "a line break within quotes")
-    assert scoring(*options, 1000).status == 0
-    (part,) = (tmp_path / "out").glob("part-*")
-    notes = parquet.read_table(part).column("note").to_pylist()
-    assert notes == [f"a\n{number}" for number in range(40)]

@@ -1,18 +1,29 @@
-"""Find files of rows, look at each, and divide them into blocks."""
+"""Look at files of rows, and divide them into blocks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import BinaryIO, NamedTuple
 
-import fsspec
+import numpy as np
 import pyarrow as pa
-from fsspec.utils import read_block
 from pyarrow import parquet
 from tqdm import tqdm
 
-from monitoring.cli import UserError
+from monitoring.cli import UserError, show
+from monitoring.data.discovery import find_files
+from monitoring.data.lines import (
+    Cut,
+    cut_csv,
+    cut_json,
+    read_csv,
+    read_csv_header,
+    to_text,
+    try_json_line,
+)
 from monitoring.data.readers import (
     ERROR,
     TIME,
@@ -22,44 +33,38 @@ from monitoring.data.readers import (
     count_rows,
     kind_of,
     opening,
-    parse_json_line,
     partitions_of,
-    read_csv_header,
     shorten_url,
 )
+from monitoring.data.times import is_time, looks_like_time
 
-KEPT = ("_hs_request_id", "_hs_timestamp")  # if they are there and nothing else is asked for
-WRITTEN = (
-    "value",
-    "alarm",
-    "p_value",
-    "top_feature",
-    "file",
-    "line",
-    "reason",
-)  # beside what is kept
-SAMPLE = 65_536  # bytes of a text file, to learn its columns and the length of a row
+KEPT = ("_hs_request_id", "_hs_timestamp")  # wherever they are
+# Beside what is kept.
+WRITTEN = ("file", "row", "value", "alarm", "p_value", "top_feature", "line", "reason")
+SAMPLE = 1000  # lines of JSON, to learn the columns
 SLICES = 16  # of a row group at most
 AT_A_TIME = 16  # files to look at, which over a network is waiting
 
 
 class Header(NamedTuple):
-    """A file's columns with their types, and its parts, each with its number of rows.
+    """A file's columns with their types, its parts with their rows, and which columns hold times.
 
-    Those of a file that begins with failed requests are open: the platform leaves out their fields.
+    The columns of JSON lines are open: more may follow, and failed requests lack their fields.
     """
 
     url: str
     columns: dict[str, pa.DataType]
     parts: list[tuple[int, Piece]]
-    is_open: bool
+    times: list[str]
+    is_open: bool = False
 
 
 def plan(
     inputs: Sequence[str],
     kinds: Mapping[str, str],
-    keep: Sequence[str] | None,
+    keep: Sequence[str],
     rows: int,
+    time: str | None = None,
 ) -> tuple[Wanted, list[Block]]:
     """Look at every file, and divide them into blocks.
 
@@ -69,10 +74,12 @@ def plan(
         Files, folders and globs, of this machine or as URLs.
     kinds : mapping of str to str
         The columns of numbers, which every file must have, with numpy's name of each one's type.
-    keep : sequence of str or None
-        Columns to keep, which every file must have; None for those of `KEPT` that are there.
+    keep : sequence of str
+        Columns to keep beside those of `KEPT` that are there; every file must have them.
     rows : int
         In a block.
+    time : str or None
+        The column that days come from; None for the platform's, else for the one that holds times.
 
     Returns
     -------
@@ -86,130 +93,163 @@ def plan(
     UserError
         Names the file that is not there, is damaged, or lacks columns.
     """
-    taken = ", ".join(name for name in keep or () if name in WRITTEN)
+    taken = ", ".join(name for name in keep if name in WRITTEN)
     if taken:
         raise UserError(f"{taken} cannot be kept: a column of that name is written")
     urls = find_files(inputs)
-    types: dict[str, pa.DataType] = {}
-    parts: list[tuple[int, Piece]] = []
+    headers: list[Header] = []
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
         found = pool.map(lambda url: look_at(url, rows), urls)
         for header in tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False):
-            require_columns(header, [*kinds, *(keep or ())])
-            add_types(types, header)
-            parts += header.parts
+            require_columns(header, kinds, [*keep, *([time] if time else [])])
+            headers.append(header)
     finally:
         pool.shutdown(cancel_futures=True)
-    names = KEPT if keep is None else dict.fromkeys(keep)
-    kept = pa.schema([(name, types[name]) for name in names if name in types])
-    return Wanted(list(kinds), dict(kinds), kept), list(divide(parts, rows))
-
-
-def find_files(inputs: Iterable[str]) -> list[str]:
-    """Return the URLs of the files that are meant, those of a folder or glob in order of name."""
-    urls: list[str] = []
-    for name in inputs:
-        try:
-            filesystem, path = fsspec.url_to_fs(name)
-            found = _find(filesystem, path)
-        except Exception as error:  # a driver's own may be anything, a missing one an ImportError
-            raise UserError(f"{name}: {error}") from error
-        if not found:
-            raise UserError(f"{name}: no Parquet, CSV or JSON lines file")
-        urls += map(filesystem.unstrip_protocol, found)
-    return list(dict.fromkeys(urls))
-
-
-def _find(filesystem: fsspec.AbstractFileSystem, path: str) -> list[str]:
-    if filesystem.isfile(path):
-        if not kind_of(path):
-            raise ValueError("expected a name that ends in .parquet, .csv, .json or .jsonl")
-        return [path]
-    if filesystem.isdir(path):
-        below = len(path.rstrip("/")) + 1
-        return [name for name in sorted(filesystem.find(path)) if _is_data(name[below:])]
-    if not fsspec.core.has_magic(path):
-        raise FileNotFoundError("No such file or directory")
-    return [name for one in sorted(filesystem.glob(path)) for name in _find(filesystem, one)]
-
-
-def _is_data(path: str) -> bool:
-    """Say whether a file in a folder holds rows; `_hs_year=2020` does, `_SUCCESS` does not."""
-    hidden = (part[0] in "._" and "=" not in part for part in path.split("/"))
-    return kind_of(path) is not None and not any(hidden)
+    present = {name for header in headers for name in header.columns}
+    usual = [name for name in KEPT if name in present]
+    names = dict.fromkeys([*usual, *keep])
+    kept = pa.schema([(name, find_type(name, headers)) for name in names])
+    parts = [part for header in headers for part in header.parts]
+    wanted = Wanted(list(kinds), dict(kinds), kept, time or find_time(headers))
+    return wanted, list(divide(parts, rows))
 
 
 def look_at(url: str, rows: int) -> Header:
     """Read a file's header, and divide the file."""
-    look = _look_at_parquet if kind_of(url) == "parquet" else _look_at_text
+    look = {"parquet": _look_at_parquet, "csv": _look_at_csv, "json": _look_at_json}
     with opening(url) as file:
-        schema, parts, is_open = look(file, url, rows)
-    for name in schema.names:
-        if schema.names.count(name) > 1:
-            raise UserError(f"{shorten_url(url)}: two columns are named {name}")
+        header = look[str(kind_of(url))](file, url, rows)
     partitions = dict.fromkeys(partitions_of(url), pa.string())
-    columns = {**partitions, **dict(zip(schema.names, schema.types, strict=True))}
-    return Header(url, columns, parts, is_open)
+    return header._replace(columns={**partitions, **header.columns})
 
 
-def _look_at_parquet(
-    file: BinaryIO, url: str, rows: int
-) -> tuple[pa.Schema, list[tuple[int, Piece]], bool]:
+def _look_at_parquet(file: BinaryIO, url: str, rows: int) -> Header:
     content = parquet.ParquetFile(file)
-    pieces, end = [], 0
+    pieces: list[Piece] = []
+    end = 0
     for count in count_rows(content):
         start, end = end, end + count
         # A slice is read from its group's beginning on.
-        pieces += _cut(url, start, end, max(rows, -(-count // SLICES)))
-    return content.schema_arrow, [(piece.last - piece.first, piece) for piece in pieces], False
+        length = max(rows, -(-count // SLICES))
+        firsts = range(start, end, length)
+        pieces += [Piece(url, first, min(first + length, end), first) for first in firsts]
+    schema = content.schema_arrow
+    _require_distinct(schema.names, url)
+    columns = dict(zip(schema.names, schema.types, strict=True))
+    times = [name for name, kind in columns.items() if is_time(kind)]
+    return Header(url, columns, [(piece.last - piece.first, piece) for piece in pieces], times)
 
 
-def _cut(url: str, start: int, end: int, length: int) -> list[Piece]:
-    firsts = range(start, end, length)
-    return [Piece(url, first, min(first + length, end)) for first in firsts]
+def _look_at_csv(file: BinaryIO, url: str, rows: int) -> Header:
+    names = read_csv_header(file)
+    _require_distinct(names, url)
+    start = file.tell()
+    cuts, n_rows = cut_csv(file, rows)
+    times: list[str] = []
+    if cuts:
+        (first, *_), _ = cut_csv(_at(file, start), 1)
+        content = _at(file, start).read(first.last - start)
+        sample = read_csv(content, 0, names, names).table.to_pylist()
+        times = [name for row in sample for name, cell in row.items() if looks_like_time(cell)]
+    return Header(url, dict.fromkeys(names, pa.string()), _parts(url, cuts, n_rows), times)
 
 
-def _look_at_text(
-    file: BinaryIO, url: str, rows: int
-) -> tuple[pa.Schema, list[tuple[int, Piece]], bool]:
-    file.seek(0, 2)
-    size = file.tell()
-    sample = read_block(file, 0, min(SAMPLE, size), b"\n")
-    file.seek(0)
-    is_open = False
-    if kind_of(url) == "csv":
-        names, n_rows = read_csv_header(file), sample.count(b"\n")
-    else:
-        records = [record for line in sample.split(b"\n") for record in _try_json_line(line)]
-        names = list(dict.fromkeys(name for record in records for name in record))
-        n_rows = len(records)
-        is_open = bool(records) and all(record.get(ERROR) for record in records)
-    row_length = max(len(sample), 1) / max(n_rows, 1)
-    pieces = _cut(url, 0, size, max(int(rows * row_length), 1))
-    schema = pa.schema([(name, pa.int64() if name == TIME else pa.string()) for name in names])
-    parts = [(int((piece.last - piece.first) / row_length), piece) for piece in pieces]
-    return schema, parts, is_open
+def _look_at_json(file: BinaryIO, url: str, rows: int) -> Header:
+    cuts, n_rows = cut_json(file, rows)
+    records = [record for line in islice(_at(file, 0), SAMPLE) for record in try_json_line(line)]
+    names = dict.fromkeys(name for record in records for name in record)
+    times = [name for name in names if looks_like_time(to_text(records[0].get(name)))]
+    # Where all lines were looked at and none is a failed request, no more columns follow.
+    is_open = len(records) < n_rows or any(record.get(ERROR) for record in records)
+    columns = dict.fromkeys([*names, *(KEPT if is_open else ())], pa.string())
+    return Header(url, columns, _parts(url, cuts, n_rows), times, is_open)
 
 
-def _try_json_line(line: bytes) -> list[dict]:
-    try:
-        return parse_json_line(line)
-    except ValueError:
-        return []
+def _at(file: BinaryIO, position: int) -> BinaryIO:
+    file.seek(position)
+    return file
 
 
-def require_columns(header: Header, names: Iterable[str]) -> None:
-    missing = [name for name in names if name not in header.columns]
-    if missing and header.parts and not header.is_open:
-        raise UserError(f"{shorten_url(header.url)}: no column {', '.join(missing)}")
+def _parts(url: str, cuts: Sequence[Cut], n_rows: int) -> list[tuple[int, Piece]]:
+    ends = [*(cut.row for cut in cuts[1:]), n_rows][: len(cuts)]
+    pieces = [Piece(url, *cut) for cut in cuts]
+    return [(end - piece.row, piece) for piece, end in zip(pieces, ends, strict=True)]
 
 
-def add_types(types: dict[str, pa.DataType], header: Header) -> None:
-    """Note the types of a file's columns that are new, or had none so far."""
-    for name, kind in header.columns.items():
-        if pa.types.is_null(types.get(name, pa.null())):
-            types[name] = kind.value_type if pa.types.is_dictionary(kind) else kind
+def _require_distinct(names: Sequence[str], url: str) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{shorten_url(url)}: two columns are named {name}")
+
+
+def require_columns(header: Header, features: Iterable[str], others: Iterable[str]) -> None:
+    """Raise UserError if a file that has rows lacks columns."""
+    if header.is_open or not header.parts:
+        return
+    features = list(features)
+    missing = [name for name in (*features, *others) if name not in header.columns]
+    if not missing:
+        return
+    what = ", ".join(missing)
+    if len(missing) >= len(features) > 1:
+        there = ", ".join(show(name) for name in list(header.columns)[:5])
+        what = f"{what}: the file's columns are {there}{', ...' if len(header.columns) > 5 else ''}"
+    raise UserError(f"{shorten_url(header.url)}: no column {what}")
+
+
+def find_type(name: str, headers: Sequence[Header]) -> pa.DataType:
+    """Return the type that holds a column of all files without loss.
+
+    Raises
+    ------
+    UserError
+        Names two files whose types have none.
+    """
+    kind, first = pa.null(), ""
+    for header in headers:
+        here = _plain(header.columns.get(name, pa.string() if header.is_open else pa.null()))
+        wider = _widen(kind, here)
+        if wider is None:
+            raise UserError(
+                f"{name} cannot be kept: it is {kind} in {first} and"
+                f" {here} in {shorten_url(header.url)}"
+            )
+        first = first if pa.types.is_null(here) else first or shorten_url(header.url)
+        kind = wider
+    return kind
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return kind
+
+
+def _widen(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return a type that holds every value of both, None if there is none."""
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    both = (one, other)
+    if all(map(pa.types.is_integer, both)) or all(map(pa.types.is_floating, both)):
+        wider = pa.from_numpy_dtype(np.promote_types(*(kind.to_pandas_dtype() for kind in both)))
+        return wider if pa.types.is_integer(one) == pa.types.is_integer(wider) else None
+    if pa.types.is_string(one) or pa.types.is_string(other):
+        is_spelled = all(pa.types.is_string(kind) or pa.types.is_integer(kind) for kind in both)
+        return pa.string() if is_spelled else None
+    return None
+
+
+def find_time(headers: Sequence[Header]) -> str | None:
+    """Return the column that days come from: the platform's, or the only one that holds times."""
+    if any(TIME in header.columns for header in headers):
+        return TIME
+    names = {name for header in headers for name in header.times}
+    return names.pop() if len(names) == 1 else None
 
 
 def divide(parts: Iterable[tuple[int, Piece]], rows: int) -> Iterator[Block]:
@@ -221,7 +261,8 @@ def divide(parts: Iterable[tuple[int, Piece]], rows: int) -> Iterator[Block]:
             yield tuple(block)
             block, count = [], 0
         if block and (block[-1].url, block[-1].last) == (piece.url, piece.first):
-            piece = Piece(piece.url, block.pop().first, piece.last)
+            before = block.pop()
+            piece = Piece(piece.url, before.first, piece.last, before.row)
         block.append(piece)
         count += size
     if block:

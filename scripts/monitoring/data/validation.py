@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.cli import UserError
+from monitoring.data.lines import Lines, Malformed
 from monitoring.data.readers import ERROR, Block, Wanted, read_piece, shorten_url
+from monitoring.data.times import NO_DAY, read_days
 
 INT64_LIMIT = 2.0**63  # as `portable_knn.messages` has it, which takes seconds to import
 # What may be wrong with a number: first in the words in which `messages.read` refuses a request.
@@ -35,15 +37,18 @@ class Part(NamedTuple):
     Attributes
     ----------
     kept : pyarrow.Table, length n
-        Columns to keep of the rows that can be used.
+        Columns to keep of the rows that can be used, and where each stands: `file` and `row`.
     values : ndarray, shape (n, n_features), dtype float64
         Their features.
+    days : ndarray, shape (n,), dtype int64
+        Of each, its day counted from 1970, or `NO_DAY`.
     rejected : pyarrow.Table
         The other rows, with all that was read of them as text, and the reason.
     """
 
     kept: pa.Table
     values: np.ndarray
+    days: np.ndarray
     rejected: pa.Table
 
     def __len__(self) -> int:
@@ -60,8 +65,8 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     """
     waiting: list[Part] = []
     for piece in block:
-        for table, malformed in read_piece(piece, wanted.names, rows):
-            waiting.append(check(wanted, shorten_url(piece.url), table, malformed))
+        for lines in read_piece(piece, wanted.names, rows):
+            waiting.append(check(wanted, shorten_url(piece.url), lines))
             if sum(map(len, waiting)) >= rows:
                 yield _join(waiting)
                 waiting = []
@@ -70,27 +75,38 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
 
 
 def _join(parts: Sequence[Part]) -> Part:
-    kept, values, rejected = zip(*parts, strict=True)
-    return Part(pa.concat_tables(kept), np.concatenate(values), pa.concat_tables(rejected))
+    kept, values, days, rejected = zip(*parts, strict=True)
+    numbers = np.concatenate(values), np.concatenate(days)
+    return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected))
 
 
-def check(wanted: Wanted, file: str, table: pa.Table, malformed: Sequence[tuple[str, str]]) -> Part:
+def check(wanted: Wanted, file: str, lines: Lines) -> Part:
     """Part a table into rows to score and rejected rows, the lines that are none among these."""
+    table = _simplify(lines.table)
     values = np.empty((len(table), len(wanted.features)))
     problems = np.zeros(values.shape, np.int8)
     for place, name in enumerate(wanted.features):
         values[:, place], problems[:, place] = read_numbers(_column(table, name), wanted.kind(name))
     failed = pc.not_equal(_to_text(_column(table, ERROR)), "").fill_null(False).to_numpy()
-    kept = keep(wanted, file, table)
-    rejected = _reject_lines(wanted, file, malformed)
+    days = read_days(_column(table, wanted.time)) if wanted.time else np.full(len(table), NO_DAY)
+    kept = keep(wanted, file, table, lines.rows)
+    rejected = _reject_lines(wanted, file, lines.malformed)
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
         reasons = describe_problems(wanted.features, problems[bad], failed[bad])
-        found = _reject(wanted, file, kept.filter(mask), table.filter(mask), reasons)
+        found = _reject(wanted, kept.filter(mask), table.filter(mask), reasons)
         rejected = pa.concat_tables([found, rejected])
-        kept, values = kept.filter(pa.array(~bad)), values[~bad]
-    return Part(kept, values, rejected)
+        kept, values, days = kept.filter(pa.array(~bad)), values[~bad], days[~bad]
+    return Part(kept, values, days, rejected)
+
+
+def _simplify(table: pa.Table) -> pa.Table:
+    """Return a table without the types that pyarrow cannot filter."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
+    return table
 
 
 def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.ndarray, np.ndarray]:
@@ -146,20 +162,22 @@ def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([pa.nulls(len(column), pa.float64())])
 
 
-def keep(wanted: Wanted, file: str, table: pa.Table) -> pa.Table:
+def keep(wanted: Wanted, file: str, table: pa.Table, rows: Sequence[int]) -> pa.Table:
+    """Return the columns to keep, and where each row stands."""
     columns = []
     for name, kind in zip(wanted.kept.names, wanted.kept.types, strict=True):
         column = _column(table, name)
         try:
-            kinds = {column.type, kind}
-            if any(map(pa.types.is_integer, kinds)) and any(map(pa.types.is_temporal, kinds)):
-                raise pa.ArrowInvalid(f"{column.type} here, and no unit says how they compare")
             columns.append(column.cast(kind))
         except pa.ArrowException as error:
             problem = f"{name} is {kind} elsewhere: {error}"
             raise UserError(f"{file}: {' '.join(problem.split())}") from error
-    # A table of no columns would forget how many rows it has.
-    return pa.table(columns, wanted.kept) if columns else table.select([])
+    places = [pa.repeat(file, len(table)), pa.array(rows, pa.int64())]
+    return pa.table([*columns, *places], _kept_schema(wanted))
+
+
+def _kept_schema(wanted: Wanted) -> pa.Schema:
+    return pa.schema([*wanted.kept, ("file", pa.string()), ("row", pa.int64())])
 
 
 def describe_problems(
@@ -180,17 +198,17 @@ def describe_problems(
     return [FAILED if is_failed else reasons[place] for place, is_failed in said]
 
 
-def _reject(
-    wanted: Wanted, file: str, kept: pa.Table, table: pa.Table, reasons: Sequence[str]
-) -> pa.Table:
+def _reject(wanted: Wanted, kept: pa.Table, table: pa.Table, reasons: Sequence[str]) -> pa.Table:
     texts = [_to_text(_column(table, name)) for name in _rejected_names(wanted)]
-    files, lines = pa.repeat(file, len(table)), pa.nulls(len(table), pa.string())
-    columns = [*kept.columns, *texts, files, lines, pa.array(reasons, pa.string())]
-    return pa.table(columns, _rejected_schema(wanted))
+    columns = [*kept.columns, *texts, pa.nulls(len(table), pa.string())]
+    return pa.table([*columns, pa.array(reasons, pa.string())], _rejected_schema(wanted))
 
 
-def _reject_lines(wanted: Wanted, file: str, malformed: Sequence[tuple[str, str]]) -> pa.Table:
-    lines = [{"file": file, "line": line, "reason": reason} for line, reason in malformed]
+def _reject_lines(wanted: Wanted, file: str, malformed: Sequence[Malformed]) -> pa.Table:
+    lines = [
+        {"file": file, "row": row, "line": line, "reason": reason}
+        for row, line, reason in malformed
+    ]
     return pa.Table.from_pylist(lines, _rejected_schema(wanted))
 
 
@@ -199,8 +217,8 @@ def _rejected_names(wanted: Wanted) -> list[str]:
 
 
 def _rejected_schema(wanted: Wanted) -> pa.Schema:
-    names = [*_rejected_names(wanted), "file", "line", "reason"]
-    return pa.schema([*wanted.kept, *((name, pa.string()) for name in names)])
+    names = [*_rejected_names(wanted), "line", "reason"]
+    return pa.schema([*_kept_schema(wanted), *((name, pa.string()) for name in names)])
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:

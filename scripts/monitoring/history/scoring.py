@@ -8,15 +8,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import parquet
 
-from monitoring.data.readers import TIME, Block, Wanted
+from monitoring.data.readers import Block, Wanted
+from monitoring.data.times import EPOCH, NO_DAY
 from monitoring.data.validation import read_rows
 from monitoring.detection.attribution import Attribution
 from monitoring.detection.change_detection import PROPORTIONS, Bets, require_calibration
@@ -24,9 +25,7 @@ from monitoring.detection.change_detection import PROPORTIONS, Bets, require_cal
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
-DAY = 86_400  # seconds
 N_COUNTS = len(PROPORTIONS) + 1
-LAST_DAY = 2_932_896  # 9999-12-31, counted from 1970
 
 
 @dataclass
@@ -87,7 +86,7 @@ def score_block(artifact: str, wanted: Wanted, block: Block, rows: int) -> Score
     artifact : str
         Its path.
     wanted, block
-        Of `history_files.plan`.
+        Of `plan`.
     rows : int
 
     Raises
@@ -98,11 +97,11 @@ def score_block(artifact: str, wanted: Wanted, block: Block, rows: int) -> Score
     began = time.perf_counter()
     loaded = load_once(artifact)
     tally, scores, rejects = Tally(), ParquetBytes(), ParquetBytes()
-    for kept, values, rejected in read_rows(wanted, block, rows):
+    for kept, values, days, rejected in read_rows(wanted, block, rows):
         rejects.write(rejected)
         tally.rejected.update(rejected.column("reason").to_pylist())
         if len(values):
-            scores.write(score_rows(loaded, kept, values, tally))
+            scores.write(score_rows(loaded, kept, values, days, tally))
     tally.seconds = time.perf_counter() - began
     return Scored(tally, scores.close(), rejects.close())
 
@@ -116,7 +115,11 @@ def load_once(artifact: str) -> tuple[PortableKNN, Attribution, Bets]:
 
 
 def score_rows(
-    loaded: tuple[PortableKNN, Attribution, Bets], kept: pa.Table, values: np.ndarray, tally: Tally
+    loaded: tuple[PortableKNN, Attribution, Bets],
+    kept: pa.Table,
+    values: np.ndarray,
+    days: np.ndarray,
+    tally: Tally,
 ) -> pa.Table:
     """Return the kept columns with the scores beside them, and count the rows."""
     detector, attribution, bets = loaded
@@ -128,42 +131,23 @@ def score_rows(
     if alarms.any():
         tops[alarms] = attribution.top_features(values[alarms])
     levels = np.searchsorted(bets.levels, scores)
-    days = count_days(kept, alarms, levels)
+    by_day = count_days(days, alarms, levels)
     counts = np.bincount(levels, minlength=N_COUNTS)
-    tally.add(Tally(counts, int(alarms.sum()), features=Counter(tops[alarms]), days=days))
+    tally.add(Tally(counts, int(alarms.sum()), features=Counter(tops[alarms]), days=by_day))
     columns = {name: kept.column(name) for name in kept.column_names}
     columns |= {"value": scores, "alarm": alarms, "p_value": detector.p_value(scores)}
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
 
 
-def count_days(kept: pa.Table, alarms: np.ndarray, levels: np.ndarray) -> dict[str, np.ndarray]:
-    """Count alarms and rows by day, of the platform's time or the first column that has days."""
-    for name in sorted(kept.column_names, key=lambda name: name != TIME):
-        days = read_days(name, kept.column(name))
-        dated = (days >= 0) & (days <= LAST_DAY)
-        if dated.any():
-            found, places = np.unique(days[dated], return_inverse=True)
-            counts = np.zeros((len(found), 1 + N_COUNTS), int)
-            counts[:, 0] = np.bincount(places, alarms[dated])
-            np.add.at(counts, (places, 1 + levels[dated]), 1)
-            names = found.astype("datetime64[D]").astype(str)
-            return dict(zip(names.tolist(), counts, strict=True))
-    return {}
-
-
-def read_days(name: str, column: pa.ChunkedArray) -> np.ndarray:
-    """Return the day of each time, counted from 1970 and in UTC; -1 where there is none."""
-    kind = column.type
-    if name == TIME and pa.types.is_integer(kind):
-        seconds = pc.divide(column, 1000)
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = pc.utf8_slice_codeunits(column, 0, len("2020-12-31"))
-        seconds = pc.strptime(text, "%Y-%m-%d", "s", error_is_null=True).cast(pa.int64())
-    elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-    else:
-        return np.full(len(column), -1)
-    return seconds.fill_null(-1).to_numpy() // DAY
+def count_days(days: np.ndarray, alarms: np.ndarray, levels: np.ndarray) -> dict[str, np.ndarray]:
+    """Count alarms and rows by day."""
+    dated = days != NO_DAY
+    found, places = np.unique(days[dated], return_inverse=True)
+    counts = np.zeros((len(found), 1 + N_COUNTS), int)
+    counts[:, 0] = np.bincount(places, alarms[dated], len(found))
+    np.add.at(counts, (places, 1 + levels[dated]), 1)
+    names = [date.fromordinal(EPOCH + day).isoformat() for day in found.tolist()]
+    return dict(zip(names, counts, strict=True))
 
 
 class ParquetBytes:

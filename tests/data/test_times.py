@@ -1,0 +1,87 @@
+"""The day of a time, whatever its type and spelling."""
+
+from datetime import date, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monitoring.data.times import EPOCH, NO_DAY, looks_like_time, read_days
+
+MARCH_2 = date(2026, 3, 2).toordinal() - EPOCH
+SECOND = 86_400 * MARCH_2 + 16_200  # 2026-03-02T04:30:00Z
+
+
+def day(value, kind=None):
+    (found,) = read_days(pa.chunked_array([pa.array([value], kind)]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("2026-03-01T23:30:00-05:00", None),
+        ("2026-03-02T04:30:00Z", None),
+        ("2026-03-02 04:30:00", pa.large_string()),
+        ("2026-03-02", None),
+        ('{"$date": "2026-03-02T04:30:00Z"}', None),
+        (f'{{"$date": {{"$numberLong": "{1000 * SECOND}"}}}}', None),
+        (f'{{"$date": {1000 * SECOND}}}', None),
+        (str(1000 * SECOND), None),
+        (SECOND, pa.int32()),
+        (SECOND, pa.int64()),
+        (1000 * SECOND, pa.int64()),
+        (10**6 * SECOND, pa.int64()),
+        (10**9 * SECOND, pa.uint64()),
+        (SECOND + 0.5, pa.float64()),
+        (1000.0 * SECOND, pa.float64()),
+        (datetime(2026, 3, 2, 4, 30), pa.timestamp("ns")),
+        (datetime(2026, 3, 2, 4, 30), pa.timestamp("s", "America/New_York")),
+        (date(2026, 3, 2), pa.date32()),
+        (date(2026, 3, 2), pa.date64()),
+    ],
+)
+def test_each_spelling_of_one_day(value, kind):
+    assert day(value, kind) == MARCH_2
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("n/a", None),
+        ("", None),
+        (None, pa.string()),
+        (None, pa.int64()),
+        (None, pa.timestamp("s")),
+        ("2026-03-02-request-7", None),
+        ("noon", None),
+        ('{"$date": "noon"}', None),
+        ('{"$date": null}', None),
+        ("{" * 5000, None),
+        (7, pa.int64()),
+        (np.nan, pa.float64()),
+        (np.inf, pa.float64()),
+        (2**64 - 1, pa.uint64()),
+        (253_402_300_800 * 10, pa.timestamp("s")),  # after the year 9999
+        (True, None),
+        ([1], None),
+    ],
+)
+def test_what_is_no_time_has_no_day(value, kind):
+    expected = NO_DAY
+    if kind == pa.uint64():  # nanoseconds of the year 2554
+        expected = date(2554, 7, 21).toordinal() - EPOCH
+    assert day(value, kind) == expected
+
+
+def test_before_1970():
+    assert day(datetime(1969, 12, 31, 23), pa.timestamp("ms")) == -1
+    assert day("1969-12-31T23:00:00Z") == -1
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [("2026-03-02", True), ("39", False), ("1772425800000", False), ("x", False), (None, False)],
+)
+def test_a_number_alone_does_not_look_like_a_time(cell, expected):
+    assert looks_like_time(cell) == expected

@@ -1,0 +1,36 @@
+"""Fixtures: recorded requests, and the command that scores them."""
+
+import pyarrow as pa
+import pytest
+from helpers import run
+from histories import BEGIN, HOUR
+
+import score
+from monitoring.data import adult
+from monitoring.detection.detectors import load_detector
+
+
+@pytest.fixture(scope="module")
+def detector(artifact):
+    return load_detector(artifact)
+
+
+@pytest.fixture(scope="module")
+def history(rows):
+    """500 requests, one an hour, as the platform records them: name, type and values by column."""
+    columns = {name: pa.array(column) for name, column in zip(adult.FEATURES, rows.T, strict=True)}
+    columns = {name: column[:500] for name, column in columns.items()}
+    columns["_hs_request_id"] = pa.array([f"request-{number}" for number in range(500)])
+    columns["_hs_timestamp"] = pa.array([BEGIN + HOUR * number for number in range(500)])
+    columns["_hs_error"] = pa.nulls(500, pa.string())
+    return pa.table(columns)
+
+
+@pytest.fixture
+def scoring(artifact, tmp_path):
+    """Run score.py into a folder `out`."""
+
+    def run_score(*arguments):
+        return run(score.main, *arguments, "--artifact", artifact, "--out", tmp_path / "out")
+
+    return run_score

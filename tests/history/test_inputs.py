@@ -1,0 +1,164 @@
+"""What a history may hold: odd cells, times, types, and files of many names."""
+
+import bz2
+import gzip
+import json
+import lzma
+
+import pyarrow as pa
+import pytest
+from helpers import assert_one_line
+from histories import read, write_csv
+from pyarrow import parquet
+
+from monitoring.data import adult
+
+
+def test_each_file_has_times_of_its_own_type(scoring, history, tmp_path):
+    """Milliseconds here, an instant there: the same days."""
+    place = history.column_names.index("_hs_timestamp")
+    times = history.column("_hs_timestamp").cast(pa.timestamp("ms"))
+    for name, kind in (("b", pa.timestamp("ns")), ("c", pa.timestamp("us", "UTC"))):
+        dated = history.set_column(place, "when", times.cast(kind))
+        parquet.write_table(dated, tmp_path / f"{name}.parquet")
+        result = scoring(tmp_path / f"{name}.parquet", "--overwrite")
+        assert "2020-09-13      12" in result.out
+    parquet.write_table(history, tmp_path / "a.parquet")
+    times = history.set_column(place, "_hs_timestamp", times)
+    parquet.write_table(times, tmp_path / "d.parquet")
+    result = scoring(tmp_path / "a.parquet", tmp_path / "d.parquet", "--overwrite")
+    assert_one_line(result, "_hs_timestamp cannot be kept", "int64", "timestamp", "d.parquet")
+
+
+@pytest.mark.parametrize("rows_per_block", [7, 1000])
+def test_a_quoted_line_break_is_part_of_its_cell(rows_per_block, scoring, rows, tmp_path):
+    """Wherever blocks part; a quote within a cell is one of its characters."""
+    notes = [f'"a\n""{number}"' if number % 3 else f'6" pipe {number}' for number in range(40)]
+    lines = [",".join(["note", *adult.FEATURES])]
+    lines += [f"{note}," + ",".join(map(str, row)) for note, row in zip(notes, rows, strict=False)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    options = ("--keep", "note", "--rows-per-block", rows_per_block)
+    result = scoring(tmp_path / "rows.csv", *options)
+    assert (result.status, result.err) == (0, "")
+    found = read(tmp_path / "out")
+    expected = [f'a\n"{n}' if n % 3 else f'6" pipe {n}' for n in range(40)]
+    assert found["note"].to_pylist() == expected
+    assert found["row"].to_pylist() == list(range(40))
+
+
+class TestOddCells:
+    """One odd cell rejects its row at most."""
+
+    def test_of_csv(self, scoring, rows, tmp_path):
+        lines = [b",".join([b"note", *(name.encode() for name in adult.FEATURES)])]
+        lines += [b"x," + b",".join(str(code).encode() for code in row) for row in rows[:20]]
+        lines[5] = lines[5].replace(b"x,", b"caf\xe9,")
+        lines[7] = b"x,\xe9" + lines[7][2:]
+        lines[9] += b",\xe9"
+        lines[11] = lines[11].replace(b"x,", b'"' + b"y" * 2_000_000 + b'",')
+        (tmp_path / "rows.csv").write_bytes(b"\n".join(lines))
+        result = scoring(tmp_path / "rows.csv", "--keep", "note")
+        assert (result.status, result.err) == (0, "")
+        rejected = parquet.read_table(tmp_path / "out" / "rejected")
+        assert dict(zip(*rejected.select(["row", "reason"]).to_pydict().values(), strict=True)) == {
+            6: "age: not numeric",
+            8: "expected 14 cells, got 15",
+        }
+        found = read(tmp_path / "out")
+        assert found["row"].to_pylist() == [n for n in range(20) if n not in (6, 8)]
+        assert found["note"].to_pylist()[4] == "caf\ufffd"
+
+    def test_of_json(self, scoring, rows, tmp_path):
+        records = [dict(zip(adult.FEATURES, row.tolist(), strict=True)) for row in rows[:20]]
+        records[3]["_hs_request_id"] = "\ud83d"
+        records[5]["age"] = "\ud83d"
+        records[7]["_hs_timestamp"] = "n/a"
+        records[9]["_hs_timestamp"] = {"$date": "2026-03-01T23:30:00-05:00"}
+        records[11]["late"] = 5
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+        result = scoring(tmp_path / "rows.jsonl", "--keep", "late")
+        assert (result.status, result.err) == (0, "")
+        assert "2026-03-02       1" in result.out
+        (reason,) = parquet.read_table(tmp_path / "out" / "rejected")["reason"].to_pylist()
+        assert reason == "age: not numeric"
+        assert read(tmp_path / "out")["late"].to_pylist()[10] == "5"
+
+    def test_a_column_of_json_that_comes_late(self, scoring, rows, tmp_path):
+        record = dict(zip(adult.FEATURES, rows[0].tolist(), strict=True))
+        lines = [json.dumps(record | ({"late": "x"} if n > 1500 else {})) for n in range(1600)]
+        (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+        assert scoring(tmp_path / "rows.jsonl", "--keep", "late").status == 0
+        assert read(tmp_path / "out")["late"].null_count == 1501
+
+
+class TestFolders:
+    def test_compressed_files_are_read(self, scoring, history, tmp_path):
+        folder = tmp_path / "all"
+        folder.mkdir()
+        write_csv(history.slice(0, 100), folder / "p0.csv")
+        for number, (ending, module) in enumerate(
+            ((".gz", gzip), (".bz2", bz2), (".xz", lzma)), start=1
+        ):
+            write_csv(history.slice(100 * number, 100), tmp_path / "part.csv")
+            with module.open(folder / f"p{number}.csv{ending}", "wb") as file:
+                file.write((tmp_path / "part.csv").read_bytes())
+        result = scoring(folder, "--rows-per-block", 30)
+        assert (result.status, result.err) == (0, "")
+        ids = read(tmp_path / "out")["_hs_request_id"].to_pylist()
+        assert ids == history["_hs_request_id"].to_pylist()[:400]
+
+    def test_what_is_not_read_is_named(self, scoring, history, tmp_path):
+        folder = tmp_path / "all"
+        folder.mkdir()
+        parquet.write_table(history, folder / "a.parquet")
+        for name in ("b.orc", "c.orc", "README", "_SUCCESS", ".hidden.orc"):
+            (folder / name).touch()
+        result = scoring(folder)
+        assert result.status == 0
+        assert result.err == f"{folder}: files that are not read: 2 .orc, 1 no ending\n"
+
+    def test_links_are_followed_and_odd_names_are_names(self, scoring, history, tmp_path):
+        """`::` is no chain of fsspec's here, and `.csv` is a name."""
+        (tmp_path / "real" / "in").mkdir(parents=True)
+        parquet.write_table(history.slice(0, 50), tmp_path / "real" / "in" / "a::b.parquet")
+        write_csv(history.slice(50, 50), tmp_path / ".csv")
+        (tmp_path / "all").mkdir()
+        (tmp_path / "all" / "link").symlink_to(tmp_path / "real")
+        result = scoring(tmp_path / "all", tmp_path / ".csv")
+        assert (result.status, result.err) == (0, "")
+        ids = read(tmp_path / "out")["_hs_request_id"].to_pylist()
+        assert ids == history["_hs_request_id"].to_pylist()[:100]
+
+
+class TestTypes:
+    def test_of_parquet_that_pyarrow_cannot_filter(self, scoring, history, tmp_path):
+        """A string_view column, and one row of two that is rejected."""
+        table = history.slice(0, 2).append_column("note", pa.array(["a", "b"], pa.string_view()))
+        table = table.set_column(0, "age", pa.array([39, None]))
+        parquet.write_table(table, tmp_path / "rows.parquet")
+        assert scoring(tmp_path / "rows.parquet", "--keep", "note").status == 0
+        assert read(tmp_path / "out")["note"].to_pylist() == ["a"]
+
+    def test_kept_columns_are_widened_without_loss(self, scoring, history, tmp_path):
+        values = {"a": pa.array([7, 8], pa.int8()), "b": pa.array([123_456_789, 2], pa.int64())}
+        for name, column in values.items():
+            table = history.slice(0, 2).append_column("note", column)
+            parquet.write_table(table, tmp_path / f"{name}.parquet")
+        assert scoring(tmp_path / "a.parquet", tmp_path / "b.parquet", "--keep", "note").status == 0
+        assert read(tmp_path / "out")["note"].to_pylist() == [7, 8, 123_456_789, 2]
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (pa.array([True]), pa.array([7])),
+            (pa.array([123_456_789]), pa.array([1.5], pa.float32())),
+            (pa.array([2**63], pa.uint64()), pa.array([-1])),
+            (pa.array([0], pa.timestamp("s")), pa.array([0], pa.timestamp("s", "UTC"))),
+        ],
+    )
+    def test_others_are_refused_with_both_names(self, one, other, scoring, history, tmp_path):
+        for name, column in (("a", one), ("b", other)):
+            table = history.slice(0, 1).append_column("note", column)
+            parquet.write_table(table, tmp_path / f"{name}.parquet")
+        files = (tmp_path / "a.parquet", tmp_path / "b.parquet")
+        assert_one_line(scoring(*files, "--keep", "note"), "note cannot be kept", *files)

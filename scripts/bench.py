@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--reports", type=Path, default=files.REPORTS, help=what)
     arguments = parser.parse_args(argv)
     figures, picture = arguments.reports / "bench.json", arguments.reports / "bench.png"
-    files.require_writable(figures, picture)
+    files.require_writable(figures, picture, inputs=[arguments.data])
     detector = load_detector(files.artifact_path(files.ROOT))
     rows = hold_out(load_rows(arguments.data, Contract.read(files.ROOT)), detector.origin_)
     print(f"machine: {describe_machine()}\ndata: {describe_traffic(rows, detector)}\n")

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     picture = arguments.reports / "evaluation.png"
     figures = arguments.reports / "evaluation.json"
-    files.require_writable(picture, figures)
+    files.require_writable(picture, figures, inputs=[arguments.data])
     usual = files.artifact_paths(files.ROOT) or [files.artifact_path(files.ROOT)]
     detectors = [load_detector(path) for path in arguments.artifact or usual]
     contract = Contract.read(files.ROOT)

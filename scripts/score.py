@@ -3,6 +3,8 @@
 OUT/*.parquet get the kept columns, value, alarm, p_value and top_feature; OUT/rejected the rows
 that cannot be scored, with the reason. A picture of the alarm rate is drawn beside, OUT.png.
 
+The exit status is 1 if no row could be scored.
+
 examples:
   score.py requests.parquet --out reports/history
   score.py feature-lake/adult/1 --out reports/history     a folder, with its partitions
@@ -41,9 +43,9 @@ from monitoring.history.report import format_history, plot
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     out = arguments.out.resolve()
-    require_replaceable(out, arguments.overwrite)
-    picture = out.with_name(f"{out.name}.png")
-    files.require_writable(picture)
+    picture = out.parent / f"{out.name}.png"
+    require_replaceable(out, picture, arguments.overwrite)
+    files.require_writable(picture, inputs=arguments.data)
     began = time.perf_counter()
     artifact = arguments.artifact or files.artifact_path(files.ROOT, arguments.distance)
     detector = load_detector(artifact)
@@ -59,15 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
             raise cli.UserError(f"{', '.join(arguments.data)}: no rows")
+        expected = baseline_rate(detector, detector.threshold_)
+        if total.scored:
+            plot(total, expected, bets, picture)
     seconds = time.perf_counter() - began
-    expected = baseline_rate(detector, detector.threshold_)
     print(format_history(total, expected, bets))
     searching = f"{total.search_seconds / total.seconds:.0%} of the threads' time in the search"
     print(f"took {seconds:.1f} s, {n_rows / seconds:,.0f} rows a second, {searching}")
     print(f"scores are in {files.shorten(out)}")
     if not total.scored:
         return 1
-    plot(tallies, total, expected, bets, picture)
     print(f"the picture is {files.shorten(picture)}")
     return 0
 

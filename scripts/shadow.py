@@ -36,7 +36,7 @@ from monitoring.replay.sender import Plan, send_all, serve_or_call
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     table, picture = arguments.reports / "shadow.csv", arguments.reports / "shadow.png"
-    files.require_writable(table, picture)
+    files.require_writable(table, picture, inputs=[arguments.data])
     folder = files.ROOT if is_address(arguments.metric) else Path(arguments.metric)
     contract = Contract.read(folder)
     artifact = arguments.artifact or files.artifact_path(folder, arguments.distance)

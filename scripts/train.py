@@ -31,7 +31,7 @@ from monitoring.hydrosphere.target import reaching
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     out = arguments.out or files.artifact_path(arguments.model, arguments.distance)
-    files.require_writable(out, arguments.plot)
+    files.require_writable(out, arguments.plot, inputs=[arguments.data])
     steps = tqdm(total=4, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
     with steps:
         begin(steps, "reading rows")
@@ -70,7 +70,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     provenance.add_split_options(parser)
     option("--model", type=Path, default=files.ROOT, help="the package (default: this one)")
     option("--out", type=Path, help="artifact (default: the package's, by distance)")
-    option("--plot", type=Path, default=files.REPORTS / "knn_comparison.png", help="picture")
+    parser.picture("--plot", default=files.REPORTS / "knn_comparison.png", help="picture")
     option("--force", action="store_true", help="let the sample replace what is no sample")
     return parser.parse_args(argv)
 

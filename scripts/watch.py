@@ -90,7 +90,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--cluster", help="address (default: the one that hs has selected)")
     what = "of a metric (default: this package's, where they are)"
     option("--artifact", type=Path, action="append", help=what)
-    option("--plot", type=Path, help="draw scores and evidence to this file")
+    parser.picture("--plot", help="draw scores and evidence to this file")
     number("--follow", float, 0.01, UNITS["d"], help="go on, this many seconds apart")
     option("--notify", action="store_true", help="send alerts to the platform's Alertmanager")
     option("--json", action="store_true", help="print a JSON object instead of the table")

@@ -209,6 +209,8 @@ BAD = [
     (math.nan, "got NaN"),
     (np.float32("nan"), "got NaN"),
     (np.array([np.nan]), "got NaN"),
+    (np.ma.masked, "missing, got a masked value"),
+    (np.ma.array([38], mask=[True]), "missing, got a masked value"),
     (math.inf, "infinity"),
     (-np.inf, "infinity"),
     (1e200, "beyond int64"),

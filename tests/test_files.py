@@ -8,6 +8,7 @@ from helpers import run
 
 from monitoring import files
 from monitoring.bundle.payload import copy_payload
+from monitoring.cli import UserError
 from monitoring.contract import Contract
 
 
@@ -109,3 +110,33 @@ def test_where_modes_cannot_be_set(tmp_path, monkeypatch):
     assert set(os.listdir(tmp_path)) == {"a.png", "model.joblib", "model.joblib.previous"}
     copy_payload(files.ROOT, Contract.read(files.ROOT).payload, tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()
+
+
+class TestWhatIsNoOutput:
+    """An output is never an input, another output, or anything but a file."""
+
+    def test_an_input_and_a_link_to_it(self, tmp_path):
+        data, link = tmp_path / "data.csv", tmp_path / "link.csv"
+        data.touch()
+        link.symlink_to(data)
+        with pytest.raises(UserError) as caught:
+            files.require_writable(link, inputs=[str(data)])
+        assert str(caught.value) == f"{link} cannot be written: {data} is read"
+
+    def test_another_output(self, tmp_path):
+        with pytest.raises(UserError, match="is written too"):
+            files.require_writable(tmp_path / "a.png", tmp_path / "b" / ".." / "a.png")
+
+    def test_a_fifo(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo.png")
+        with pytest.raises(UserError, match="Is no regular file"):
+            files.require_writable(tmp_path / "fifo.png")
+
+
+def test_through_a_link_its_target_is_replaced(tmp_path):
+    path, link = tmp_path / "model", tmp_path / "link"
+    path.write_text("old")
+    link.symlink_to(path)
+    with files.replacing_file(link) as new:
+        new.write_text("new")
+    assert (path.read_text(), link.is_symlink()) == ("new", True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
+import logging
 import os
 import re
 import shlex
@@ -16,6 +18,10 @@ from typing import Any, NoReturn
 # Exit statuses as shells have them: 128 and the signal's number.
 INTERRUPTED = 130
 NO_READER = 141
+# Only files are drawn, whatever backend and cache of matplotlib's this machine is set up for.
+os.environ["MPLBACKEND"] = "agg"
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+PICTURES = (".png", ".pdf", ".svg")
 DISTANCES = ("minkowski", "hvdm")  # the first is behind Hydrosphere's published threshold
 
 
@@ -49,6 +55,17 @@ class Parser(argparse.ArgumentParser):
     def distance(self) -> None:
         what = "which of the two artifacts (default: %(default)s)"
         self.add_argument("--distance", choices=DISTANCES, default=DISTANCES[0], help=what)
+
+    def picture(self, option: str, **settings: Any) -> None:
+        """Add an option that takes the path of a picture."""
+
+        def parse(text: str) -> Path:
+            if Path(text).suffix.lower() not in PICTURES:
+                endings = ", ".join(PICTURES)
+                raise argparse.ArgumentTypeError(f"expected a name in {endings}, got {text!r}")
+            return Path(text)
+
+        self.add_argument(option, type=parse, **settings)
 
     def number(self, option: str, kind: type, low: float, high: float, **settings: Any) -> None:
         """Add an option that takes a number from `low` to `high`, its default in the help."""
@@ -140,9 +157,9 @@ def last_line(result: subprocess.CompletedProcess[str]) -> str:
     return lines[-1]
 
 
-def make_parser(file: str, doc: str) -> Parser:
+def make_parser(file: str, doc: str | None) -> Parser:
     """Return a parser that shows a command's docstring on --help, its examples last."""
-    summary, _, examples = doc.partition("\n\n")
+    summary, _, examples = (doc or "").partition("\n\n")  # python -OO drops it
     return Parser(
         prog=Path(file).name,
         description=summary,
@@ -151,12 +168,23 @@ def make_parser(file: str, doc: str) -> Parser:
     )
 
 
+def _prepare_streams() -> None:
+    """Let every text be printed: escaped where the terminal cannot show it, lost where closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.StringIO())
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def entry(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
     """Let a command return its exit status, whatever ends it: at most one line of error."""
     name = Path(main.__code__.co_filename).name
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        _prepare_streams()
         try:
             status = main(argv) or 0
             sys.stdout.flush()

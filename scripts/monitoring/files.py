@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,7 +48,11 @@ def copy_file(source: Path, copy: Path) -> None:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Yield a new file's path; it takes the place of `path` once it is complete, or never."""
+    """Yield a new file's path; it takes the place of `path` once it is complete, or never.
+
+    Where `path` is a link, the file that it leads to is replaced.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
     os.close(handle)
@@ -92,16 +96,25 @@ def keeping_previous(path: Path) -> Iterator[None]:
         yield
 
 
-def require_writable(*paths: Path) -> None:
-    """Raise UserError or OSError now if a file could not be written once the work is done."""
+def require_writable(*paths: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise UserError now if a file could not be written once the work is done.
+
+    Nor may it be one that is read, the same as another, or anything but a file.
+    """
+    known = {Path(name).resolve(): f"{name} is read" for name in inputs}
     for path in paths:
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         try:
+            if path.resolve() in known:
+                raise UserError(f"{path} cannot be written: {known[path.resolve()]}")
             if path.is_dir():
                 raise IsADirectoryError(None, "Is a directory")
+            if path.exists() and not path.is_file():
+                raise OSError(None, "Is no regular file")
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        known[path.resolve()] = f"{path} is written too"
 
 
 def shorten(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,12 @@ def mark(axes: Sequence[Axes], where: Any, label: str, color: str) -> None:
 
 
 def add_title(figure: Figure, title: str) -> None:
-    """Write lines above all axes, and the legend of all below them."""
-    figure.suptitle(title, fontsize=12, fontweight="bold", wrap=True, parse_math=False)
-    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
+    """Write lines above all axes, broken where they would run over the edge; no mathematics."""
+    figure.suptitle(title, fontsize=11, wrap=True, parse_math=False)
 
 
 def save(figure: Figure, path: Path) -> None:
-    with replacing_file(path) as new:
+    """Write a picture in the format of its name; what a font lacks is drawn as a box."""
+    with replacing_file(path) as new, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         figure.savefig(new, dpi=110)

@@ -147,10 +147,27 @@ def set_state(detector, state):
     detector._sigma = content["score_deviation"]
     detector._classes = content["n_classes"]
     calibration = content.get("calibration", {})
+    _require_names(content["feature_names"], detector.n_features_in_)
     detector.describe(content["feature_names"], content["origin"], calibration)
     detector.self_test_rows_ = from_npy(content["check_rows"]).astype(np.float64)
     detector.self_test_scores_ = np.array(content["check_scores"])
+    _require_threshold(detector)
     _require_same_scores(detector)
+
+
+def _require_names(names, n_features):
+    if names is None:
+        return
+    is_text = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_text or len(set(names)) != len(names) or len(names) != n_features:
+        raise ValueError(f"expected {n_features} distinct feature names, got {names!r}")
+
+
+def _require_threshold(detector):
+    """Hold the threshold to the quantile of the scores that the contamination says."""
+    expected = np.percentile(detector.decision_scores_, 100 * (1 - detector.contamination))
+    if not np.isclose(detector.threshold_, expected, rtol=1e-9, atol=0):
+        raise ValueError(f"threshold {detector.threshold_!r}, expected {expected!r} of its scores")
 
 
 def _require_same_scores(detector):

@@ -12,7 +12,7 @@ from portable_knn import artifact
 from portable_knn.index import NeighborIndex, as_rows
 
 N_SELF_TEST_ROWS = 8
-HIGHEST_P = 16  # above it the p-th power of an int64 overflows a float64
+HIGHEST_P = 15  # above it the p-th power of a gap of 2**64, between int64s, overflows a float64
 
 
 class PortableKNN(KNN):
@@ -33,11 +33,13 @@ class PortableKNN(KNN):
 
     Elsewhere, as with fractions, they are pyod's to a relative ``1e-14 + n_neighbors * 2**-52``.
 
+    A gap counts as none if its p-th power is below the smallest float64: below 1e-64 for p = 5.
+
     Parameters
     ----------
     contamination, n_neighbors, method, p, n_jobs, ...
         As in `pyod.models.knn.KNN`, all of them. They must be plain values: `contamination` a
-        number, `metric` ``'minkowski'`` with `p` from 1 to 16, `metric_params` None. What only
+        number, `metric` ``'minkowski'`` with `p` from 1 to 15, `metric_params` None. What only
         concerns scikit-learn's trees (`algorithm`, `leaf_size`, `radius`) has no effect.
 
     Attributes
@@ -91,9 +93,12 @@ class PortableKNN(KNN):
         Raises
         ------
         ValueError
-            If a parameter cannot be saved or searched, or `X` and `feature_names` do not fit.
+            If a parameter cannot be saved or searched, `X` and `feature_names` do not fit, or a
+            distance is beyond float64.
         """
         self.portable_params()
+        if np.iscomplexobj(X) or np.ma.is_masked(X):
+            raise ValueError("expected real numbers, got complex or masked ones")
         rows = np.array(X, dtype=np.float64)
         self._require_fitting(rows, feature_names, encodings)
         self._set_n_classes(y)
@@ -125,7 +130,7 @@ class PortableKNN(KNN):
         Raises
         ------
         ValueError
-            If `X` has another shape or holds NaN or infinity.
+            If `X` has another shape or holds NaN or infinity, or a score is beyond float64.
         """
         self._require_fitted()
         distances, _ = self._search(X, self.n_neighbors)

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 LEAF_SIZE = 32  # points; 8 to 64 are alike on UCI's rows, and more nodes take longer to build
 CHUNK = 1000  # rows that a thread takes at a time
+NOT_FINITE, TOO_FAR = 1, 2  # what may be wrong with a query
 
 # What is searched, as the compiled walk takes it: Minkowski's p; the columns in the order in which
 # they add up; of each node its split's column and its children, or -1 and the range of a leaf's
@@ -36,9 +37,8 @@ class NeighborIndex:
     """
 
     def __init__(self, rows, p):
-        # What varies most comes first: a point is given up as soon as it is too far. In float32,
-        # since a variance's last bit may differ elsewhere, and sums in another order would too.
-        columns = np.argsort(-rows.var(axis=0).astype(np.float32), kind="mergesort")
+        # What varies most comes first: a point is given up as soon as it is too far.
+        columns = np.argsort([-_variance(column) for column in rows.T], kind="mergesort")
         points, point_of_row, copies = np.unique(
             rows[:, columns], axis=0, return_inverse=True, return_counts=True
         )
@@ -71,7 +71,8 @@ class NeighborIndex:
         Raises
         ------
         ValueError
-            If `rows` has another shape or holds NaN or infinity, or there are not `k` to find.
+            If `rows` has another shape or holds NaN or infinity, there are not `k` to find, or the
+            p-th power of a distance is beyond float64.
         """
         rows = as_rows(rows, self.n_columns)
         if not 1 <= k <= self.n_rows:
@@ -79,11 +80,13 @@ class NeighborIndex:
         distances = np.empty((len(rows), k))
         positions = np.zeros((len(rows), k), np.int64)
         if len(rows) <= CHUNK:
-            finite = _walk(rows, distances, positions, self.tree)
+            problem = _walk(rows, distances, positions, self.tree)
         else:
-            finite = self._walk_in_threads(rows, distances, positions, n_jobs=n_jobs)
-        if not finite:
+            problem = self._walk_in_threads(rows, distances, positions, n_jobs=n_jobs)
+        if problem == NOT_FINITE:
             raise ValueError("expected finite numbers, got NaN or infinity")
+        if problem == TOO_FAR:
+            raise ValueError(f"the p-th power of a distance is beyond float64, p = {self.tree.p:g}")
         return distances, positions
 
     def _walk_in_threads(self, *arrays, n_jobs):
@@ -91,7 +94,23 @@ class NeighborIndex:
             return _walk(*(array[first : first + CHUNK] for array in arrays), self.tree)
 
         with ThreadPoolExecutor(effective_n_jobs(n_jobs)) as pool:
-            return all(pool.map(walk, range(0, len(arrays[0]), CHUNK)))
+            return max(pool.map(walk, range(0, len(arrays[0]), CHUNK)))
+
+
+def _variance(column):
+    """Return a column's variance, whatever adds it up and however it lies in memory.
+
+    In float32, in which artifacts of before have their order.
+    """
+    gaps = column - _mean(column)
+    return np.float32(_mean(gaps * gaps))
+
+
+def _mean(column):
+    try:
+        return math.fsum(column.tolist()) / len(column)
+    except OverflowError:
+        raise ValueError("expected numbers whose sum is within float64") from None
 
 
 def as_rows(rows, n_columns):
@@ -100,6 +119,8 @@ def as_rows(rows, n_columns):
         # One request: numpy takes its time to look for the shape of a list of lists.
         rows = np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
     else:
+        if np.iscomplexobj(rows) or np.ma.is_masked(rows):
+            raise ValueError("expected real numbers, got complex or masked ones")
         rows = np.asarray(rows, dtype=np.float64, order="C")
     if rows.ndim != 2 or rows.shape[1] != n_columns or not len(rows):
         raise ValueError(f"expected rows of shape (n, {n_columns}), n > 0, got {rows.shape}")
@@ -161,11 +182,11 @@ TREE = types.NamedTuple(
 # rounding nor a C library's pow swaps two numbers, so that no box counts as farther than a point in
 # it: the search is exact.
 @njit(
-    types.boolean(types.float64[:, ::1], types.float64[:, ::1], types.int64[:, ::1], TREE),
+    types.int64(types.float64[:, ::1], types.float64[:, ::1], types.int64[:, ::1], TREE),
     nogil=True,
 )
 def _walk(queries, distances, positions, tree):
-    """Fill in the distances and positions of each query's neighbors; False if one is not finite."""
+    """Fill in the distances and positions of each query's neighbors; return what is wrong, or 0."""
     p, columns, nodes, splits, boxes, depth, points, starts, order = tree
     k = distances.shape[1]
     whole_p = int(p) if p == int(p) else 0
@@ -176,7 +197,7 @@ def _walk(queries, distances, positions, tree):
         for column in range(len(columns)):
             query[column] = queries[number, columns[column]]
             if not abs(query[column]) < np.inf:
-                return False
+                return NOT_FINITE
         best, found = distances[number], positions[number]
         best[:] = np.inf
         limit = np.inf
@@ -214,6 +235,8 @@ def _walk(queries, distances, positions, tree):
                         limit = best[k - 1]
                         if total >= limit:
                             break
+        if not best[k - 1] < np.inf:
+            return TOO_FAR
         for place in range(k):
             best[place] = math.sqrt(best[place]) if p == 2 else math.pow(best[place], 1 / p)
-    return True
+    return 0

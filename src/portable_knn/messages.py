@@ -84,6 +84,8 @@ def _read_single(value):
         raise
     except Exception:  # an object's own conversion may raise anything
         raise ValueError(f"not numeric, got {type(value).__name__}") from None
+    if np.ma.is_masked(value):
+        raise ValueError("missing, got a masked value")
     if array.size != 1:
         raise ValueError(f"expected one element, got {array.size or 'an empty array'}")
     if array.dtype.kind not in "biuf":

@@ -104,7 +104,7 @@ def test_the_picture(source, tmp_path, monkeypatch):
     monkeypatch.setattr(
         report.Figure,
         "suptitle",
-        lambda figure, text: titles.append(text) or suptitle(figure, text),
+        lambda figure, text, **how: titles.append(text) or suptitle(figure, text, **how),
     )
     report.plot(FIGURES, source, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(PNG)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from helpers import assert_one_line
 from histories import read, write_csv
+from matplotlib.axes import Axes
 from pyarrow import parquet
 
 from monitoring.data import adult
@@ -162,3 +163,27 @@ class TestTypes:
             parquet.write_table(table, tmp_path / f"{name}.parquet")
         files = (tmp_path / "a.parquet", tmp_path / "b.parquet")
         assert_one_line(scoring(*files, "--keep", "note"), "note cannot be kept", *files)
+
+
+class TestOutputs:
+    def test_a_picture_that_is_there_stays(self, scoring, history, tmp_path):
+        parquet.write_table(history, tmp_path / "rows.parquet")
+        (tmp_path / "out.png").write_text("mine")
+        assert_one_line(scoring(tmp_path / "rows.parquet"), "out.png is there: --overwrite")
+        assert (tmp_path / "out.png").read_text() == "mine"
+        assert not (tmp_path / "out").exists()
+
+    def test_without_days_there_are_thirty_blocks(self, scoring, history, tmp_path, monkeypatch):
+        drawn = []
+        plot = Axes.plot
+        monkeypatch.setattr(Axes, "plot", lambda *a, **k: drawn.append(a) or plot(*a, **k))
+        table = history.drop_columns(["_hs_timestamp"])
+        parquet.write_table(table, tmp_path / "rows.parquet")
+        scoring(tmp_path / "rows.parquet", "--rows-per-block", 250)
+        places, rates = drawn[0][1:3]
+        assert len(places) >= 30
+        assert places[-1] == 500
+        alarms = read(tmp_path / "out")["alarm"].to_pylist()
+        widths = [end - begin for begin, end in zip([0, *places], places, strict=False)]
+        counted = sum(rate * width for rate, width in zip(rates, widths, strict=True)) / 100
+        assert counted == pytest.approx(sum(alarms))

@@ -257,3 +257,18 @@ class TestRefusedFiles:
     def test_unreadable(self, tmp_path):
         (tmp_path / "monitoring_model.joblib").touch(mode=0o000)
         assert "Permission denied" in self.fail(tmp_path)
+
+
+class TestValuesOfTheRightDigest:
+    @pytest.mark.parametrize("threshold", [np.nan, np.inf, -1.0, 0.0, 3.0])
+    def test_a_threshold_that_the_scores_contradict(self, detector, threshold):
+        state = tamper(detector, threshold=float(threshold))
+        with pytest.raises(ValueError, match=r"expected .* of its scores"):
+            PortableKNN().__setstate__(state)
+
+    @pytest.mark.parametrize(
+        "names", [NAMES[:12], [*NAMES[:12], NAMES[0]], [*NAMES[:12], 7], "abcdefghijklm", 13]
+    )
+    def test_names_that_are_none(self, detector, names):
+        with pytest.raises(ValueError, match="expected 13 distinct feature names"):
+            PortableKNN().__setstate__(tamper(detector, feature_names=names))

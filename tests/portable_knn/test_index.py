@@ -31,7 +31,7 @@ def test_powers(p):
         assert raise_to(gap, p) == pytest.approx(math.pow(gap, p), rel=17 * 2**-53)
 
 
-@pytest.mark.parametrize("p", [1, 2, 3, 5, 16, 1.5, 4.25])
+@pytest.mark.parametrize("p", [1, 2, 3, 5, 15, 1.5, 4.25])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
 def test_fractions(p, scale):
     random = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monitoring.files import replacing_file
+from monitoring.plotting import add_title, save
 
 NAMES = {"ours": "this package", "hvdm": "by HVDM"}
 
@@ -97,9 +97,8 @@ def plot(results: dict, source: str, path: Path) -> None:
     _draw_growth(memory, results["grow"], ("resident_mb",), "memory, MB")
     figure.legend(*latency.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     people = " (a sample of synthetic people)" if source == "sample" else ""
-    figure.suptitle(f"This package beside pyod and a constant{people}")
-    with replacing_file(path) as new:
-        figure.savefig(new, dpi=100)
+    add_title(figure, f"This package beside pyod and a constant{people}")
+    save(figure, path)
 
 
 def _draw_bars(axes: Axes, sides: dict[str, dict], title: str) -> None:

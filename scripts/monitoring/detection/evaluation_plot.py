@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from monitoring.detection.detectors import describe_detector, distance_of
 from monitoring.detection.evaluation import MOST, Result
-from monitoring.plotting import save
+from monitoring.plotting import add_title, save
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -48,7 +48,7 @@ def _plot_fields(both: dict[PortableKNN, list[Result]], title: str, path: Path) 
         axes.set_xticks(range(len(operations)), operations, rotation=45, ha="right")
         axes.set_yticks(range(len(fields)), fields)
         axes.set_title(describe_detector(detector), fontsize=10)
-    figure.suptitle(f"{title}\nrequests until the change is detected, median", fontsize=11)
+    add_title(figure, f"{title}\nrequests until the change is detected, median")
     save(figure, path)
 
 
@@ -83,7 +83,7 @@ def _plot_bars(both: dict[PortableKNN, list[Result]], title: str, path: Path) ->
     axes.set_xticks([1, 10, 100, 1000, MISSED], ["1", "10", "100", "1,000", "missed"])
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("requests until the change is detected, median")
-    axes.set_title(title, parse_math=False, wrap=True)
+    add_title(figure, title)
     figure.legend(loc="outside lower center", ncols=2)
     save(figure, path)
 

@@ -13,7 +13,7 @@ from monitoring.data.provenance import SAMPLE
 from monitoring.detection.change_detection import FEW_ROWS
 from monitoring.detection.detectors import describe_detector
 from monitoring.files import shorten
-from monitoring.plotting import save
+from monitoring.plotting import add_title, save
 from monitoring.tables import format_fields
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) 
     axes.axvspan(detector.threshold_, end, color="tab:red", alpha=0.08, label="alarm")
     source = detector.origin_["source"]
     rows = "synthetic people of the sample" if source == "sample" else f"rows of {source}"
-    axes.set_title(f"Anomaly scores of {rows}, training and held-out", parse_math=False)
+    add_title(figure, f"Anomaly scores of {rows}, training and held-out")
     axes.set_xlabel(
         f"score: distance to neighbor {detector.n_neighbors} among the training rows"
         f" (the last bar holds all above {bins[-2]:.1f})"

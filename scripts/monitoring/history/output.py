@@ -20,15 +20,17 @@ PART = re.compile(r"part-\d{5,}\.parquet")
 SCORES = ["value", "alarm", "p_value", "top_feature"]  # the last columns of each part
 
 
-def require_replaceable(out: Path, overwrite: bool) -> None:
-    """Raise UserError if a folder is there and may not be replaced, or holds what is not ours."""
+def require_replaceable(out: Path, picture: Path, overwrite: bool) -> None:
+    """Raise UserError if a folder or its picture is there and may not be replaced.
+
+    A folder that holds more than scores never may.
+    """
     if not out.name:
         raise UserError(f"--out: {out} cannot be replaced")
-    if not out.exists():
-        return
-    if not overwrite:
-        raise UserError(f"{shorten(out)} is there: --overwrite replaces it")
-    if not out.is_dir() or not all(map(_is_ours, out.iterdir())):
+    for path in (out, picture):
+        if path.exists() and not overwrite:
+            raise UserError(f"{shorten(path)} is there: --overwrite replaces it")
+    if out.exists() and not (out.is_dir() and all(map(_is_ours, out.iterdir()))):
         raise UserError(f"{shorten(out)} holds more than scores: not replaced")
 
 

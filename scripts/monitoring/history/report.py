@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from monitoring.detection.change_detection import BLOCK_ALERT, Bets, product_of_counts
-from monitoring.history.scoring import Tally
-from monitoring.plotting import save
+from monitoring.history.scoring import PIECES, Tally
+from monitoring.plotting import add_title, save
 from monitoring.tables import format_table
 
 MOST = 31  # lines for days
@@ -76,35 +76,43 @@ def _rate(alarms: int, scored: int) -> str:
     return f"{alarms / scored:.2%}"
 
 
-def plot(blocks: Sequence[Tally], total: Tally, expected: float, bets: Bets, path: Path) -> None:
-    """Draw the rate of alarms by day, or by block where no row has a day."""
-    counts: list[tuple[Any, int, np.ndarray]]
+def _list_counts(total: Tally) -> list[tuple[Any, int, np.ndarray]]:
+    """Return the alarms and rows of each day; without days, of at least `PIECES` blocks."""
     if total.days:
         days = sorted(total.days.items())
-        counts = [(date.fromisoformat(day), one[0], one[1:]) for day, one in days]
-        label = "day"
-    else:
-        counts = [(number, one.alarms, one.exceeded) for number, one in enumerate(blocks, 1)]
-        label = "block of rows"
+        return [(date.fromisoformat(day), one[0], one[1:]) for day, one in days]
+    n_pieces = len(total.series)
+    step = max(n_pieces // PIECES, 1)
+    blocks = [
+        np.sum(total.series[first : first + step], axis=0) for first in range(0, n_pieces, step)
+    ]
+    ends = np.cumsum([block[1:].sum() for block in blocks]).tolist()
+    return [(end, block[0], block[1:]) for end, block in zip(ends, blocks, strict=True)]
+
+
+def plot(total: Tally, expected: float, bets: Bets, path: Path) -> None:
+    """Draw the rate of alarms by day, or by block of rows where no row has a day."""
     points = [
         (place, 100 * alarms / exceeded.sum(), is_changed(exceeded, bets))
-        for place, alarms, exceeded in counts
+        for place, alarms, exceeded in _list_counts(total)
         if exceeded.sum()
     ]
+    what = "day" if total.days else "block of rows"
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.add_subplot()
     places, rates = ([point[side] for point in points] for side in (0, 1))
     axes.plot(places, rates, ".-", color="tab:blue", label="alarms")
     marked = [(place, rate) for place, rate, is_one in points if is_one]
     if marked:
-        label_marked = f"changed: a healthy {label} is so in one of {BLOCK_ALERT:,} at most"
-        axes.plot(*zip(*marked, strict=True), "o", color="tab:red", label=label_marked)
+        rarely = f"changed: one healthy {what} in {BLOCK_ALERT:,} at most is marked so"
+        axes.plot(*zip(*marked, strict=True), "o", color="tab:red", label=rarely)
     axes.axhline(100 * expected, color="black", linestyle="--", label=f"expected, {expected:.2%}")
     axes.set_ylim(0, 1.1 * max(*rates, 100 * expected))
     if total.days:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.set_ylabel("rows that raise an alarm, %")
-    axes.set_xlabel(label)
-    axes.set_title(f"{_rate(total.alarms, total.scored)} of {total.scored:,} rows raise an alarm")
+    axes.set_xlabel("day" if total.days else "scored rows")
+    rate = _rate(total.alarms, total.scored)
+    add_title(figure, f"{rate} of {total.scored:,} rows raise an alarm")
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, path)

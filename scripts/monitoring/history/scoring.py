@@ -25,6 +25,7 @@ from monitoring.detection.change_detection import PROPORTIONS, Bets, require_cal
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
+PIECES = 30  # of a picture, where there are no days
 N_COUNTS = len(PROPORTIONS) + 1
 
 
@@ -43,6 +44,8 @@ class Tally:
         Alarms, by their top feature.
     days : dict
         Of each day its alarms, and then its rows as `exceeded` counts them.
+    series : list
+        The same of rows that follow each other, `PIECES` of each part that was scored.
     seconds, search_seconds : float
         That a thread took for all, and for the search in it.
     """
@@ -52,6 +55,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     features: Counter[str] = field(default_factory=Counter)
     days: dict[str, np.ndarray] = field(default_factory=dict)
+    series: list[np.ndarray] = field(default_factory=list)
     seconds: float = 0.0
     search_seconds: float = 0.0
 
@@ -66,6 +70,7 @@ class Tally:
         self.features += other.features
         for day, counts in other.days.items():
             self.days[day] = self.days.get(day, 0) + counts
+        self.series += other.series
         self.seconds += other.seconds
         self.search_seconds += other.search_seconds
 
@@ -133,10 +138,21 @@ def score_rows(
     levels = np.searchsorted(bets.levels, scores)
     by_day = count_days(days, alarms, levels)
     counts = np.bincount(levels, minlength=N_COUNTS)
-    tally.add(Tally(counts, int(alarms.sum()), features=Counter(tops[alarms]), days=by_day))
+    series = count_series(alarms, levels)
+    n_alarms, features = int(alarms.sum()), Counter(tops[alarms])
+    tally.add(Tally(counts, n_alarms, features=features, days=by_day, series=series))
     columns = {name: kept.column(name) for name in kept.column_names}
     columns |= {"value": scores, "alarm": alarms, "p_value": detector.p_value(scores)}
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
+
+
+def count_series(alarms: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
+    """Count alarms and rows by piece, in order."""
+    pieces = np.array_split(np.arange(len(alarms)), min(PIECES, len(alarms)))
+    return [
+        np.array([alarms[one].sum(), *np.bincount(levels[one], minlength=N_COUNTS)])
+        for one in pieces
+    ]
 
 
 def count_days(days: np.ndarray, alarms: np.ndarray, levels: np.ndarray) -> dict[str, np.ndarray]:

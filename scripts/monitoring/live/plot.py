@@ -46,4 +46,5 @@ def plot(metrics: Sequence[Metric], verdicts: Sequence[Verdict], title: str, pat
             mark([scores, evidence], datetime.fromtimestamp(second), label, "tab:green")
     axes[-1].set_xlabel("time of the check")
     add_title(figure, title)
+    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
     save(figure, path)

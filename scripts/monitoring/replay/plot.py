@@ -31,6 +31,7 @@ def plot(replay: Replay, detections: Sequence[Detection], evidence: np.ndarray, 
         mark((top, bottom), detection.request, label, "tab:green")
     rows = "a sample of synthetic people" if replay.source == "sample" else replay.source
     add_title(figure, "\n".join([*describe(replay, detections), f"rows: {rows}"]))
+    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
     save(figure, path)
 
 

@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     figures, picture = arguments.reports / "bench.json", arguments.reports / "bench.png"
     files.require_writable(figures, picture, inputs=[arguments.data])
-    detector = load_detector(files.artifact_path(files.ROOT))
-    rows = hold_out(load_rows(arguments.data, Contract.read(files.ROOT)), detector.origin_)
+    contract = Contract.read(files.ROOT)
+    detector = load_detector(files.artifact_path(files.ROOT), contract.input_names)
+    rows = hold_out(load_rows(arguments.data, contract), detector.origin_)
     print(f"machine: {describe_machine()}\ndata: {describe_traffic(rows, detector)}\n")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Bench(Path(folder), detector, rows))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,8 +50,13 @@ def serve(model: Path, distance: str, host: str, port: int) -> None:
     with staging(model, distance) as package:
         name = Contract.read(package).name
         function = load_function(package)
-    server, port = start_server(function, f"{host}:{port}")
-    print(f"serving {name} on {host}:{port}, stop with Ctrl-C", flush=True)
+    try:
+        socket.getaddrinfo(host, port)
+    except socket.gaierror as error:
+        raise cli.UserError(f"--host: {host} is no address: {error.strerror}") from error
+    shown = f"[{host}]" if ":" in host else host
+    server, port = start_server(function, f"{shown}:{port}")
+    print(f"serving {name} on {shown}:{port}, stop with Ctrl-C", flush=True)
     signal.sigwait(ENDS)
     server.stop(GRACE).wait()
 

@@ -15,6 +15,8 @@ from monitoring.cli import UserError
 NUMPY_NAMES = {"double": "float64", "float": "float32", "string": "str"}
 TYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 str".split()
 CODE_PROFILES = ("categorical", "nominal", "ordinal")
+NUMBER_PROFILES = ("numerical", "continuous", "interval", "ratio")
+PROFILES = ("none", *CODE_PROFILES, *NUMBER_PROFILES, "image", "video", "audio", "text")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,9 @@ def _parse(definition: Any) -> Contract:
 def _parse_field(name: str, field: dict) -> Field:
     dims = () if field["shape"] == "scalar" else tuple(map(int, field["shape"]))
     parsed = Field(name, field["type"], dims, field.get("profile", "none"))
+    if parsed.profile not in PROFILES:
+        expected = ", ".join(PROFILES)
+        raise ValueError(f"{name} has profile {parsed.profile!r}, expected one of {expected}")
     if NUMPY_NAMES.get(parsed.type, parsed.type) not in TYPES:
         raise ValueError(f"{name} has type {parsed.type!r}, expected one of {', '.join(TYPES)}")
     return parsed

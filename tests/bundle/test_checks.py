@@ -306,3 +306,19 @@ def test_name(name, taken):
 def test_install(command, payload, requirements, good):
     contract = replace(PACKAGE, install_command=command, payload=tuple(payload))
     assert (list(checks.problems_of_install(contract, requirements)) == []) == good
+
+
+@pytest.mark.parametrize(("release", "is_dead"), [("2.2.0", True), ("2.4.3", False)])
+def test_a_function_that_reads_no_messages(release, is_dead, adult_package):
+    """Images up to 2.3.0 hand tensor messages to the function."""
+    runtime = f"hydrosphere/serving-runtime-python-3.6:{release}"
+    findings = {one.aspect: one.problem for one in checks.check(adult_package, runtime)}
+    problem = "predict fails on the contract's inputs: ValueError: age: expected a whole number"
+    assert findings["contract"].startswith(problem) == is_dead
+    assert len(findings["contract"].splitlines()) == is_dead
+
+
+def test_ours_reads_both(package):
+    runtime = "hydrosphere/serving-runtime-python-3.6:2.2.0"
+    findings = {one.aspect: one.problem for one in checks.check(package, runtime)}
+    assert findings["contract"] == ""

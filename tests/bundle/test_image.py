@@ -127,6 +127,7 @@ class TestContract:
         assert [field.name for field in signature.inputs] == list(FEATURES)
         assert {field.dtype for field in signature.inputs} == {types.DT_INT64}
         assert [(f.name, f.dtype) for f in signature.outputs] == [("value", types.DT_DOUBLE)]
+        assert {field.profile for field in signature.inputs} == {types.NUMERICAL}
         for field in (*signature.inputs, *signature.outputs):
             assert field.HasField("shape")
             assert list(field.shape.dims) == []
@@ -137,7 +138,7 @@ class TestContract:
             for generation in (3, 2)
         )
         length = bytes([len(signature) & 127 | 128, len(signature) >> 7])  # a varint of two bytes
-        name = b"census_monitoring"
+        name = b"model"  # which hs 2.x writes
         assert contract == b"\x0a" + bytes([len(name)]) + name + b"\x12" + length + signature
 
     def test_2x_is_read_by_its_own_library(self, hs, write):
@@ -147,7 +148,7 @@ class TestContract:
         line = [hs.parent / "python", "-c", READ_2X, write(2) / "model" / "contract.protobin"]
         out = subprocess.run(line, capture_output=True, text=True, check=True).stdout
         fields = [f"{name} 9 True 0" for name in FEATURES]
-        assert out.splitlines() == ["census_monitoring predict", *fields, "value 2 True 0"]
+        assert out.splitlines() == ["model predict", *fields, "value 2 True 0"]
 
     def test_shapes_and_types(self, package, tmp_path):
         text = (package / "serving.yaml").read_text()

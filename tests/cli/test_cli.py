@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import load_script, run
+from helpers import assert_one_line, load_script, run
 
 from monitoring import cli
 from monitoring.cli import UserError
@@ -114,3 +114,40 @@ class TestProcess:
             ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
         assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "shell"),
+    [
+        ({"PYTHONOPTIMIZE": "2"}, '"$0" "$@"'),
+        ({"MPLBACKEND": "nope"}, '"$0" "$@"'),
+        ({}, '"$0" "$@" >&-'),
+        ({}, '"$0" "$@" 2>&-'),
+    ],
+    ids=["no docstrings", "no backend", "no output", "no errors"],
+)
+def test_whatever_surrounds_it(environment, shell, tmp_path):
+    """A refusal in one line, or in none where there is nowhere to write it."""
+    script = ROOT / "scripts" / "train.py"
+    line = ["sh", "-c", shell, sys.executable, script, "--data", tmp_path / "none.csv"]
+    line += ["--plot", tmp_path / "a.png", "--out", tmp_path / "a.joblib"]
+    environment = {**os.environ, **environment}
+    result = subprocess.run(line, capture_output=True, text=True, env=environment)
+    expected = (
+        "" if "2>" in shell else f"train.py: {tmp_path}/none.csv: No such file or directory\n"
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
+
+
+def test_a_picture_of_another_kind(tmp_path):
+    result = run(load_script(ROOT / "scripts" / "train.py").main, "--plot", tmp_path / "zz")
+    assert_one_line(result, "--plot: expected a name in .png, .pdf, .svg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_never_an_input(tmp_path):
+    data = tmp_path / "rows.csv"
+    data.write_text("age\n39\n")
+    result = run(load_script(ROOT / "scripts" / "train.py").main, "--data", data, "--out", data)
+    assert_one_line(result, f"{data} cannot be written: {data} is read")
+    assert data.read_text() == "age\n39\n"

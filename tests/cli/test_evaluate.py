@@ -12,7 +12,7 @@ from monitoring.data.corruptions import corrupt, parse_corruption
 from monitoring.data.loading import load_census
 from monitoring.data.provenance import hold_out
 from monitoring.files import ROOT
-from portable_knn import load
+from portable_knn import PortableKNN, load
 
 CORRUPTIONS = ("age-in-months", "classes-flipped", "country-shuffled", "scale:capital_gain:3")
 
@@ -111,6 +111,14 @@ class TestProblems:
         options = ("--artifact", tmp_path / "old.joblib", "--reports", tmp_path)
         result = run(evaluate.main, "--data", "sample", "--drift", "mix", *options)
         assert_one_line(result, "no calibration", "make train")
+
+    def test_an_artifact_of_other_features(self, rows, tmp_path):
+        other = PortableKNN().fit(rows[:100, :3], feature_names=["a", "b", "c"])
+        other.save(tmp_path / "other.joblib")
+        options = ("--artifact", tmp_path / "other.joblib", "--reports", tmp_path)
+        assert_one_line(
+            run(evaluate.main, *options), "was trained on a, b, c; the contract has age"
+        )
 
     @pytest.mark.parametrize("drift", ["nonsense", "scale:age", "age-in-months,"])
     def test_no_such_corruption(self, drift, artifact, tmp_path):

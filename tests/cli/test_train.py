@@ -106,7 +106,7 @@ class TestTrain:
             ("--distance euclid", "--distance: invalid choice: 'euclid'"),
             ("--neighbors 0", "--neighbors: must be from 1 to 10,000, got 0"),
             ("--neighbors x", "invalid number value: 'x'"),
-            ("--data sample --p 0.5", "train.py: p must be from 1 to 16, got 0.5"),
+            ("--data sample --p 0.5", "train.py: p must be from 1 to 15, got 0.5"),
             ("--contamination 0.6", "--contamination"),
             ("--test-size nan", "--test-size"),
             ("--seed -1", "--seed"),

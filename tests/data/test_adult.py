@@ -5,6 +5,7 @@ from helpers import CODES, ROW
 
 from monitoring.cli import UserError
 from monitoring.data import adult
+from monitoring.data.loading import load_census
 
 
 def read(text):
@@ -101,3 +102,20 @@ class TestEncode:
     )
     def test_codes_have_no_gaps(self, feature, number):
         assert set(adult.CATEGORIES[feature].values()) == set(range(number))
+
+
+def test_numbers_in_other_columns_are_noted(tmp_path, capsys):
+    """Age and hours, gain and loss, each in the other's place."""
+    lines = adult.SAMPLE_PATH.read_text().splitlines()[:300]
+    path = tmp_path / "swapped.data"
+    for one, other in ((0, 12), (10, 11)):
+        rows = [line.split(",") for line in lines]
+        for row in rows:
+            row[one], row[other] = row[other], row[one]
+        path.write_text("\n".join(",".join(row) for row in rows))
+        load_census(str(path))
+        line = capsys.readouterr().err
+        assert line.startswith("swapped.data: ")
+        assert line.endswith("are the columns in UCI's order?\n")
+    load_census("sample")
+    assert capsys.readouterr().err == ""

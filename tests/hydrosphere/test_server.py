@@ -30,6 +30,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 import serve
 from monitoring.data import adult
 from monitoring.files import ROOT
+from monitoring.hydrosphere.target import open_channel
 
 CONTRACT = """\
 name: echo
@@ -147,12 +148,21 @@ class TestConversion:
         assert caught.value.details() == "KeyError('crash')"
 
 
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 class TestProcess:
     """With a function that imports in no time."""
 
     @contextmanager
-    def serving(self, folder):
+    def serving(self, folder, *options):
         line = [sys.executable, ROOT / "scripts" / "serve.py", "--port", "0", "--model", folder]
+        line += options
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(line, **pipes) as process:
             try:
@@ -169,6 +179,21 @@ class TestProcess:
             assert process.wait(timeout=20) == 0
             assert process.stderr.read() == ""
 
+    def test_an_address_of_ipv6(self, echo_package):
+        if not has_ipv6():
+            pytest.skip("this machine has no ::1")
+        with self.serving(echo_package, "--host", "::1") as (_, address):
+            assert address.startswith("[::1]:")
+            stub = PredictionServiceStub(open_channel(address))
+            stub.Predict(PredictRequest(inputs={"x": message(1)}), timeout=30)
+
+    def test_a_proxy_of_the_environment_is_not_asked(self, echo_package, monkeypatch):
+        """What runs on this machine is called without it."""
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        with self.serving(echo_package) as (_, address):
+            stub = PredictionServiceStub(open_channel(address))
+            stub.Predict(PredictRequest(inputs={"x": message(1)}), timeout=30)
+
     @pytest.mark.parametrize("count", [5, 200_000])
     def test_it_stops_on_many_signals(self, echo_package, count):
         """A few, or as many as come up to its last moment."""
@@ -180,6 +205,14 @@ class TestProcess:
 
 
 class TestBadOptions:
+    def test_a_host_that_is_no_address(self, echo_package):
+        result = run(serve.main, "--model", echo_package, "--host", "no host")
+        assert_one_line(result, "--host: no host is no address")
+
+    def test_an_address_of_another_machine(self, echo_package):
+        result = run(serve.main, "--model", echo_package, "--host", "192.0.2.77", "--port", 0)
+        assert_one_line(result, "cannot listen on 192.0.2.77:0", "is not this machine's")
+
     @pytest.mark.parametrize("how", ["option", "environment"])
     def test_a_taken_port(self, echo_package, how, monkeypatch):
         with socket.socket() as taken:

@@ -23,7 +23,6 @@ from monitoring.hydrosphere.releases import (
     IMAGE_OWNS,
     LAST_BESIDE_NUMPY,
     RELEASES,
-    generation_of_image,
 )
 from monitoring.tables import format_table
 
@@ -66,7 +65,7 @@ def check(
     contract = Contract.read(folder)
     runtime = runtime or contract.runtime
     requirements = read_requirements(folder / "requirements.txt")
-    found, failure = probe_payload(folder, contract, generation_of_image(runtime) == 2)
+    found, failure = probe_payload(folder, contract, runtime)
     problems = {
         "name": problems_of_name(contract.name),
         "runtime": problems_of_runtime(runtime, platform),

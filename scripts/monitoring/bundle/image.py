@@ -12,6 +12,7 @@ from google.protobuf import any_pb2
 from hydro_serving_grpc.serving.contract.field_pb2 import ModelField
 from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
 from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
+from hydro_serving_grpc.serving.contract.types_pb2 import DataProfileType
 
 from monitoring.bundle.payload import copy_payload
 from monitoring.cli import UserError, last_line
@@ -63,14 +64,15 @@ def serialize_contract(contract: Contract) -> bytes:
     if generation_of_image(contract.runtime) == 3:
         return signature
     # hydro-serving-grpc 3.x has no ModelContract. Any has the same fields on the wire: 1, a string,
-    # here the model's name, and 2, bytes, here the signature, in which 2.x would write only dims
-    # otherwise; no runtime reads them.
-    return any_pb2.Any(type_url=contract.name, value=signature).SerializeToString()
+    # the model's name, for which hs 2.x writes this; and 2, bytes, here the signature.
+    return any_pb2.Any(type_url="model", value=signature).SerializeToString()
 
 
 def _describe_field(field: Field) -> ModelField:
     dtype, _ = TO_TENSOR[field.numpy_type]
-    return ModelField(name=field.name, shape=TensorShape(dims=field.dims), dtype=dtype)
+    profile = DataProfileType.Value(field.profile.upper())
+    shape = TensorShape(dims=field.dims)
+    return ModelField(name=field.name, shape=shape, dtype=dtype, profile=profile)
 
 
 def format_dockerfile(contract: Contract) -> str:
@@ -102,17 +104,24 @@ def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
     """
     tag = f"{contract.name}:{VERSION}"
     port = PORTS[generation_of_image(contract.runtime) or 3]
+    # The metric's and the watched model's containers run side by side.
+    host_port = port if is_metric(contract) else port + 1
     problems = {builder: _problem_of(builder) for builder in BUILDERS}
     working = [builder for builder in BUILDERS if not problems[builder]]
     program = working[0] if working else BUILDERS[0]
     build = [program, "build", "--tag", tag, shorten(context)]
-    run = [program, "run", "--rm", "--publish", f"127.0.0.1:{port}:{port}", tag]
+    run = [program, "run", "--rm", "--publish", f"127.0.0.1:{host_port}:{port}", tag]
     left = [("to run", shlex.join(run))]
     if working:
         _run_builder(build)
         return left
     problem = f"no builder was found: {'; '.join(problems.values())}"
     return [("not built", problem), ("to build", shlex.join(build)), *left]
+
+
+def is_metric(contract: Contract) -> bool:
+    """Tell whether a function returns the one value that a metric is."""
+    return [field.name for field in contract.outputs] == ["value"]
 
 
 def _problem_of(builder: str) -> str:

@@ -11,9 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from monitoring.cli import last_line
 from monitoring.contract import Contract
 from monitoring.files import copy_file
+from monitoring.hydrosphere.releases import generation_of_image, gives_messages
+from monitoring.hydrosphere.tensors import TO_TENSOR
 
 PROBE = Path(__file__).with_name("probe.py")
 
@@ -32,8 +36,8 @@ def copy_payload(folder: Path, payload: Iterable[str], to: Path, flat: bool = Fa
                 copy_file(Path(inside, name), copy / os.path.relpath(inside, source) / name)
 
 
-def probe_payload(folder: Path, contract: Contract, flat: bool) -> tuple[dict[str, Any], str]:
-    """Import the function where nothing but the payload is.
+def probe_payload(folder: Path, contract: Contract, runtime: str) -> tuple[dict[str, Any], str]:
+    """Import the function where nothing but the payload is, and call it as an image does.
 
     Returns
     -------
@@ -42,10 +46,15 @@ def probe_payload(folder: Path, contract: Contract, flat: bool) -> tuple[dict[st
     str
         Why it cannot be imported, or ''.
     """
-    types = {field.name: field.numpy_type.__name__ for field in contract.inputs}
+    inputs = {
+        field.name: (np.dtype(field.numpy_type).name, *TO_TENSOR[field.numpy_type])
+        for field in contract.inputs
+    }
+    flat = generation_of_image(runtime) == 2
+    how = "messages" if gives_messages(runtime) else "numbers"
     with tempfile.TemporaryDirectory() as alone:
         copy_payload(folder, contract.payload, Path(alone), flat)
-        line = [sys.executable, "-I", "-B", str(PROBE), contract.function, json.dumps(types)]
+        line = [sys.executable, "-I", "-B", str(PROBE), contract.function, json.dumps(inputs), how]
         result = subprocess.run(line, cwd=alone, capture_output=True, text=True)
     if result.returncode:
         return {}, last_line(result).replace(f"{alone}/", "")

@@ -1,7 +1,9 @@
 """Import a package's function where nothing but the payload is, and call it once.
 
-Runs as a file, `python -I -B probe.py FUNCTION TYPES`, in the folder of the payload. TYPES is a
-JSON object of numpy's types by input. Prints what it found as a JSON object in its last line.
+Runs as a file, `python -I -B probe.py FUNCTION INPUTS HOW`, in the folder of the payload. INPUTS is
+a JSON object: by input numpy's type, the DataType and the field of a tensor that holds its value.
+HOW is `messages` where the image hands these to the function, else `numbers`. Prints what it found
+as a JSON object in its last line.
 """
 
 import json
@@ -12,12 +14,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def main(name, types):
+def main(name, inputs, how):
     # What the payload lacks must not be found in this repository, where .venv would find it.
     own = [ROOT / folder for folder in ("src", "scripts")]
     sys.path[:] = ["src", *(path for path in sys.path if Path(path).resolve() not in own)]
-    import numpy as np
-
     import func_main
 
     function: Any = getattr(func_main, name, None)
@@ -35,14 +35,38 @@ def main(name, types):
             for feature, column in zip(found["features"], rows.T, strict=True)
         }
     if found["function"]:
-        inputs = {field: np.dtype(kind).type(1) for field, kind in types.items()}
+        call = call_with_messages if how == "messages" else call_with_numbers
         try:
-            outputs = {field: np.asarray(value) for field, value in function(**inputs).items()}
-            found["outputs"] = {field: [v.dtype.name, v.ndim] for field, v in outputs.items()}
+            found["outputs"] = call(function, inputs)
         except Exception as error:
-            found["failure"] = f"{type(error).__name__}: {error}"
+            found["failure"] = " ".join(f"{type(error).__name__}: {error}".split())
     return found
 
 
+def call_with_numbers(function, inputs):
+    """Return numpy's type and the dimensions of each output."""
+    import numpy as np
+
+    numbers = {field: np.dtype(kind).type(1) for field, (kind, _, _) in inputs.items()}
+    outputs = {field: np.asarray(value) for field, value in function(**numbers).items()}
+    return {field: [value.dtype.name, value.ndim] for field, value in outputs.items()}
+
+
+def call_with_messages(function, inputs):
+    from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
+
+    kinds = {dtype: kind for kind, dtype, _ in inputs.values()} | {2: "float64", 9: "int64"}
+    messages = {
+        name: Tensor(dtype=dtype, **{field: [1]}) for name, (_, dtype, field) in inputs.items()
+    }
+    answer = function(**messages)
+    if not hasattr(answer, "outputs"):
+        raise TypeError(f"expected a PredictResponse, got {type(answer).__name__}")
+    return {
+        field: [kinds[tensor.dtype], len(tensor.tensor_shape.dims)]
+        for field, tensor in answer.outputs.items()
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], json.loads(sys.argv[2]))))
+    print(json.dumps(main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3])))

@@ -7,7 +7,8 @@ Hydrosphere published for this metric, 4.236688464332743, to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +145,17 @@ def _problem(fields: Sequence[str], is_first: bool) -> str | None:
     return None
 
 
+# What UCI's numbers reach from and to, with room: columns in another order leave it.
+RANGES = {"age": (15, 120), "education_num": (1, 16), "hours_per_week": (1, 168)}
+RANGES |= {"capital_gain": (0, 999_999), "capital_loss": (0, 9_999)}
+
+
 def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
     """Turn raw fields into the codes that the contract's inputs carry, as `Rows` of `FEATURES`."""
     columns = dict(zip(COLUMNS, zip(*records, strict=True), strict=True))
+    odd = _describe_ranges(columns)
+    if odd:
+        print(f"{source}: {'; '.join(odd)}: are the columns in UCI's order?", file=sys.stderr)
     codes = [_encode_column(name, columns[name]) for name in FEATURES]
     return Rows(
         names=FEATURES,
@@ -158,6 +167,17 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
         labels=LABELS,
         raw={name: np.array(columns[name], dtype=np.float64) for name in HIGH_ABOVE},
     )
+
+
+def _describe_ranges(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say which columns of numbers cannot be what their name says."""
+    said = []
+    for name, (low, high) in RANGES.items():
+        numbers = [int(field) for field in columns[name]]
+        if min(numbers) < low or max(numbers) > high:
+            found = f"{min(numbers):,} to {max(numbers):,}"
+            said.append(f"{name} is from {found}, expected {low:,} to {high:,}")
+    return said
 
 
 def _encode_column(name: str, fields: Sequence[str]) -> list[int]:

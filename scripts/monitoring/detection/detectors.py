@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,24 @@ if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
 
-def load_detector(path: Path) -> PortableKNN:
-    """Load an artifact as src/ does, its one line of error a `UserError`."""
+def load_detector(path: Path, names: Sequence[str] = ()) -> PortableKNN:
+    """Load an artifact as src/ does, its one line of error a `UserError`.
+
+    With `names`, those of the contract's inputs, an artifact of other features is refused.
+    """
     from portable_knn import load  # compiles for two seconds, for which --help need not wait
 
     try:
-        return load(path)
+        detector = load(path)
     except RuntimeError as error:
         # What is loaded here needs no upload.
         raise UserError(str(error).replace(", then upload again", "")) from error
+    features = detector.feature_names_in_.tolist()
+    if names and features != list(names):
+        raise UserError(
+            f"{path} was trained on {', '.join(features)}; the contract has {', '.join(names)}"
+        )
+    return detector
 
 
 def source_of(artifact: Path) -> str | None:

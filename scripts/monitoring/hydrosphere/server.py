@@ -105,7 +105,9 @@ def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Serv
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise UserError(f"cannot listen on {address}: is the port taken?") from error
+        raise UserError(
+            f"cannot listen on {address}: the port is taken, or the address is not this machine's"
+        ) from error
     server.start()
     return server, port
 

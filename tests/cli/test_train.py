@@ -255,3 +255,12 @@ class TestSample:
     def test_bad_options(self):
         assert_one_line(run(make_sample.main, "--rows", 0), "--rows: must be from 1")
         assert_one_line(run(make_sample.main, "--data", "none.csv"), "none.csv", "No such")
+
+
+def test_identical_rows_are_no_reason_for_warnings(tmp_path, recwarn):
+    lines = adult.SAMPLE_PATH.read_text().splitlines()[:1] * 100
+    data = tmp_path / "same.data"
+    data.write_text("\n".join(lines))
+    options = ("--data", data, "--out", tmp_path / "a.joblib", "--plot", tmp_path / "a.png")
+    result = run(train.main, *options)
+    assert (result.status, result.err, list(recwarn)) == (0, "", [])

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from pyarrow import parquet
 
 from monitoring.data import adult
+from monitoring.data.validation import read_numbers
 
 
 def test_each_file_has_times_of_its_own_type(scoring, history, tmp_path):
@@ -139,6 +141,13 @@ class TestTypes:
         parquet.write_table(table, tmp_path / "rows.parquet")
         assert scoring(tmp_path / "rows.parquet", "--keep", "note").status == 0
         assert read(tmp_path / "out")["note"].to_pylist() == ["a"]
+
+    def test_decimals_are_the_nearest_doubles(self):
+        text = [f"0.{digits}" for digits in ("1" * 60, "123456789" * 6, "3" * 70)]
+        column = pa.chunked_array([pa.array(map(Decimal, text), pa.decimal256(76, 70))])
+        values, problems = read_numbers(column)
+        assert values.tolist() == [float(one) for one in text]
+        assert not problems.any()
 
     def test_kept_columns_are_widened_without_loss(self, scoring, history, tmp_path):
         values = {"a": pa.array([7, 8], pa.int8()), "b": pa.array([123_456_789, 2], pa.int64())}

@@ -157,6 +157,8 @@ def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
             spelled = pc.match_substring_regex(text, SPELLED)
             return pc.if_else(spelled, text, None).cast(pa.float64())
     try:
+        if pa.types.is_decimal(kind):  # whose own cast is off in the last digit
+            return column.cast(pa.string()).cast(pa.float64())
         return column.cast(pa.float64(), safe=False)
     except pa.ArrowException:
         return pa.chunked_array([pa.nulls(len(column), pa.float64())])

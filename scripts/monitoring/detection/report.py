@@ -56,7 +56,7 @@ def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) 
     """Overlay the densities of training and held-out scores and mark the threshold."""
     parts = {"training": detector.decision_scores_, "held-out": held_out_scores}
     # The last thousandth of the scores would squeeze the rest into a corner.
-    end = max(2 * detector.threshold_, np.percentile(detector.decision_scores_, 99.9))
+    end = max(2 * detector.threshold_, np.percentile(detector.decision_scores_, 99.9)) or 1.0
     bins = np.linspace(0, end, 61)
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.add_subplot()

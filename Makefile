@@ -6,7 +6,7 @@ IDENTITY = import sys; print(sys.version, sys.base_prefix)
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 GIVEN := $(filter-out PYTHON,$(GIVEN))
-TAKE_NONE = help demo test lint matrix cluster soak setup clean
+TAKE_NONE = help demo test slow lint matrix cluster soak setup clean
 ifneq ($(GIVEN),)
 export $(GIVEN)
 ifneq ($(filter $(or $(MAKECMDGOALS),help),$(TAKE_NONE)),)
@@ -29,15 +29,15 @@ TWO_AT_A_TIME = xargs -P 2 -I {} sh -c
 export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
-.PHONY: help demo contract train evaluate shadow score explain serve check image upload metric watch test lint matrix cluster bench \
-	score-bench soak setup clean anew
+.PHONY: help demo contract train evaluate shadow score explain serve check image upload metric \
+	watch test slow lint matrix cluster bench score-bench soak setup clean anew
 
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Each option of a script is a variable too: OUT=folder is --out, FORCE=1 is --force."
 
-demo: setup ## train both models on the sample, shadow requests, break the traffic half-way
+demo: setup ## train on the sample, replay requests, change a unit half-way
 	@mkdir -p $(DEMO)/adult
 	@cp -r serving.yaml src $(DEMO)
 	@cp -r examples/adult/serving.yaml examples/adult/src $(DEMO)/adult
@@ -46,42 +46,42 @@ demo: setup ## train both models on the sample, shadow requests, break the traff
 	@$(PY) scripts/shadow.py --data sample --rows 1400 --drift age-in-months@700 \
 		--metric $(DEMO) --target $(DEMO)/adult --reports $(DEMO)
 
-contract: setup ## print the inputs of a metric for TARGET=name:version, or FROM=path/to/package
+contract: setup ## print the inputs of a metric for TARGET=name:version or FROM=path/to/package
 	@$(RUN) scripts/contract.py
 
-train: setup ## train on DATA=uci|sample|PATH: the metric, DISTANCE=hvdm, or MODEL=examples/adult; FORCE=1
+train: setup ## train on DATA=uci|sample|PATH; DISTANCE=hvdm ANSWERS=target CONTAMINATION SEED MODEL
 train: GIVEN := $(filter-out MODEL,$(GIVEN))
 train:
 	@$(RUN) "$${MODEL:-scripts}/train.py"
 
-evaluate: setup ## measure which corruptions of DATA each distance sees, and when
+evaluate: setup ## measure which corruptions are detected, and when: DATA, TARGET, DRIFT=name,name
 	@$(RUN) scripts/evaluate.py
 
-shadow: setup ## replay rows of DATA through both models: DRIFT=name@row; TARGET, METRIC=host:port
+shadow: setup ## replay ROWS=n of DATA through both models: DRIFT=name@row TARGET METRIC=host:port
 	@$(RUN) scripts/shadow.py
 
-score: setup ## score the requests in DATA, files or a folder, into OUT; OVERWRITE=1, SCHEDULER=tcp://HOST:PORT
+score: setup ## score recorded requests: DATA=files OUT=folder OVERWRITE=1 SCHEDULER=tcp://HOST:PORT
 	@$(RUN) scripts/score.py
 
-explain: setup ## say which features the score of ROW="age=39 workclass=7 ..." is made of
+explain: setup ## say which field a score comes from: ROW="age=39 ...", or TARGET=name:version REQUEST=id
 	@$(RUN) scripts/explain.py
 
-serve: setup ## serve the trained detector on gRPC, on APP_PORT or 9090
+serve: setup ## serve the function on gRPC: PORT, HOST, DISTANCE, MODEL
 	@$(RUN) scripts/serve.py
 
-check: setup ## say what is known to go wrong after an upload, of MODEL; RUNTIME=image, ALLOW_SAMPLE=1
+check: setup ## say what would go wrong after an upload: DISTANCE MODEL RUNTIME=image ALLOW_SAMPLE=1
 	@$(RUN) scripts/check.py
 
-image: setup ## check, then write and build the platform's image: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
+image: setup ## check, then write and build the platform's image: the same variables
 	@$(RUN) scripts/image.py
 
-upload: setup ## check, then upload with the hs of either generation: MODEL, RUNTIME=image, ALLOW_SAMPLE=1
+upload: setup ## check, then upload with the hs of either generation: the same variables
 	@$(RUN) scripts/upload.py
 
-metric: setup ## attach METRIC=name:version to TARGET=name:version as NAME, or DETACH=1; CLUSTER=address
+metric: setup ## attach METRIC=name:version to TARGET=name:version: DISTANCE NAME DETACH=1 LIST=1 CLUSTER
 	@$(RUN) scripts/metric.py
 
-watch: setup ## say whether the traffic of TARGET=name:version is normal: METRIC=name, SINCE=2h, FOLLOW=60; CLUSTER=address
+watch: setup ## say whether the traffic of TARGET=name:version has changed: SINCE=2h FOLLOW=60 NOTIFY=1
 	@$(RUN) scripts/watch.py
 
 test: setup ## run the test suite
@@ -96,6 +96,9 @@ lint: setup ## check style, formatting, type hints and the direction of imports
 matrix: setup ## serve the artifact on every Python and beside every image's packages
 	@printf '%s\n' 'train -p 3.11' 'train -p 3.13' hs | $(TWO_AT_A_TIME) '$(NOX) -s {}'
 	@printf '%s\n' 3.6 3.7 3.8 3.11 3.12 3.13 | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
+
+slow: setup ## run the tests that take long: figures on UCI's data, each kind of contract, the docs' lines
+	@$(PY) -m pytest -n auto -m slow
 
 cluster: setup ## score a history on a real Dask cluster, and break it in every way
 	@$(PY) -m pytest -n 2 -m cluster

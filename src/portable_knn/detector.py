@@ -51,7 +51,7 @@ class PortableKNN(KNN):
     n_features_in_ : int
         Number of columns of `X`.
     origin_ : dict
-        Where the training rows came from, as `fit` was told; empty if it was not.
+        Where the training rows came from, as `fit` was given it; empty without.
     encodings_ : list or None
         By what `hvdm` encodes the columns, None if they count as they are.
     training_rows_ : ndarray, shape (n_samples, n_features)

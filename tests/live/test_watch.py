@@ -252,7 +252,7 @@ class TestOutputs:
 
 
 class TestFollow:
-    """A clock that stands still: what happens between two looks is told by the test."""
+    """A clock that stands still: the test says what happens between two looks."""
 
     @pytest.fixture
     def live(self, look, monkeypatch):

@@ -185,7 +185,7 @@ def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
 
 
 def corrupt_answer(corruption: Corruption, answer: float, rows: Rows, seed: int) -> float:
-    """Corrupt one answer of the target; what a field's codes are is told by the rows.
+    """Corrupt one answer of the target; the rows say which codes a field has.
 
     Parameters
     ----------

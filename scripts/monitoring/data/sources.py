@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 from tqdm import tqdm
 
 from monitoring.cli import UserError, show
+from monitoring.data.columns import find_type
 from monitoring.data.discovery import find_files
 from monitoring.data.lines import (
     Cut,
@@ -96,23 +96,27 @@ def plan(
     taken = ", ".join(name for name in keep if name in WRITTEN)
     if taken:
         raise UserError(f"{taken} cannot be kept: a column of that name is written")
-    urls = find_files(inputs)
-    headers: list[Header] = []
-    pool = ThreadPoolExecutor(AT_A_TIME)
-    try:
-        found = pool.map(lambda url: look_at(url, rows), urls)
-        for header in tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False):
-            require_columns(header, kinds, [*keep, *([time] if time else [])])
-            headers.append(header)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    headers = []
+    for header in look_at_all(find_files(inputs), rows):
+        require_columns(header, kinds, [*keep, *([time] if time else [])])
+        headers.append(header)
     present = {name for header in headers for name in header.columns}
     usual = [name for name in KEPT if name in present]
     names = dict.fromkeys([*usual, *keep])
-    kept = pa.schema([(name, find_type(name, headers)) for name in names])
+    kept = pa.schema([(name, find_type(name, list_kinds(name, headers))) for name in names])
     parts = [part for header in headers for part in header.parts]
     wanted = Wanted(list(kinds), dict(kinds), kept, time or find_time(headers))
     return wanted, list(divide(parts, rows))
+
+
+def look_at_all(urls: Sequence[str], rows: int) -> Iterator[Header]:
+    """Yield the header of each file, in order."""
+    pool = ThreadPoolExecutor(AT_A_TIME)
+    try:
+        found = pool.map(lambda url: look_at(url, rows), urls)
+        yield from tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def look_at(url: str, rows: int) -> Header:
@@ -198,50 +202,11 @@ def require_columns(header: Header, features: Iterable[str], others: Iterable[st
     raise UserError(f"{shorten_url(header.url)}: no column {what}")
 
 
-def find_type(name: str, headers: Sequence[Header]) -> pa.DataType:
-    """Return the type that holds a column of all files without loss.
-
-    Raises
-    ------
-    UserError
-        Names two files whose types have none.
-    """
-    kind, first = pa.null(), ""
+def list_kinds(name: str, headers: Sequence[Header]) -> Iterator[tuple[str, pa.DataType]]:
+    """Yield each file with a column's type in it; null where it has none."""
     for header in headers:
-        here = _plain(header.columns.get(name, pa.string() if header.is_open else pa.null()))
-        wider = _widen(kind, here)
-        if wider is None:
-            raise UserError(
-                f"{name} cannot be kept: it is {kind} in {first} and"
-                f" {here} in {shorten_url(header.url)}"
-            )
-        first = first if pa.types.is_null(here) else first or shorten_url(header.url)
-        kind = wider
-    return kind
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    return kind
-
-
-def _widen(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type that holds every value of both, None if there is none."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    both = (one, other)
-    if all(map(pa.types.is_integer, both)) or all(map(pa.types.is_floating, both)):
-        wider = pa.from_numpy_dtype(np.promote_types(*(kind.to_pandas_dtype() for kind in both)))
-        return wider if pa.types.is_integer(one) == pa.types.is_integer(wider) else None
-    if pa.types.is_string(one) or pa.types.is_string(other):
-        is_spelled = all(pa.types.is_string(kind) or pa.types.is_integer(kind) for kind in both)
-        return pa.string() if is_spelled else None
-    return None
+        missing = pa.string() if header.is_open else pa.null()
+        yield shorten_url(header.url), header.columns.get(name, missing)
 
 
 def find_time(headers: Sequence[Header]) -> str | None:

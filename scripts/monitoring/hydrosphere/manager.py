@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
-    """Return the metadata by which an uploaded version is told to hold this artifact."""
+    """Return the metadata by which an uploaded version is known to hold this artifact."""
     described = {
         "artifact.sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "artifact.threshold": repr(float(artifact.threshold_)),

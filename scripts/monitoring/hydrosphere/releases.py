@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from packaging.version import Version
-
 # The last release of each generation's command line; on Python 3.8.
 HS = {2: ("hs==2.4.0", "markupsafe<2.1"), 3: ("hs==3.0.3",)}
 # What the images hold before requirements.txt is installed, by release; read off the images.
@@ -32,7 +30,7 @@ RELEASES = (
     ("2.3.1", "2.4.3", ("3.6", "3.7", "3.8")),
     ("3.0.0", "3.0.3", ("3.7", "3.8")),
 )
-LAST_WITH_MESSAGES = "2.3.0"
+LAST_WITH_MESSAGES = (2, 3, 0)
 PORTS = {2: 9090, 3: 9091}  # that the images of each generation listen on
 USUAL_RUNTIME_3X = "hydrosphere/serving-runtime-python-3.7:3.0.3"
 # What the runtime does not start without, numpy aside, of which any 1.18 will do.
@@ -54,7 +52,7 @@ IMAGE = re.compile(r"hydrosphere/serving-runtime-python-(\d\.\d+)(?:\.\d+)?:(\d+
 def gives_messages(runtime: str) -> bool:
     """Tell whether an image hands tensor messages to the function, and has no numpy."""
     image = IMAGE.fullmatch(runtime)
-    return image is not None and Version(image[2]) <= Version(LAST_WITH_MESSAGES)
+    return image is not None and tuple(map(int, image[2].split("."))) <= LAST_WITH_MESSAGES
 
 
 def generation_of_image(runtime: str) -> int | None:

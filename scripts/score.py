@@ -1,8 +1,7 @@
 """Score a history of requests, in Parquet, CSV or JSON lines, here or on a Dask cluster.
 
-OUT/*.parquet get the kept columns, value, alarm, p_value and top_feature; OUT/rejected the rows
-that cannot be scored, with the reason. A picture of the alarm rate is drawn beside, OUT.png.
-
+OUT/*.parquet get the kept columns, file, row, value, alarm, p_value and top_feature; OUT/rejected
+the rows that cannot be scored, with the reason. The alarm rate is drawn beside, as OUT.png.
 The exit status is 1 if no row could be scored.
 
 examples:
@@ -81,7 +80,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what = "files, folders, globs or URLs"
     parser.required("data", "requests.parquet", nargs="+", help=what)
     out = files.REPORTS / "history"
-    option("--out", type=Path, default=out, metavar="FOLDER", help="where the scores go")
+    option("--out", type=Path, default=out, metavar="FOLDER", help="(default: reports/history)")
     option("--overwrite", action="store_true", help="replace what an earlier run put there")
     what = f"to keep beside {' and '.join(KEPT)}"
     option("--keep", action="append", default=[], metavar="COLUMN", help=what)

@@ -68,7 +68,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what = "proportion of rows that may be unusable"
     number("--most-rejected", float, 0, 1, default=MOST_REJECTED, help=what)
     provenance.add_split_options(parser)
-    option("--model", type=Path, default=files.ROOT, help="the package (default: this one)")
+    option(
+        "--model",
+        type=Path,
+        default=files.ROOT,
+        help="of the contract (default: this package)",
+    )
     option("--out", type=Path, help="artifact (default: the package's, by distance)")
     parser.picture("--plot", default=files.REPORTS / "knn_comparison.png", help="picture")
     option("--force", action="store_true", help="let the sample replace what is no sample")

@@ -189,3 +189,13 @@ def test_a_url_of_a_web_server(table, contract, tmp_path):
         rows = load_rows(f"{address}/rows.parquet", contract)
     assert len(rows) == 50
     assert rows.source == "rows.parquet"
+
+
+def test_recorded_requests_of_the_census_have_its_codes(census_contract, tmp_path):
+    """Whatever the contract's profiles say, which are the tutorial's."""
+    rows = load_census("sample")
+    table = pa.table({name: rows.column(name)[:200] for name in rows.names})
+    parquet.write_table(table, tmp_path / "requests.parquet")
+    recorded = load_rows(str(tmp_path / "requests.parquet"), census_contract)
+    assert recorded.is_code == rows.is_code
+    assert not any(field.holds_codes for field in census_contract.inputs)

@@ -73,6 +73,7 @@ HIGH_ABOVE = {"capital_gain": 7298, "capital_loss": 1887}
 HIGH, LOW, NONE = range(3)  # codes of an amount; none is 2
 FEATURES = tuple(name for name in COLUMNS if name not in ("fnlwgt", "education_num"))
 NUMBERS = ("age", "hours_per_week")  # all other features are codes
+IS_CODE = tuple(name not in NUMBERS for name in FEATURES)
 # What each code stands for; a code may stand for several categories.
 LABELS = CATEGORIES | {
     name: {f"above {amount:,}": HIGH, "low": LOW, "none": NONE}
@@ -160,7 +161,7 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
     return Rows(
         names=FEATURES,
         values=np.array(codes, dtype=np.float64).T.copy(),
-        is_code=tuple(name not in NUMBERS for name in FEATURES),
+        is_code=IS_CODE,
         is_whole=(True,) * len(FEATURES),
         source=source,
         sha256=sha256,

@@ -30,7 +30,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 DEMO = reports/demo
 
 .PHONY: help demo contract train evaluate shadow score explain serve check image upload metric \
-	watch test slow lint matrix cluster bench score-bench soak setup clean anew
+	watch test lint matrix slow cluster bench score-bench soak setup clean anew
 
 help: ## print this list
 	@echo "usage: make TARGET [VARIABLE=...]"

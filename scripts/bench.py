@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.require_writable(figures, picture, inputs=[arguments.data])
     contract = Contract.read(files.ROOT)
     detector = load_detector(files.artifact_path(files.ROOT), contract.input_names)
-    rows = hold_out(load_rows(arguments.data, contract), detector.origin_)
+    rows = hold_out(load_rows(arguments.data, contract, arguments.most_rejected), detector.origin_)
     print(f"machine: {describe_machine()}\ndata: {describe_traffic(rows, detector)}\n")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Bench(Path(folder), detector, rows))

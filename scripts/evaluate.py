@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monitoring import cli, files
 from monitoring.contract import Contract
@@ -34,6 +35,9 @@ from monitoring.detection.evaluation import (
 from monitoring.detection.evaluation_plot import plot
 from monitoring.hydrosphere.target import reaching
 from monitoring.tables import format_fields
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
 
 TARGET = files.ROOT / "examples" / "adult"
 
@@ -55,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     contract = Contract.read(files.ROOT)
     names = contract.input_names
     detectors = [load_detector(path, names) for path in arguments.artifact or usual]
-    rows = hold_out(load_rows(arguments.data, contract), detectors[0].origin_)
+    require_one_split(detectors)
+    rows = load_rows(arguments.data, contract, arguments.most_rejected)
+    rows = hold_out(rows, detectors[0].origin_)
     place = arguments.target or find_target(contract)
     with reaching(place, contract.inputs) if place else nullcontext() as target:
         answered = target.answered if target else rows.names[-1:]
@@ -79,6 +85,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         new.write_text(json.dumps(content, indent=1))
     plot(both, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
     print(f"figures  {files.shorten(figures)}, picture: {files.shorten(picture)}")
+
+
+def require_one_split(detectors: Sequence[PortableKNN]) -> None:
+    """Refuse artifacts that cannot be compared: of one distance, or with other held-out rows."""
+    distances = [distance_of(one) for one in detectors]
+    if len(set(distances)) < len(distances):
+        raise cli.UserError(f"expected an artifact of each distance, got {', '.join(distances)}")
+    parts = ("sha256", "test_size", "seed")
+    if len({tuple(one.origin_.get(part) for part in parts) for one in detectors}) > 1:
+        raise cli.UserError(
+            "the artifacts held out different rows: train both with the same DATA and SEED"
+        )
 
 
 def find_target(contract: Contract) -> str | None:

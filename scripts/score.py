@@ -60,16 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
             raise cli.UserError(f"{', '.join(arguments.data)}: no rows")
-        expected = baseline_rate(detector, detector.threshold_)
-        if total.scored:
-            plot(total, expected, bets, picture)
+    expected = baseline_rate(detector, detector.threshold_)
     seconds = time.perf_counter() - began
     print(format_history(total, expected, bets))
     searching = f"{total.search_seconds / total.seconds:.0%} of the threads' time in the search"
     print(f"took {seconds:.1f} s, {n_rows / seconds:,.0f} rows a second, {searching}")
     print(f"scores are in {files.shorten(out)}")
     if not total.scored:
+        picture.unlink(missing_ok=True)  # of an earlier run
         return 1
+    plot(total, expected, bets, picture)
     print(f"the picture is {files.shorten(picture)}")
     return 0
 

@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("--rows", int, 1000, 10**9, default=10_000_000, help="to score")
     arguments = parser.parse_args(argv)
     detector = load_detector(files.artifact_path(files.ROOT))
-    rows = hold_out(load_rows(arguments.data, Contract.read(files.ROOT)), detector.origin_)
+    contract = Contract.read(files.ROOT)
+    rows = load_rows(arguments.data, contract, arguments.most_rejected)
+    rows = hold_out(rows, detector.origin_)
     print(f"data: {describe_traffic(rows, detector)}, drawn {arguments.rows:,} times")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from monitoring import cli, files
 from monitoring.contract import Contract
 from monitoring.data import provenance
-from monitoring.data.loading import MOST_REJECTED, load_rows
+from monitoring.data.loading import load_rows
 from monitoring.data.rows import Rows
 from monitoring.detection.detectors import source_of
 from monitoring.detection.report import format_training, plot_scores
@@ -65,8 +65,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     number("--contamination", float, 0.0001, 0.5, default=CONTAMINATION, help=what)
     option("--answers", help="train on what this target answers: HOST:PORT or a folder")
     option("--outcome", help="the field by which hvdm tells codes apart (default: the last one)")
-    what = "proportion of rows that may be unusable"
-    number("--most-rejected", float, 0, 1, default=MOST_REJECTED, help=what)
     provenance.add_split_options(parser)
     option(
         "--model",

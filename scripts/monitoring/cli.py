@@ -21,6 +21,7 @@ NO_READER = 141
 # Only files are drawn, whatever backend and cache of matplotlib's this machine is set up for.
 os.environ["MPLBACKEND"] = "agg"
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
+MOST_REJECTED = 0.05  # the proportion of unusable rows in data
 PICTURES = (".png", ".pdf", ".svg")
 DISTANCES = ("minkowski", "hvdm")  # the first is behind Hydrosphere's published threshold
 
@@ -51,6 +52,8 @@ class Parser(argparse.ArgumentParser):
     def data(self) -> None:
         what = "uci, sample, or rows under the contract's names: a file, folder, glob or URL"
         self.add_argument("--data", default="uci", help=f"{what} (default: uci)")
+        what = "proportion of rows that may be unusable"
+        self.number("--most-rejected", float, 0, 1, default=MOST_REJECTED, help=what)
 
     def distance(self) -> None:
         what = "which of the two artifacts (default: %(default)s)"

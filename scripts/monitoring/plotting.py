@@ -1,4 +1,4 @@
-"""What pictures have in common: an alarm rate, marks across axes, title, legend, the file."""
+"""What pictures have in common: marks across axes, the title, the file."""
 
 from __future__ import annotations
 
@@ -7,20 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monitoring.files import replacing_file
-
-
-def draw_rate(axes: Axes, where: Sequence, rates: Sequence[float], of: str) -> None:
-    """Draw proportions of alarms, 0 to 1, as percentages of what `of` says."""
-    percent = 100 * np.asarray(rates)
-    axes.fill_between(where, percent, color="tab:red", alpha=0.3)
-    axes.plot(where, percent, color="tab:red")
-    axes.set_ylim(0, 105)
-    axes.set_ylabel(f"alarms, % of {of}")
 
 
 def mark(axes: Sequence[Axes], where: Any, label: str, color: str) -> None:

@@ -62,9 +62,9 @@ class PortableKNN(KNN):
         The first coordinate of each feature.
     calibration_ : dict of plain values
         What is known of scores of healthy rows that were held out; empty until it is set.
-    self_test_rows_ : ndarray, shape (n_check, n_features), dtype float64
+    self_test_rows_ : ndarray, shape (8, n_features), dtype float64
         Training rows spread evenly over the ranking by score.
-    self_test_scores_ : ndarray, shape (n_check,), dtype float64
+    self_test_scores_ : ndarray, shape (8,), dtype float64
         The scores that `decision_function` gave `self_test_rows_` after fitting.
     """
 
@@ -78,7 +78,7 @@ class PortableKNN(KNN):
         X : array-like, shape (n_samples, n_features)
             Training rows, finite numbers.
         y : Ignored
-            Not used, present for API consistency by convention.
+            As in pyod, which only warns that it is not used.
         feature_names : sequence of str, length n_features, optional
             Names of the columns of `X`.
         origin : dict of plain values, optional

@@ -32,7 +32,7 @@ class NeighborIndex:
     ----------
     rows : ndarray, shape (n, m), dtype float64
         Finite numbers.
-    p : float, from 1 to 16
+    p : float, from 1 to 15
         Of Minkowski's distance, ``sum(abs(x - y) ** p) ** (1 / p)``.
     """
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -94,6 +95,15 @@ class TestTarget:
         assert (result.status, result.err) == (0, "")
         assert "answers        as recorded, for want of a target: flatters the metric" in result.out
 
+    def test_one_that_fails(self, artifact, adult_package, tmp_path):
+        folder = shutil.copytree(adult_package, tmp_path / "failing")
+        (folder / "src" / "func_main.py").write_text(
+            "def predict(**_):\n    raise ValueError('no')"
+        )
+        options = ("--artifact", artifact, "--reports", tmp_path, "--target", folder)
+        result = run(evaluate.main, "--data", "sample", *options)
+        assert_one_line(result, f"{folder} fails: ValueError: no")
+
     def test_no_such_target(self, artifact, tmp_path):
         options = ("--artifact", artifact, "--reports", tmp_path, "--target", tmp_path / "none")
         assert_one_line(run(evaluate.main, "--data", "sample", *options), tmp_path / "none")
@@ -111,6 +121,17 @@ class TestProblems:
         options = ("--artifact", tmp_path / "old.joblib", "--reports", tmp_path)
         result = run(evaluate.main, "--data", "sample", "--drift", "mix", *options)
         assert_one_line(result, "no calibration", "make train")
+
+    def test_artifacts_that_cannot_be_compared(self, artifact, hvdm_package, tmp_path):
+        hvdm = load(hvdm_package / "monitoring_model.joblib")
+        hvdm.origin_["seed"] = 7
+        hvdm.save(tmp_path / "other.joblib")
+        for other, words in (
+            (artifact, "expected an artifact of each distance, got minkowski, minkowski"),
+            (tmp_path / "other.joblib", "the artifacts held out different rows"),
+        ):
+            options = ("--artifact", artifact, "--artifact", other, "--reports", tmp_path)
+            assert_one_line(run(evaluate.main, "--data", "sample", *options), words)
 
     def test_an_artifact_of_other_features(self, rows, tmp_path):
         other = PortableKNN().fit(rows[:100, :3], feature_names=["a", "b", "c"])

@@ -267,3 +267,10 @@ def test_a_server_that_drips(attach, manager, monkeypatch):
     result = attach()
     manager.drips.clear()
     assert_one_line(result, "no whole answer in 0.2 seconds")
+
+
+def test_an_old_one_that_an_earlier_run_left_is_removed(attach, manager, wanted):
+    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 1.0}}
+    manager.specs += [old, {**wanted, "id": "new"}]
+    assert attach().status == 0
+    assert [spec["id"] for spec in manager.specs] == ["new"]

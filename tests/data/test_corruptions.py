@@ -48,8 +48,8 @@ def churn():
         [random.normal(10, 3, 300), random.integers(0, 4, 300), random.integers(0, 2, 300)]
     )
     names = ("tenure", "plan", "churned")
-    is_code, is_whole = (False, True, True), (False, True, True)
-    return Rows(names, values.astype(float), is_code, is_whole, "churn.csv", "ab")
+    types = ("float64", "int8", "int64")
+    return Rows(names, values.astype(float), (False, True, True), types, "churn.csv", "ab")
 
 
 class TestCensus:
@@ -175,3 +175,20 @@ class TestVocabulary:
         with pytest.raises(UserError) as caught:
             parse_corruption(text, churn)
         assert words in str(caught.value)
+
+
+class TestTypes:
+    """A corrupted number is one that the contract's type can hold, as the target gets it."""
+
+    def test_it_is_held_within_its_type(self, churn):
+        changed = corrupt(parse_corruption("scale:plan:1000", churn), churn)
+        assert set(changed.column("plan")) == {0.0, 127.0}
+
+    @pytest.mark.parametrize("text", ["fill:tenure:nan", "fill:tenure:inf", "scale:plan:-inf"])
+    def test_a_number_that_is_not_finite(self, text, churn):
+        with pytest.raises(UserError, match="where a finite number belongs"):
+            parse_corruption(text, churn)
+
+    def test_what_leads_beyond_float64(self, churn):
+        with pytest.raises(UserError, match="leads beyond float64"):
+            corrupt(parse_corruption("scale:tenure:1e308", churn), churn)

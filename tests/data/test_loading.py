@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -123,7 +124,7 @@ class TestTables:
         np.testing.assert_array_equal(rows.values, np.transpose(expected))
         assert rows.names == ("tenure", "usage", "plan", "visits", "active")
         assert rows.is_code == (False, False, True, False, False)
-        assert rows.is_whole == (False, False, True, True, True)
+        assert rows.types == ("float64", "float32", "int8", "uint16", "bool")
         assert (rows.source, rows.rejected) == (name, {})
         assert rows.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
 
@@ -199,3 +200,17 @@ def test_recorded_requests_of_the_census_have_its_codes(census_contract, tmp_pat
     recorded = load_rows(str(tmp_path / "requests.parquet"), census_contract)
     assert recorded.is_code == rows.is_code
     assert not any(field.holds_codes for field in census_contract.inputs)
+
+
+def test_an_input_that_is_no_number(contract, table, tmp_path):
+    write_csv(table, tmp_path / "rows.csv")
+    fields = (*contract.inputs, Field("note", "string"))
+    with pytest.raises(UserError, match="input note is scalar string, and a metric takes scalar"):
+        load_rows(str(tmp_path / "rows.csv"), replace(contract, inputs=fields))
+
+
+def test_a_folder_called_like_the_sample(contract, table, tmp_path, monkeypatch):
+    (tmp_path / "sample").mkdir()
+    write_csv(table, tmp_path / "sample" / "rows.csv")
+    monkeypatch.chdir(tmp_path)
+    assert load_rows("./sample", contract).source == "./sample"

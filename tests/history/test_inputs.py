@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from pyarrow import parquet
 
 from monitoring.data import adult
-from monitoring.data.validation import read_numbers
+from monitoring.data.sources import plan
+from monitoring.data.validation import read_numbers, read_rows
 
 
 def test_each_file_has_times_of_its_own_type(scoring, history, tmp_path):
@@ -196,3 +197,42 @@ class TestOutputs:
         widths = [end - begin for begin, end in zip([0, *places], places, strict=False)]
         counted = sum(rate * width for rate, width in zip(rates, widths, strict=True)) / 100
         assert counted == pytest.approx(sum(alarms))
+
+
+def test_days_of_a_long_file_of_json(scoring, rows, tmp_path):
+    """Longer than what is looked at first, and without the platform's own time."""
+    record = dict(zip(adult.FEATURES, rows[0].tolist(), strict=True))
+    lines = [json.dumps(record | {"time": "2026-03-02" if n else None}) for n in range(1500)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert "2026-03-02   1,499" in scoring(tmp_path / "rows.jsonl").out
+
+
+@pytest.mark.parametrize(("ending", "module"), [("gz", gzip), ("bz2", bz2), ("xz", lzma)])
+def test_a_damaged_compressed_file(ending, module, scoring, tmp_path):
+    content = bytearray(module.compress(b"age,sex\n" + b"39,1\n" * 5000))
+    content[len(content) // 2] ^= 255
+    content[len(content) // 2 + 1] ^= 255
+    path = tmp_path / f"rows.csv.{ending}"
+    path.write_bytes(content)
+    assert_one_line(scoring(path), path)
+
+
+def test_a_glob_passes_other_files_over(scoring, history, tmp_path):
+    parquet.write_table(history, tmp_path / "rows.parquet")
+    (tmp_path / "README").touch()
+    result = scoring(tmp_path / "*")
+    passed_over = f"{tmp_path}/*: files that are not read: 1 no ending\n"
+    assert (result.status, result.err) == (0, passed_over)
+
+
+def test_a_field_called_like_a_column_that_is_written(tmp_path):
+    columns = {"reason": ["1", "x"], "row": ["2", "2"]}
+    write_csv(pa.table(columns), tmp_path / "rows.csv")
+    wanted, blocks = plan([str(tmp_path)], dict.fromkeys(columns, "int64"), [], 10)
+    (part,) = read_rows(wanted, blocks[0], 10)
+    assert part.rejected["reason (input)"].to_pylist() == ["x"]
+    assert part.rejected["reason"].to_pylist() == ["reason: not numeric"]
+
+
+def test_a_chain_of_file_systems_is_refused(scoring):
+    assert_one_line(scoring("zip://a.csv::/nowhere/a.zip"), "unpack it first")

@@ -30,6 +30,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 import serve
 from monitoring.data import adult
 from monitoring.files import ROOT
+from monitoring.hydrosphere.server import serving
 from monitoring.hydrosphere.target import open_channel
 
 CONTRACT = """\
@@ -268,3 +269,14 @@ class TestBadOptions:
     def test_a_function_that_does_not_import(self, tmp_path):
         (tmp_path / "serving.yaml").write_text(CONTRACT)
         assert_one_line(run(serve.main, "--model", tmp_path), "cannot import answer")
+
+
+def test_a_function_that_prints_much(echo_package, tmp_path):
+    """On import, and more than a pipe holds with each request."""
+    folder = shutil.copytree(echo_package, tmp_path / "loud")
+    loud = ECHO.replace("    if ", "    print('x' * 100_000)\n    if ", 1) + "\nprint('loading')\n"
+    (folder / "src" / "func_main.py").write_text(loud)
+    with serving(folder) as address, open_channel(address) as channel:
+        for _ in range(3):
+            request = PredictRequest(inputs={"x": message(1)})
+            PredictionServiceStub(channel).Predict(request, timeout=30)

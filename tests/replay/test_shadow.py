@@ -186,7 +186,7 @@ class TestWhatCannotBeScored:
         text = (folder / "serving.yaml").read_text()
         (folder / "serving.yaml").write_text(text.replace("    sex:", "    gender:"))
         monkeypatch.setattr(shadow.files, "ROOT", folder)
-        assert_one_line(send("--rows", 10), "sample is of the census, whose fields are", "gender")
+        assert_one_line(send("--rows", 10), "was trained on age", "the contract has age", "gender")
 
     def test_another_dtype(self, send, lines):
         """A target whose answer is another dtype than the metric's contract says."""

@@ -45,7 +45,7 @@ def problems_of_requirements(requirements: list[Requirement | str], runtime: str
 
 def _problems_of_requirement(requirement: Requirement, python: str | None) -> Iterator[str]:
     name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-    pin = re.fullmatch(r"==([\w.*]+)", str(requirement.specifier))
+    pin = re.fullmatch(r"==([\w.*+!]+)", str(requirement.specifier))
     if name in IMAGE_OWNS:
         yield f"{name} is the image's own and must stay as it is"
     if not pin:

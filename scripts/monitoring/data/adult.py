@@ -162,7 +162,7 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
         names=FEATURES,
         values=np.array(codes, dtype=np.float64).T.copy(),
         is_code=IS_CODE,
-        is_whole=(True,) * len(FEATURES),
+        types=("int64",) * len(FEATURES),
         source=source,
         sha256=sha256,
         labels=LABELS,

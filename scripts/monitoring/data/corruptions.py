@@ -83,7 +83,7 @@ def _send_raw(field: str, rows: Rows, _: np.random.Generator) -> Columns:
     return {field: rows.raw[field]}
 
 
-# By operation: the function, how it is written, and whether its last word is a number.
+# By operation: the function, and how it is written.
 OPERATIONS: dict[str, tuple[Callable[..., Columns], str]] = {
     "scale": (_scale, "scale:FIELD:BY"),
     "fill": (_fill, "fill:FIELD:WITH"),
@@ -155,9 +155,12 @@ def _require_fields(fields: Sequence[str], rows: Rows, expected: str) -> None:
 
 def _read_number(word: str, expected: str) -> float:
     try:
-        return float(word)
+        number = float(word)
     except ValueError as error:
         raise UserError(f"{expected}, got {word!r} where a number belongs") from error
+    if not np.isfinite(number):
+        raise UserError(f"{expected}, got {word!r} where a finite number belongs")
+    return number
 
 
 def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
@@ -199,16 +202,33 @@ def corrupt_answer(corruption: Corruption, answer: float, rows: Rows, seed: int)
     (field,) = corruption.fields
     codes = np.unique(rows.column(field))
     known = np.append(codes, answer)
-    is_whole = (rows.is_whole[rows.names.index(field)],)
-    one = replace(rows, names=(field,), values=known[:, None], is_code=(True,), is_whole=is_whole)
+    types = (rows.types[rows.names.index(field)],)
+    one = replace(rows, names=(field,), values=known[:, None], is_code=(True,), types=types)
     return float(corrupt(corruption, one, seed).values[-1, 0])
 
 
 def corrupt(corruption: Corruption, rows: Rows, seed: int = 0) -> Rows:
-    """Return a corrupted copy of rows; what must be a whole number is rounded."""
+    """Return a corrupted copy of rows, each number the nearest one that its type can hold.
+
+    Raises
+    ------
+    UserError
+        If a number is no longer finite.
+    """
     changed = corruption.change(rows, np.random.default_rng(seed))
     values = rows.values.copy()
     for field, column in changed.items():
         place = rows.names.index(field)
-        values[:, place] = np.rint(column) if rows.is_whole[place] else column
+        values[:, place] = _fit(column, np.dtype(rows.types[place]))
+        if not np.isfinite(values[:, place]).all():
+            raise UserError(f"{corruption.name} leads beyond {rows.types[place]}")
     return replace(rows, values=values)
+
+
+def _fit(column: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Return numbers as a type holds them: whole ones rounded, and within its range."""
+    if kind.kind == "f":
+        with np.errstate(over="ignore"):
+            return column.astype(kind).astype(np.float64)
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return np.clip(np.rint(column), low, high)

@@ -43,6 +43,8 @@ def _resolve(name: str) -> tuple[Any, str]:
     """Return the file system of a name, and its path there; one of this machine comes first."""
     if os.path.lexists(name):
         return LocalFileSystem(), os.path.abspath(name)
+    if "::" in name:
+        raise ValueError("a chain of file systems is not read: unpack it first")
     return fsspec.url_to_fs(name)
 
 
@@ -57,23 +59,35 @@ def _find(filesystem: Any, path: str, others: Counter[str]) -> list[str]:
         names = _walk(path) if is_local else filesystem.find(path)
         below = len(path.rstrip("/")) + 1
         shown = [name for name in sorted(names) if not _is_hidden(name[below:])]
-        found = [name for name in shown if kind_of(name)]
-        others.update(PurePosixPath(one).suffix or "no ending" for one in shown if one not in found)
-        return found
+        others.update(map(_name_ending, (name for name in shown if not kind_of(name))))
+        return [name for name in shown if kind_of(name)]
     if not fsspec.core.has_magic(path):
         raise FileNotFoundError("No such file or directory")
-    matches = sorted(filesystem.glob(path))
-    return [name for one in matches for name in _find(filesystem, one, others)]
+    found = []
+    for one in sorted(filesystem.glob(path)):
+        if filesystem.isfile(one) and not kind_of(one):
+            others[_name_ending(one)] += 1
+        else:
+            found += _find(filesystem, one, others)
+    return found
+
+
+def _name_ending(path: str) -> str:
+    return PurePosixPath(path).suffix or "no ending"
 
 
 def _walk(path: str) -> Iterator[str]:
     """Yield the files below a folder of this machine, those behind links too."""
-    for inside, folders, names in os.walk(path, followlinks=True):
+    for inside, folders, names in os.walk(path, onerror=_raise, followlinks=True):
         for name in folders:
             folder = Path(inside, name)
             if folder.is_symlink() and Path(inside).resolve().is_relative_to(folder.resolve()):
                 raise ValueError(f"{folder} is a link to a folder that it lies in")
         yield from (str(Path(inside, name)) for name in names)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_hidden(path: str) -> bool:

@@ -60,6 +60,19 @@ def cut_json(file: BinaryIO, rows: int) -> tuple[list[Cut], int]:
     return _cut(((len(line), _count_json(line)) for line in file), 0, rows)
 
 
+def sample_csv(file: BinaryIO, rows: int) -> bytes:
+    """Return the first rows of what follows the header."""
+    start = end = file.tell()
+    n_rows = 0
+    for length, count in _count_csv(file):
+        end += length
+        n_rows += max(count, 0)
+        if n_rows == rows:
+            break
+    file.seek(start)
+    return file.read(end - start)
+
+
 def _cut(lines: Iterable[tuple[int, int]], start: int, rows: int) -> tuple[list[Cut], int]:
     """Divide lines, each with its length and how many rows end with it; -1 within a cell."""
     cuts: list[Cut] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitoring.cli import UserError
+from monitoring.cli import MOST_REJECTED, UserError
 from monitoring.contract import Contract, Field
 from monitoring.data import adult
 from monitoring.data.download import download
@@ -20,7 +20,6 @@ from monitoring.data.validation import read_rows
 from monitoring.files import shorten
 
 BLOCK = 100_000  # rows
-MOST_REJECTED = 0.05
 HASHED_AT_ONCE = 2**20  # bytes
 
 
@@ -107,11 +106,21 @@ def _name_source(path: Path, sha256: str) -> str:
     sample = adult.SAMPLE_PATH
     if sample.exists() and sha256 == hashlib.sha256(sample.read_bytes()).hexdigest():
         return "sample"
+    return _name_path(path)
+
+
+def _name_path(path: Path) -> str:
     return f"./{path.name}" if path.name in ("uci", "sample") else path.name
 
 
 def _read_table(data: str, contract: Contract, most_rejected: float) -> Rows:
     fields = contract.inputs
+    for field in fields:
+        if not field.is_number:
+            raise UserError(
+                f"input {field.name} is {field.shape} {field.type}, and a metric takes scalar"
+                " numbers: leave it out of serving.yaml"
+            )
     kinds = {field.name: np.dtype(field.numpy_type).name for field in fields}
     wanted, blocks = plan([data], kinds, [], BLOCK)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
@@ -129,12 +138,12 @@ def _read_table(data: str, contract: Contract, most_rejected: float) -> Rows:
     if not len(values):
         raise UserError(f"{data}: no rows")
     urls = sorted({piece.url for block in blocks for piece in block})
-    name = Path(data).name or data
+    name = _name_path(Path(data)) or data
     return Rows(
         names=contract.input_names,
         values=values,
         is_code=codes_of(fields),
-        is_whole=tuple(field.is_whole for field in fields),
+        types=tuple(kinds.values()),
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digest(urls),
         rejected=rejected,

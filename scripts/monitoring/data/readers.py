@@ -5,6 +5,8 @@ What a text file holds is read as text, so that one odd cell spoils no other.
 
 from __future__ import annotations
 
+import lzma
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -27,6 +29,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 LOCAL = "file://"
 TIME = "_hs_timestamp"
 ERROR = "_hs_error"
+DAMAGED = (zlib.error, lzma.LZMAError)  # what decompression raises beside OSError and EOFError
 READ_AT_ONCE = 2**20  # bytes of a Parquet column
 
 
@@ -106,7 +109,7 @@ def opening(url: str) -> Iterator[BinaryIO]:
         )
         with opened as file:
             yield file
-    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+    except (*DAMAGED, OSError, EOFError, ValueError, pa.ArrowException) as error:
         problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise UserError(f"{shorten_url(url)}: {' '.join(problem.split())}") from error
 

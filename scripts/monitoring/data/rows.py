@@ -17,8 +17,10 @@ class Rows:
     names : tuple of str, length m
         Of the columns, in the contract's order.
     values : ndarray, shape (n, m), dtype float64
-    is_code, is_whole : tuple of bool, length m
-        Which columns hold codes of categories, and which can hold whole numbers only.
+    is_code : tuple of bool, length m
+        Which columns hold codes of categories.
+    types : tuple of str, length m
+        numpy's name of each column's type in the contract.
     source : str
         ``'uci'``, ``'sample'`` or the name of another file.
     sha256 : str
@@ -34,7 +36,7 @@ class Rows:
     names: tuple[str, ...]
     values: np.ndarray
     is_code: tuple[bool, ...]
-    is_whole: tuple[bool, ...]
+    types: tuple[str, ...]
     source: str
     sha256: str
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

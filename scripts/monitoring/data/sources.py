@@ -21,6 +21,7 @@ from monitoring.data.lines import (
     cut_json,
     read_csv,
     read_csv_header,
+    sample_csv,
     to_text,
     try_json_line,
 )
@@ -41,7 +42,7 @@ from monitoring.data.times import is_time, looks_like_time
 KEPT = ("_hs_request_id", "_hs_timestamp")  # wherever they are
 # Beside what is kept.
 WRITTEN = ("file", "row", "value", "alarm", "p_value", "top_feature", "line", "reason")
-SAMPLE = 1000  # lines of JSON, to learn the columns
+SAMPLE = 1000  # rows of a text file, to learn which columns JSON has and which hold times
 SLICES = 16  # of a row group at most
 AT_A_TIME = 16  # files to look at, which over a network is waiting
 
@@ -100,13 +101,16 @@ def plan(
     for header in look_at_all(find_files(inputs), rows):
         require_columns(header, kinds, [*keep, *([time] if time else [])])
         headers.append(header)
-    present = {name for header in headers for name in header.columns}
-    usual = [name for name in KEPT if name in present]
+    usual = [name for name in KEPT if any(_may_have(header, name) for header in headers)]
     names = dict.fromkeys([*usual, *keep])
     kept = pa.schema([(name, find_type(name, list_kinds(name, headers))) for name in names])
     parts = [part for header in headers for part in header.parts]
     wanted = Wanted(list(kinds), dict(kinds), kept, time or find_time(headers))
     return wanted, list(divide(parts, rows))
+
+
+def _may_have(header: Header, name: str) -> bool:
+    return header.is_open or name in header.columns
 
 
 def look_at_all(urls: Sequence[str], rows: int) -> Iterator[Header]:
@@ -152,10 +156,9 @@ def _look_at_csv(file: BinaryIO, url: str, rows: int) -> Header:
     cuts, n_rows = cut_csv(file, rows)
     times: list[str] = []
     if cuts:
-        (first, *_), _ = cut_csv(_at(file, start), 1)
-        content = _at(file, start).read(first.last - start)
-        sample = read_csv(content, 0, names, names).table.to_pylist()
-        times = [name for row in sample for name, cell in row.items() if looks_like_time(cell)]
+        content = sample_csv(_at(file, start), SAMPLE)
+        sample = read_csv(content, 0, names, names).table.to_pydict()
+        times = [name for name, cells in sample.items() if _hold_times(cells)]
     return Header(url, dict.fromkeys(names, pa.string()), _parts(url, cuts, n_rows), times)
 
 
@@ -163,11 +166,16 @@ def _look_at_json(file: BinaryIO, url: str, rows: int) -> Header:
     cuts, n_rows = cut_json(file, rows)
     records = [record for line in islice(_at(file, 0), SAMPLE) for record in try_json_line(line)]
     names = dict.fromkeys(name for record in records for name in record)
-    times = [name for name in names if looks_like_time(to_text(records[0].get(name)))]
+    times = [name for name in names if _hold_times([to_text(one.get(name)) for one in records])]
     # Where all lines were looked at and none is a failed request, no more columns follow.
     is_open = len(records) < n_rows or any(record.get(ERROR) for record in records)
-    columns = dict.fromkeys([*names, *(KEPT if is_open else ())], pa.string())
-    return Header(url, columns, _parts(url, cuts, n_rows), times, is_open)
+    return Header(url, dict.fromkeys(names, pa.string()), _parts(url, cuts, n_rows), times, is_open)
+
+
+def _hold_times(cells: Iterable[str | None]) -> bool:
+    """Tell whether the cells of a column that are not empty are times."""
+    there = [cell for cell in cells if cell]
+    return bool(there) and all(map(looks_like_time, there))
 
 
 def _at(file: BinaryIO, position: int) -> BinaryIO:

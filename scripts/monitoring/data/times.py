@@ -15,7 +15,8 @@ from monitoring.data.extended_json import read_number
 NO_DAY = np.iinfo(np.int64).min
 DAY = 86_400  # seconds
 EPOCH = date(1970, 1, 1).toordinal()
-FIRST_DAY, LAST_DAY = 1 - EPOCH, date.max.toordinal() - EPOCH
+# Placeholders as 0001-01-01 and 9999-12-31 are no days of requests.
+FIRST_DAY, LAST_DAY = (date(year, 1, 1).toordinal() - EPOCH for year in (1900, 2200))
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Numbers are seconds, milliseconds, microseconds or nanoseconds since 1970 by their size: each
 # unit's range begins in March 1973. What is less is no time, but a count or an id.
@@ -51,7 +52,7 @@ def read_days(column: pa.ChunkedArray) -> np.ndarray:
         days = _read_numbers(numbers.to_numpy())
     else:
         days = np.full(len(column), NO_DAY)
-    return np.where((days >= FIRST_DAY) & (days <= LAST_DAY), days, NO_DAY)
+    return np.where((days >= FIRST_DAY) & (days < LAST_DAY), days, NO_DAY)
 
 
 def _divide(column: pa.ChunkedArray, by: int) -> np.ndarray:
@@ -63,8 +64,8 @@ def _read_numbers(values: np.ndarray) -> np.ndarray:
     sizes = np.searchsorted(SMALLEST, np.abs(values), side="right")  # NaN is larger than all
     is_one = (sizes > 0) & np.isfinite(values)
     units = np.array([np.nan, *PER_SECOND.values()])
-    days = np.floor(np.where(is_one, values, np.nan) / units[sizes] / DAY)
-    return np.where(is_one, np.nan_to_num(days), NO_DAY).astype(np.int64)
+    days = np.floor(np.where(is_one, values, 0.0) / units[sizes] / DAY)
+    return np.where(is_one & (days < LAST_DAY), np.nan_to_num(days), NO_DAY).astype(np.int64)
 
 
 def _read_texts(column: pa.ChunkedArray) -> np.ndarray:

@@ -130,7 +130,8 @@ def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.n
     if kind == DOUBLE:
         return values, problems
     if kind.kind == "f":
-        return values.astype(kind).astype(np.float64), problems
+        with np.errstate(over="ignore"):
+            return values.astype(kind).astype(np.float64), problems
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
     with np.errstate(invalid="ignore"):
         wrong = problems > 0, values != np.rint(values), (values < low) | (values > high)
@@ -219,8 +220,10 @@ def _rejected_names(wanted: Wanted) -> list[str]:
 
 
 def _rejected_schema(wanted: Wanted) -> pa.Schema:
-    names = [*_rejected_names(wanted), "line", "reason"]
-    return pa.schema([*_kept_schema(wanted), *((name, pa.string()) for name in names)])
+    own = ("file", "row", "line", "reason")
+    inputs = [f"{name} (input)" if name in own else name for name in _rejected_names(wanted)]
+    texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
+    return pa.schema([*_kept_schema(wanted), *texts])
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:

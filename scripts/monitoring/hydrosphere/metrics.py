@@ -44,15 +44,16 @@ def attach_metric(
     body = {"name": name, "modelVersionId": target["id"], "config": config}
     same_name = _attached(manager, target, name)
     others = [spec for spec in same_name if not _is_same(spec["config"], config)]
+    is_there = len(others) < len(same_name)
     what = f"{name} ({name_version(metric)})"
     where = f"{what} is attached to {name_version(target)}"
-    if dry_run:
+    if is_there and not others:
+        print(f"{where} already: {_describe(config)}")
+    elif dry_run:
         print(f"POST {manager.url('monitoring/metricspec')}")
         print(json.dumps(body, indent=2))
-    elif len(others) < len(same_name) and not others:
-        print(f"{where} already: {_describe(config)}")
     else:
-        _replace(manager, body, others)
+        _replace(manager, None if is_there else body, others)
         print(f"{where}: {_describe(config)}")
 
 
@@ -98,22 +99,32 @@ def _attached(manager: Manager, target: dict[str, Any], name: str) -> list[dict[
     return [spec for spec in manager.metrics(target) if spec["name"] == name]
 
 
-def _replace(manager: Manager, body: dict[str, Any], others: list[dict[str, Any]]) -> None:
-    """Create the new metric before the old ones go, so that the target is never unwatched."""
+def _replace(manager: Manager, body: dict[str, Any] | None, others: list[dict[str, Any]]) -> None:
+    """Create the new metric before the old ones go, so that the target is never unwatched.
+
+    Without a body it is there already, beside an old one that an earlier run did not come to.
+    """
     names = manager.names_by_id() if others else {}
     for spec in others:
         version = names.get(spec["config"].get("modelVersionId"), "unknown version")
         print(f"replacing {spec['name']} ({version}): {_describe(spec['config'])}")
-    created = manager.call("POST", "monitoring/metricspec", body)
-    target = {"id": body["modelVersionId"]}
-    if created["id"] not in [spec["id"] for spec in manager.metrics(target)]:
-        raise UserError(f"{manager.address} says that it created {body['name']}, and has none")
+    created = _create(manager, body) if body else None
     try:
         for spec in others:
             manager.call("DELETE", f"monitoring/metricspec/{spec['id']}")
     except UserError:
-        manager.call("DELETE", f"monitoring/metricspec/{created['id']}")
+        if created:
+            manager.call("DELETE", f"monitoring/metricspec/{created}")
         raise
+
+
+def _create(manager: Manager, body: dict[str, Any]) -> str:
+    """Create a metric, read it back, and return its id."""
+    created = manager.call("POST", "monitoring/metricspec", body)["id"]
+    target = {"id": body["modelVersionId"]}
+    if created not in [spec["id"] for spec in manager.metrics(target)]:
+        raise UserError(f"{manager.address} says that it created {body['name']}, and has none")
+    return created
 
 
 def _is_same(old: dict[str, Any], new: dict[str, Any]) -> bool:

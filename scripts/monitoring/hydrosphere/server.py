@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -130,20 +131,31 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
         start_new_session=True,  # Ctrl-C does not reach it before the caller has ended
     ) as process:
         try:
-            first_line = process.stdout.readline() if process.stdout else ""
-            address = re.search(r" on (\S+:\d+)", first_line)
-            if address is None:
+            address = _read_address(process)
+            if not address:
                 process.wait()
                 errors.seek(0)
                 lines = errors.read().splitlines() or [f"{folder} cannot be served"]
                 raise UserError(lines[-1].replace("serve.py: ", "", 1))
-            yield address.group(1)
+            yield address
             process.terminate()
             process.wait()
             errors.seek(0)
             show_last_traceback(errors.read())
         finally:
             process.terminate()
+
+
+def _read_address(process: subprocess.Popen[str]) -> str:
+    """Return where the process serves, '' if it ends before; what else it prints is dropped."""
+    lines = process.stdout or ()
+    for line in lines:
+        found = re.match(r"serving .* on (\S+:\d+), stop with", line)
+        if found:
+            # A full pipe would block whatever the function prints.
+            threading.Thread(target=lambda: list(lines), daemon=True).start()
+            return found.group(1)
+    return ""
 
 
 def show_last_traceback(text: str) -> None:

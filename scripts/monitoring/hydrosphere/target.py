@@ -115,7 +115,14 @@ def reaching(place: str | Path, inputs: Sequence[Field]) -> Iterator[Target]:
     answered = answered_by(place, inputs)
     if not is_address(place):
         function = load_function(Path(place))
-        yield Target(lambda request: function(**request), inputs, answered)
+
+        def call(request: Mapping[str, np.generic]) -> Mapping[str, Any]:
+            try:
+                return function(**request)
+            except Exception as error:  # the function's own may be anything
+                raise UserError(f"{place} fails: {type(error).__name__}: {error}") from error
+
+        yield Target(call, inputs, answered)
         return
     with open_channel(str(place)) as channel:
         stub = PredictionServiceStub(channel)

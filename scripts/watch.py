@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.plot:
         files.require_writable(arguments.plot)
     artifacts = arguments.artifact or files.artifact_paths(files.ROOT)
-    monitor = Monitor(arguments.target, arguments.metric, arguments.cluster, artifacts)
+    asked = bool(arguments.artifact)
+    monitor = Monitor(arguments.target, arguments.metric, arguments.cluster, artifacts, asked)
     if not arguments.follow:
         since = time.time() - arguments.since if arguments.since else 0
         if not monitor.read(arguments.requests, since):

@@ -318,6 +318,7 @@ def test_a_function_that_reads_no_messages(release, is_dead, adult_package):
     assert len(findings["contract"].splitlines()) == is_dead
 
 
+@pytest.mark.slow
 def test_ours_reads_both(package):
     runtime = "hydrosphere/serving-runtime-python-3.6:2.2.0"
     findings = {one.aspect: one.problem for one in checks.check(package, runtime)}

@@ -92,6 +92,7 @@ class TestTrain:
             inputs = dict(zip(adult.FEATURES, row, strict=True))
             assert predict(**inputs)["classes"] == row[-1]
 
+    @pytest.mark.slow
     def test_the_other_distances_figures(self, uci, tmp_path):
         out = tmp_path / "model.joblib"
         options = "--data", uci, "--distance", "hvdm", "--out", out, "--plot", tmp_path / "a.png"
@@ -239,6 +240,7 @@ class TestSample:
         )
         assert_one_line(result, "1 rows are too few to draw 50 other people from")
 
+    @pytest.mark.slow
     def test_make_sample_made_it(self, uci, tmp_path):
         out = tmp_path / "sample.csv"
         result = run(make_sample.main, "--data", uci, "--out", out)

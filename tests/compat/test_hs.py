@@ -20,6 +20,8 @@ from monitoring.hydrosphere.hs import selected_cluster
 from monitoring.hydrosphere.manager import describe_artifact
 from monitoring.hydrosphere.server import load_function
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repository(package, tmp_path):

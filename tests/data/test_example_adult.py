@@ -45,6 +45,7 @@ def train():
     return load_script(TRAIN).main
 
 
+@pytest.mark.slow
 def test_accuracy_on_uci(uci, train, tmp_path):
     result = run(train, "--data", uci, "--out", tmp_path / "classifier.json")
     assert result.status == 0, result.err

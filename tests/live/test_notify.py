@@ -140,6 +140,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_one_notification_for_a_change_of_a_thousand_requests(
     alertmanager, look, feed, healthy, broken, monkeypatch
 ):

@@ -90,11 +90,21 @@ class TestVerdict:
         assert result.status == 1
         assert result.out.splitlines()[-2].endswith("and it goes on")
 
-    def test_another_artifact_is_noted(self, look, feed, broken, healthy, detector, tmp_path):
+    @pytest.fixture
+    def another(self, cluster, healthy, detector, tmp_path):
+        """Return a function that saves another artifact, of the threshold that is attached."""
+
+        def another(**params):
+            other = fit_detector(healthy, **params)
+            other.calibration_ = detector.calibration_
+            cluster.specs[0]["config"]["threshold"] = float(other.threshold_)
+            other.save(tmp_path / "other.joblib")
+
+        return another
+
+    def test_another_artifact_is_noted(self, look, feed, broken, another, tmp_path):
         """Its scores are not the cluster's, which takes nothing back."""
-        other = fit_detector(healthy)
-        other.threshold_, other.calibration_ = detector.threshold_, detector.calibration_
-        other.save(tmp_path / "other.joblib")
+        another()
         feed(broken, 100)
         result = look(artifact=tmp_path / "other.joblib")
         assert result.status == 1
@@ -106,7 +116,7 @@ class TestVerdict:
 
     @pytest.mark.parametrize("change", ["fields", "method"])
     def test_what_cannot_be_explained_takes_no_alert_back(
-        self, look, feed, broken, cluster, detector, healthy, tmp_path, change
+        self, look, feed, broken, cluster, another, tmp_path, change
     ):
         feed(broken, 100)
         path = None
@@ -114,15 +124,28 @@ class TestVerdict:
             for document in cluster.sonar.documents[11]:
                 document["years"] = document.pop("age")
         else:
-            other = fit_detector(healthy, method="mean")
-            other.threshold_, other.calibration_ = detector.threshold_, detector.calibration_
-            path = tmp_path / "mean.joblib"
-            other.save(path)
+            another(method="mean")
+            path = tmp_path / "other.joblib"
         result = look(artifact=path) if path else look()
         assert result.status == 1
         assert "alert: the traffic changed at about" in result.out
         assert "cannot be explained: " in result.err
         assert len(result.err.splitlines()) == 1
+
+    def test_an_artifact_that_cannot_be_loaded_takes_nothing_back(
+        self, look, feed, broken, cluster, detector, tmp_path, monkeypatch
+    ):
+        """Of this package; the bounds are those that the version was uploaded with."""
+        monkeypatch.setattr(watch.files, "ROOT", tmp_path)
+        described = {"artifact.calibration": json.dumps(detector.calibration_)}
+        cluster.versions[1]["metadata"] = described
+        (tmp_path / "monitoring_model.joblib").write_bytes(b"x")
+        feed(broken, 100)
+        result = look(artifact=None)
+        assert result.status == 1
+        assert "alert: the traffic changed at about" in result.out
+        (line,) = result.err.splitlines()
+        assert line.startswith(f"watch.py: cannot load {tmp_path}/monitoring_model.joblib")
 
 
 class TestMissingChecks:

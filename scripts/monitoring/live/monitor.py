@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitoring.cli import UserError, show
+from monitoring.cli import UserError, complain, show
 from monitoring.hydrosphere.hs import selected_cluster
 from monitoring.hydrosphere.manager import Manager
 from monitoring.hydrosphere.sonar import Request, Sonar
@@ -33,6 +33,8 @@ class Monitor:
         Its address (default: the one that hs has selected).
     artifacts : sequence of Path
         Trained detectors at hand.
+    strict : bool
+        Whether one that cannot be loaded is an error; else it is noted.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Monitor:
         metric: str | None = None,
         cluster: str | None = None,
         artifacts: Sequence[Path] = (),
+        strict: bool = True,
     ) -> None:
         manager = Manager(cluster or selected_cluster())
         self.target = target
@@ -58,7 +61,7 @@ class Monitor:
             found = [_read_spec(spec) for spec in specs]
         if not found:
             raise UserError(_describe_lack(manager, version, target, metric))
-        detectors = [load_artifact(path) for path in artifacts if path.exists()]
+        detectors = list(load_artifacts(artifacts, strict))
         metadata = manager.metadata_by_id()
         self.metrics = [
             _make_metric(name, threshold, metadata.get(identity, {}), detectors)
@@ -92,11 +95,20 @@ class Monitor:
             time.sleep(wait)
 
 
-def load_artifact(path: Path) -> PortableKNN:
-    # What loads it is not there where watch.py runs by itself.
-    from monitoring.detection.detectors import load_detector
+def load_artifacts(paths: Sequence[Path], strict: bool) -> Iterator[PortableKNN]:
+    """Load what is at hand; what cannot be loaded takes no verdict back unless that is asked."""
+    paths = [path for path in paths if path.exists()]
+    if paths:
+        # What loads them is not there where watch.py runs by itself.
+        from monitoring.detection.detectors import load_detector
 
-    return load_detector(path)
+        for path in paths:
+            try:
+                yield load_detector(path)
+            except UserError as error:
+                if strict:
+                    raise
+                complain("watch.py", str(error))
 
 
 def _read_spec(spec: dict[str, Any]) -> tuple[str, float, object]:

@@ -98,7 +98,7 @@ matrix: setup ## serve the artifact on every Python and beside every image's pac
 	@printf '%s\n' 3.6 3.7 3.8 3.11 3.12 3.13 | $(TWO_AT_A_TIME) '$(NOX) -s serve -p {}'
 
 slow: setup ## run the tests that take long: figures on UCI's data, each kind of contract, the docs' lines
-	@$(PY) -m pytest -n auto -m slow
+	@$(PY) -m pytest -n auto --dist worksteal -m slow
 
 cluster: setup ## score a history on a real Dask cluster, and break it in every way
 	@$(PY) -m pytest -n 2 -m cluster

@@ -160,6 +160,8 @@ class TestReadme:
     def test_its_lines_run(self, uci, hs, manager, tmp_path):
         """All but the demo and the benchmark, in order, on UCI's data and with the real hs."""
         hs, generation = hs
+        if generation == 2:
+            pytest.skip("once is enough: with hs 3.x")
         environment = make_home(tmp_path, generation, manager.address)
         environment["PATH"] = f"{hs.parent}:{os.environ['PATH']}"
         checkout = Checkout(tmp_path / "checkout", environment)
@@ -170,6 +172,7 @@ class TestReadme:
         assert lines[0] == "make demo"
         assert lines[-1] == "make bench"
         printed = {}
+        lines.remove("make evaluate")  # which tests/cli/test_evaluate.py does with UCI's data
         for line in lines[1:-1]:
             if line.startswith("make watch"):
                 self.send_requests(manager, checkout.folder)
@@ -195,7 +198,7 @@ class TestReadme:
         manager.sonar.add(target, inputs, scores, thresholds)
 
 
-def make_customers(n=3000):
+def make_customers(n=1500):
     """Return the example's requests: eight inputs, and whether the model said that they leave."""
     random = np.random.default_rng(0)
     plan, region, device = (random.integers(0, most, n) for most in (4, 6, 3))
@@ -260,7 +263,7 @@ class TestAnotherModel:
             result = checkout.run(line)
             assert (result.returncode, result.stderr) == (0, ""), line
             printed[shlex.split(line)[1]] = result.stdout
-        assert {"contract", "train", "check", "explain", "evaluate", "shadow"} == printed.keys()
+        assert {"train", "check", "explain", "evaluate", "shadow"} == printed.keys()
         assert "alarm at threshold" in printed["explain"]
         assert "change detected at request 3" in printed["shadow"]
         assert printed["shadow"].splitlines()[-1].startswith("tenure: ")

@@ -140,7 +140,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.uploads.append({"metadata": metadata, "files": files, "modes": modes})
         signature = metadata.get("modelSignature")
         others = {"runtime": metadata["runtime"], "modelSignature": signature}
-        return self.server.add_version(metadata["name"], len(self.server.uploads), **others)
+        others["metadata"] = metadata.get("metadata") or {}
+        name = metadata["name"]
+        known = sum(version["model"]["name"] == name for version in self.server.versions)
+        return self.server.add_version(name, known + 1, **others)
 
     def answer(self, content, change=lambda: None):
         if self.command in self.server.redirects:

@@ -189,10 +189,9 @@ FIELDS = {
 @pytest.fixture
 def uci_found(uci_package, uci, tmp_path):
     """Both distances on UCI's data, HVDM trained on the target's answers, as the README has it."""
-    adult = tmp_path / "adult"
-    adult.mkdir()
-    for name in ("src", "serving.yaml"):
-        (adult / name).symlink_to(ROOT / "examples" / "adult" / name)
+    adult, source = tmp_path / "adult", ROOT / "examples" / "adult"
+    shutil.copytree(source / "src", adult / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(source / "serving.yaml", adult)
     train_adult = load_script(ROOT / "examples" / "adult" / "train.py").main
     assert run(train_adult, "--data", uci, "--out", adult / "classifier.json").status == 0
     train_package(tmp_path, uci, "--distance", "hvdm", "--answers", adult)

@@ -102,8 +102,9 @@ def _variance(column):
 
     In float32, in which artifacts of before have their order.
     """
-    gaps = column - _mean(column)
-    return np.float32(_mean(gaps * gaps))
+    with np.errstate(over="ignore"):
+        gaps = column - _mean(column)
+        return np.float32(_mean(gaps * gaps))
 
 
 def _mean(column):

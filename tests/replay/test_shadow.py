@@ -55,18 +55,19 @@ def read_codes(lines):
     return np.array([[int(line[name]) for name in adult.FEATURES] for line in lines])
 
 
-class TestReplay:
-    @pytest.fixture(scope="class")
-    def replayed(self, artifact, addresses, tmp_path_factory):
-        """A replay's report, the lines of its CSV file, and its picture's path."""
-        folder = tmp_path_factory.mktemp("replayed")
-        where = ("--metric", addresses[0], "--target", addresses[1], "--reports", folder)
-        options = "--rows 120 --drift age-in-months@80 --concurrency 8 --data sample".split()
-        result = run(shadow.main, *options, "--artifact", artifact, *where)
-        assert (result.status, result.err) == (0, "")
-        with (folder / "shadow.csv").open() as file:
-            return result.out, list(csv.DictReader(file)), folder / "shadow.png"
+@pytest.fixture(scope="module")
+def replayed(artifact, addresses, tmp_path_factory):
+    """A replay's report, the lines of its CSV file, and its picture's path."""
+    folder = tmp_path_factory.mktemp("replayed")
+    where = ("--metric", addresses[0], "--target", addresses[1], "--reports", folder)
+    options = "--rows 120 --drift age-in-months@80 --concurrency 8 --data sample".split()
+    result = run(shadow.main, *options, "--artifact", artifact, *where)
+    assert (result.status, result.err) == (0, "")
+    with (folder / "shadow.csv").open() as file:
+        return result.out, list(csv.DictReader(file)), folder / "shadow.png"
 
+
+class TestReplay:
     def test_values_equal_direct_calls(self, replayed, func_main):
         _, kept, _ = replayed
         values = np.array([float(line["value"]) for line in kept])

@@ -215,7 +215,8 @@ def corrupt(corruption: Corruption, rows: Rows, seed: int = 0) -> Rows:
     UserError
         If a number is no longer finite.
     """
-    changed = corruption.change(rows, np.random.default_rng(seed))
+    with np.errstate(over="ignore"):
+        changed = corruption.change(rows, np.random.default_rng(seed))
     values = rows.values.copy()
     for field, column in changed.items():
         place = rows.names.index(field)

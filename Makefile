@@ -125,5 +125,5 @@ setup: .venv/installed ## install the pinned requirements into .venv, if they or
 	$$python scripts/setup.py
 
 clean: ## remove .venv, reports and caches; artifact and data stay
-	rm -rf .venv .nox reports .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv .nox reports .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -9,10 +9,13 @@ import pytest
 from helpers import PNG, assert_one_line, load_script, run, train_package
 
 import evaluate
+from monitoring.contract import Contract
 from monitoring.data.corruptions import corrupt, parse_corruption
-from monitoring.data.loading import load_census
+from monitoring.data.loading import load_census, load_rows
 from monitoring.data.provenance import hold_out
+from monitoring.detection.change_detection import ALERT, Bets
 from monitoring.files import ROOT
+from monitoring.hydrosphere.target import reaching
 from portable_knn import PortableKNN, load
 
 CORRUPTIONS = ("age-in-months", "classes-flipped", "country-shuffled", "scale:capital_gain:3")
@@ -200,7 +203,25 @@ def uci_found(uci_package, uci, tmp_path):
         options += ["--artifact", package / "monitoring_model.joblib"]
     result = run(evaluate.main, "--data", uci, *options)
     assert (result.status, result.err) == (0, "")
-    return json.loads((tmp_path / "evaluation.json").read_text())
+    return json.loads((tmp_path / "evaluation.json").read_text()), options[5::2], adult
+
+
+def assert_few_false_alerts(artifact, target):
+    """Draw 6,000,000 healthy requests from rows that neither training nor calibration has seen."""
+    contract = Contract.read(ROOT)
+    rows = load_rows(str(ROOT / "data" / "adult.test"), contract)
+    with reaching(target, contract.inputs) as answering:
+        rows = answering.answer(rows)
+    detector, random = load(artifact), np.random.default_rng(0)
+    bets = Bets.of(detector.calibration_)
+    exceeded = np.searchsorted(bets.levels, detector.decision_function(rows.values))
+    factors, sums, alerts = np.array(bets.factors), np.zeros((1000, 12)), 0
+    for _ in range(6000):  # a thousand streams side by side
+        sums = (sums + 1) * factors[random.choice(exceeded, 1000)]
+        over = sums.mean(axis=1) >= ALERT
+        alerts += over.sum()
+        sums[over] = 0
+    assert alerts <= 3
 
 
 def assert_delays(found):
@@ -227,6 +248,10 @@ def assert_readme(found):
 
 @pytest.mark.slow
 def test_figures_on_uci(uci_found):
+    uci_found, artifacts, target = uci_found
+    if (ROOT / "data" / "adult.test").exists():
+        for artifact in artifacts:
+            assert_few_false_alerts(artifact, target)
     assert uci_found["minkowski"]["clean"]["alarms"] == 335 / 6513
     assert_delays(uci_found)
     assert_readme(uci_found)

@@ -1,4 +1,4 @@
-"""The day of a time, whatever its type and spelling."""
+"""The second of a time, whatever its type and spelling."""
 
 from datetime import date, datetime
 
@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.data.times import EPOCH, NO_DAY, looks_like_time, read_days
+from monitoring.data.times import NO_TIME, looks_like_time, read_times
 
-MARCH_2 = date(2026, 3, 2).toordinal() - EPOCH
-SECOND = 86_400 * MARCH_2 + 16_200  # 2026-03-02T04:30:00Z
+SECOND = 1_772_425_800  # 2026-03-02T04:30:00Z
+MIDNIGHT = SECOND - 16_200
 
 
-def day(value, kind=None):
-    (found,) = read_days(pa.chunked_array([pa.array([value], kind)]))
+def second(value, kind=None):
+    (found,) = read_times(pa.chunked_array([pa.array([value], kind)]))
     return found
 
 
@@ -23,7 +23,6 @@ def day(value, kind=None):
         ("2026-03-01T23:30:00-05:00", None),
         ("2026-03-02T04:30:00Z", None),
         ("2026-03-02 04:30:00", pa.large_string()),
-        ("2026-03-02", None),
         ('{"$date": "2026-03-02T04:30:00Z"}', None),
         (f'{{"$date": {{"$numberLong": "{1000 * SECOND}"}}}}', None),
         (f'{{"$date": {1000 * SECOND}}}', None),
@@ -37,12 +36,18 @@ def day(value, kind=None):
         (1000.0 * SECOND, pa.float64()),
         (datetime(2026, 3, 2, 4, 30), pa.timestamp("ns")),
         (datetime(2026, 3, 2, 4, 30), pa.timestamp("s", "America/New_York")),
-        (date(2026, 3, 2), pa.date32()),
-        (date(2026, 3, 2), pa.date64()),
     ],
 )
-def test_each_spelling_of_one_day(value, kind):
-    assert day(value, kind) == MARCH_2
+def test_each_spelling_of_one_second(value, kind):
+    assert second(value, kind) == SECOND
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("2026-03-02", None), (date(2026, 3, 2), pa.date32()), (date(2026, 3, 2), pa.date64())],
+)
+def test_a_date_is_its_midnight(value, kind):
+    assert second(value, kind) == MIDNIGHT
 
 
 @pytest.mark.parametrize(
@@ -71,13 +76,13 @@ def test_each_spelling_of_one_day(value, kind):
         ([1], None),
     ],
 )
-def test_what_is_no_time_has_no_day(value, kind):
-    assert day(value, kind) == NO_DAY
+def test_what_is_no_time_has_no_second(value, kind):
+    assert second(value, kind) == NO_TIME
 
 
 def test_before_1970():
-    assert day(datetime(1969, 12, 31, 23), pa.timestamp("ms")) == -1
-    assert day("1969-12-31T23:00:00Z") == -1
+    assert second(datetime(1969, 12, 31, 23), pa.timestamp("ms")) == -3600
+    assert second("1969-12-31T23:00:00Z") == -3600
 
 
 @pytest.mark.parametrize(

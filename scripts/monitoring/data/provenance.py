@@ -20,7 +20,10 @@ SAMPLE = "sample"
 
 
 def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[Rows, Rows]:
-    """Split rows at random into a training and a held-out part.
+    """Split rows at random into a training and a held-out part, equal ones into the same.
+
+    Otherwise held-out rows would be better known than new ones are. UCI's are split one by one, as
+    Hydrosphere did.
 
     Parameters
     ----------
@@ -35,12 +38,28 @@ def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[R
     UserError
         If a part would be empty.
     """
+    numbers = np.arange(len(rows)) if rows.is_published else rows.number_distinct()
+    n_distinct = int(numbers.max()) + 1 if len(rows) else 0
     try:
-        parts = train_test_split(np.arange(len(rows)), test_size=test_size, random_state=seed)
+        parts = train_test_split(np.arange(n_distinct), test_size=test_size, random_state=seed)
     except ValueError as error:
-        raise UserError(f"{len(rows)} rows cannot be split: {error}") from error
-    training, held_out = map(rows.take, parts)
-    return training, held_out
+        raise UserError(f"{n_distinct} different rows cannot be split: {error}") from error
+    ranks = np.empty(n_distinct, np.int64)
+    ranks[np.concatenate(parts)] = np.arange(n_distinct)
+    order = np.argsort(ranks[numbers], kind="stable")
+    n_training = int(np.sum(ranks[numbers] < len(parts[0])))
+    return rows.take(order[:n_training]), rows.take(order[n_training:])
+
+
+def count_copies(rows: Rows) -> float:
+    """Return how many times a row stands there, as the variance of a proportion counts them.
+
+    Kish, L. (1965), Survey Sampling: the design effect of clusters of unequal size.
+    """
+    if rows.is_published:
+        return 1.0
+    counts = np.bincount(rows.number_distinct())
+    return float(np.sum(counts.astype(float) ** 2) / len(rows))
 
 
 def add_split_options(parser: Parser) -> None:

@@ -31,6 +31,11 @@ class Rows:
         By column, the numbers that were encoded as its codes; only where the source has them.
     rejected : mapping of str to int
         By reason, how many rows of the source cannot be used, and are not among these.
+    times : ndarray of int64, shape (n,), or None
+        Epoch seconds, `NO_TIME` where a row has none; None if no row has one.
+    is_published : bool
+        Whether each row is a person's, split as the published figures are: one by one. Equal rows
+        of others are copies of one, and stay together.
     """
 
     names: tuple[str, ...]
@@ -42,6 +47,8 @@ class Rows:
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    times: np.ndarray | None = None
+    is_published: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,7 +56,17 @@ class Rows:
     def take(self, positions: np.ndarray) -> Rows:
         """Return the rows at some positions, in their order."""
         raw = {name: column[positions] for name, column in self.raw.items()}
-        return replace(self, values=self.values[positions], raw=raw)
+        times = None if self.times is None else self.times[positions]
+        return replace(self, values=self.values[positions], raw=raw, times=times)
+
+    def number_distinct(self) -> np.ndarray:
+        """Number the distinct rows as they come; return the number of each row."""
+        _, firsts, numbers = np.unique(
+            self.values, axis=0, return_index=True, return_inverse=True
+        )
+        order = np.empty(len(firsts), np.int64)
+        order[np.argsort(firsts)] = np.arange(len(firsts))
+        return order[numbers.ravel()]
 
     def column(self, name: str) -> np.ndarray:
         return self.values[:, self.names.index(name)]

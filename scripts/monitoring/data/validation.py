@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from monitoring.cli import UserError
 from monitoring.data.lines import Lines, Malformed
 from monitoring.data.readers import ERROR, Block, Wanted, read_piece, shorten_url
-from monitoring.data.times import NO_DAY, read_days
+from monitoring.data.times import NO_TIME, read_times
 
 INT64_LIMIT = 2.0**63  # as `portable_knn.messages` has it, which takes seconds to import
 # What may be wrong with a number: first in the words in which `messages.read` refuses a request.
@@ -40,15 +40,15 @@ class Part(NamedTuple):
         Columns to keep of the rows that can be used, and where each stands: `file` and `row`.
     values : ndarray, shape (n, n_features), dtype float64
         Their features.
-    days : ndarray, shape (n,), dtype int64
-        Of each, its day counted from 1970, or `NO_DAY`.
+    times : ndarray, shape (n,), dtype int64
+        Of each its epoch second, or `NO_TIME`.
     rejected : pyarrow.Table
         The other rows, with all that was read of them as text, and the reason.
     """
 
     kept: pa.Table
     values: np.ndarray
-    days: np.ndarray
+    times: np.ndarray
     rejected: pa.Table
 
     def __len__(self) -> int:
@@ -75,8 +75,8 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
 
 
 def _join(parts: Sequence[Part]) -> Part:
-    kept, values, days, rejected = zip(*parts, strict=True)
-    numbers = np.concatenate(values), np.concatenate(days)
+    kept, values, times, rejected = zip(*parts, strict=True)
+    numbers = np.concatenate(values), np.concatenate(times)
     return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected))
 
 
@@ -88,7 +88,8 @@ def check(wanted: Wanted, file: str, lines: Lines) -> Part:
     for place, name in enumerate(wanted.features):
         values[:, place], problems[:, place] = read_numbers(_column(table, name), wanted.kind(name))
     failed = pc.not_equal(_to_text(_column(table, ERROR)), "").fill_null(False).to_numpy()
-    days = read_days(_column(table, wanted.time)) if wanted.time else np.full(len(table), NO_DAY)
+    column = _column(table, wanted.time) if wanted.time else pa.chunked_array([pa.nulls(len(table))])
+    times = read_times(column)
     kept = keep(wanted, file, table, lines.rows)
     rejected = _reject_lines(wanted, file, lines.malformed)
     bad = problems.any(axis=1) | failed
@@ -97,8 +98,8 @@ def check(wanted: Wanted, file: str, lines: Lines) -> Part:
         reasons = describe_problems(wanted.features, problems[bad], failed[bad])
         found = _reject(wanted, kept.filter(mask), table.filter(mask), reasons)
         rejected = pa.concat_tables([found, rejected])
-        kept, values, days = kept.filter(pa.array(~bad)), values[~bad], days[~bad]
-    return Part(kept, values, days, rejected)
+        kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
+    return Part(kept, values, times, rejected)
 
 
 def _simplify(table: pa.Table) -> pa.Table:

@@ -1,10 +1,12 @@
-"""What a detector sees: alarms on corrupted rows, and the requests until a change is detected."""
+"""What the metric sees: alarms on corrupted rows, and the requests until a change is detected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest
@@ -12,9 +14,9 @@ from tqdm import tqdm
 
 from monitoring.data.corruptions import Corruption, corrupt
 from monitoring.data.rows import Rows
-from monitoring.detection.attribution import Attribution, find_excess
-from monitoring.detection.change_detection import ALERT, Bets, require_calibration
-from monitoring.detection.detectors import describe_detector, distance_of
+from monitoring.detection.calibration import require_calibration
+from monitoring.detection.change import Bets, Evidence
+from monitoring.detection.surprise import FieldSurprise
 from monitoring.tables import format_table
 
 if TYPE_CHECKING:
@@ -25,36 +27,38 @@ CONTAMINATIONS = (0.1, 0.05, 0.02, 0.01, 0.001)
 STREAMS = 200
 HEALTHY = 500  # requests of a stream before its corruption begins
 MOST = 5000  # requests after which a corruption counts as missed
-EXPLAINED = 1000  # requests that the reason comes from
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a detector sees of one kind of rows.
+    """What the metric sees of one kind of rows.
 
     Attributes
     ----------
     name, cause : str
         Of the corruption, or ``'clean'`` and ''.
     scores : ndarray, shape (n,)
-    alarms : float
+    alarm_rate : float
         The proportion of rows that raise an alarm.
     median, p90 : int or None
         Requests until the change is detected, of `STREAMS` streams; None where that is missed.
     field : str or None
-        The field that is named as the reason; None where the change is missed.
+        The field that most streams name; None where the change is missed.
+    named : float or None
+        The proportion of all streams that name a corrupted field.
     """
 
     name: str
     cause: str
     scores: np.ndarray
-    alarms: float
+    alarm_rate: float
     median: int | None = None
     p90: int | None = None
     field: str | None = None
+    named: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        names = ("alarms", "median", "p90", "field")
+        names = ("alarm_rate", "median", "p90", "field", "named")
         return {name: getattr(self, name) for name in names}
 
 
@@ -97,59 +101,104 @@ def evaluate(
     Raises
     ------
     UserError
-        If the artifact has no calibration.
+        If the artifact has no levels of fields.
     """
     calibration = require_calibration(detector)
-    bets, attribution = Bets.of(calibration), Attribution(detector)
-    clean = detector.decision_function(changed["clean"].values)
-    threshold = detector.threshold_
-    results = [Result("clean", "", clean, float(np.mean(clean > threshold)))]
-    progress = f"evaluating {distance_of(detector)}"
-    for one in tqdm(corruptions, progress, disable=None, leave=False):
-        values = changed[one.name].values
-        scores = detector.decision_function(values)
-        delays = measure_delays(clean, scores, bets)
+    judge = Judge(detector, Bets.of(calibration))
+    clean = judge.look(changed["clean"])
+    streams = Streams(judge.bets, calibration["window"], clean)
+    results = [Result("clean", "", clean.scores, judge.alarm_rate(clean))]
+    for one in tqdm(corruptions, "evaluating", disable=None, leave=False):
+        seen = judge.look(changed[one.name])
+        delays, fields = streams.corrupt(seen)
         median, p90 = (_quantile(delays, proportion) for proportion in (0.5, 0.9))
-        field = None
-        if median is not None:
-            alarms = values[:EXPLAINED][scores[:EXPLAINED] > threshold]
-            tops = attribution.top_features(alarms) if len(alarms) else []
-            excess = find_excess(tops, min(EXPLAINED, len(values)), calibration)
-            field = excess.feature if excess else None
-        rate = float(np.mean(scores > threshold))
-        results.append(Result(one.name, one.cause, scores, rate, median, p90, field))
+        named = sum(field in one.fields for field in fields) / STREAMS
+        field = Counter(fields).most_common(1)[0][0] if median is not None else None
+        rates = judge.alarm_rate(seen), median, p90
+        results.append(Result(one.name, one.cause, seen.scores, *rates, field, named))
     return results
 
 
-def measure_delays(clean: np.ndarray, corrupted: np.ndarray, bets: Bets) -> np.ndarray:
-    """Return after how many requests a corruption is detected, in streams that are drawn at random.
+class Seen(NamedTuple):
+    """Rows as the test sees them.
 
-    Parameters
+    Attributes
     ----------
-    clean, corrupted : ndarray, shape (n,)
-        Scores to draw from, before the corruption and since.
-
-    Returns
-    -------
-    ndarray, shape (STREAMS,), dtype float64
-        Infinite where it takes more than `MOST` requests.
+    scores : ndarray, shape (n,)
+    exceeded : ndarray of int, shape (n, s)
+        Of `Bets.exceeded`.
+    keys : list, length n
+        Of equal rows the same.
     """
-    random = np.random.default_rng(0)
-    factors = np.array(bets.factors)
-    before, since = (np.searchsorted(bets.levels, scores) for scores in (clean, corrupted))
-    sums = np.zeros((STREAMS, factors.shape[1]))
-    for _ in range(HEALTHY):
-        sums = (sums + 1) * factors[random.choice(before, STREAMS)]
-        sums[sums.mean(axis=1) >= ALERT] = 0
-    delays = np.full(STREAMS, np.inf)
-    for request in range(1, MOST + 1):
-        sums = (sums + 1) * factors[random.choice(since, STREAMS)]
-        detected = sums.mean(axis=1) >= ALERT
-        delays[detected] = np.minimum(delays[detected], request)
-        sums[detected] = 0
-        if np.isfinite(delays).all():
-            break
-    return delays
+
+    scores: np.ndarray
+    exceeded: np.ndarray
+    keys: list[Hashable]
+
+
+class Judge:
+    """Looks at rows as the test does."""
+
+    def __init__(self, detector: PortableKNN, bets: Bets) -> None:
+        self.bets = bets
+        self._detector = detector
+        self._fields = FieldSurprise.of(detector)
+
+    def look(self, rows: Rows) -> Seen:
+        scores = self._detector.decision_function(rows.values)
+        values = np.column_stack([scores, self._fields.surprise(rows.values)])
+        return Seen(scores, self.bets.exceeded(values), [row.tobytes() for row in rows.values])
+
+    def alarm_rate(self, seen: Seen) -> float:
+        return float(np.mean(seen.scores > self._detector.threshold_))
+
+
+class Streams:
+    """Streams of healthy requests, in random order, which may go on with corrupted ones."""
+
+    def __init__(self, bets: Bets, window: int, clean: Seen) -> None:
+        self._bets = bets
+        self._healthy = Evidence(bets, window, STREAMS)
+        for places in self._draw(clean, HEALTHY, seed=0):
+            self._healthy.add(clean.exceeded[places], [clean.keys[place] for place in places])
+
+    @staticmethod
+    def _draw(seen: Seen, count: int, seed: int) -> Iterator[np.ndarray]:
+        """Yield the next row of each stream, in which no row comes twice before all came once."""
+        random = np.random.default_rng(seed)
+        n_rows = len(seen.scores)
+        for first in range(0, count, n_rows):
+            orders = [random.permutation(n_rows) for _ in range(STREAMS)]
+            yield from np.transpose(orders)[: count - first]
+
+    def corrupt(self, seen: Seen) -> tuple[np.ndarray, list[str]]:
+        """Return after how many requests each stream detects a corruption, and the field it names.
+
+        Returns
+        -------
+        delays : ndarray, shape (STREAMS,), dtype float64
+            Infinite where it takes more than `MOST` requests.
+        fields : list of str
+            Of the streams that detect it.
+        """
+        evidence = copy.deepcopy(self._healthy)
+        delays, fields = np.full(STREAMS, np.inf), []
+        sent, bet = [], []
+        for number, places in enumerate(self._draw(seen, MOST, seed=1), start=1):
+            keys = [seen.keys[place] for place in places]
+            betting, alerted, onsets = evidence.add(seen.exceeded[places], keys)
+            sent.append(places)
+            bet.append(betting)
+            for stream in np.flatnonzero(alerted & np.isinf(delays)):
+                delays[stream] = number
+                since = slice(max(onsets[stream] - HEALTHY, 0), number)
+                own = np.array([places[stream] for places in sent[since]])
+                made = np.array([betting[stream] for betting in bet[since]])
+                in_a_row = evidence.repeats[stream].equal_in_a_row
+                fields.append(self._bets.strongest(seen.exceeded[own[made]], in_a_row))
+            if np.isfinite(delays).all():
+                break
+        return delays, fields
 
 
 def _quantile(delays: np.ndarray, proportion: float) -> int | None:
@@ -159,30 +208,20 @@ def _quantile(delays: np.ndarray, proportion: float) -> int | None:
 
 def format_clean(clean: Result) -> str:
     n = len(clean.scores)
-    low, high = binomtest(round(clean.alarms * n), n).proportion_ci(method="wilson")
-    return f"{clean.alarms:.2%}, 95% interval {low:.2%} to {high:.2%}"
+    low, high = binomtest(round(clean.alarm_rate * n), n).proportion_ci(method="wilson")
+    return f"{clean.alarm_rate:.2%}, 95% interval {low:.2%} to {high:.2%}"
 
 
-def format_results(both: dict[PortableKNN, list[Result]]) -> str:
-    """Return the table: by corruption and detector the alarms, and when and why it is detected."""
-    names, columns = [""], ["rows"]
-    for detector in both:
-        names += [describe_detector(detector), "", "", ""]
-        columns += ["alarms", "median", "90%", "field"]
-    table = [names, [*columns, "what went wrong"]]
-    for results in zip(*both.values(), strict=True):
-        cells = [results[0].name]
-        for one in results:
-            cells += [f"{one.alarms:.1%}", *_format_delays(one), one.field or ""]
-        table.append([*cells, results[0].cause])
-    return format_table(table, "<" + "<>><" * len(both) + "<")
-
-
-def _format_delays(result: Result) -> tuple[str, str]:
-    if result.name == "clean":
-        return "", ""
-    median, p90 = (f"{n:,}" if n is not None else "-" for n in (result.median, result.p90))
-    return median, p90
+def format_results(results: Sequence[Result]) -> str:
+    """Return the table: by corruption the alarms, when it is detected, and the field named."""
+    table = [["rows", "alarms", "median", "90%", "named", "field", "what went wrong"]]
+    for one in results:
+        cells = [one.name, f"{one.alarm_rate:.1%}"]
+        if one.named is not None:
+            cells += [f"{n:,}" if n is not None else "-" for n in (one.median, one.p90)]
+            cells += [f"{one.named:.0%}", one.field or "", one.cause]
+        table.append(cells)
+    return format_table(table, "<>>>><<")
 
 
 def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> str:

@@ -1,38 +1,41 @@
-"""Fit a detector with either distance."""
+"""Fit the detector, and learn from held-out rows what healthy traffic looks like."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from monitoring.cli import UserError
 from monitoring.data import provenance
 from monitoring.data.rows import Rows
-from monitoring.detection.attribution import Attribution
-from monitoring.detection.change_detection import measure_levels
-from monitoring.files import PUBLISHED
+from monitoring.data.times import NO_TIME
+from monitoring.detection.calibration import calibrate
+from monitoring.detection.clock import group_by_clock
+from monitoring.detection.surprise import FieldSurprise
+from monitoring.detection.verdict import Stream
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
-# The published detector searches the codes as they are; HVDM is Euclid's distance of coordinates.
-DISTANCES: dict[str, dict[str, float]] = {
-    "minkowski": {"n_neighbors": 15, "p": 5},
-    "hvdm": {"n_neighbors": 5, "p": 2},
-}
+# The detector behind the threshold that Hydrosphere published.
+N_NEIGHBORS, P, CONTAMINATION = 15, 5, 0.05
 PARAMS = ("n_neighbors", "p", "contamination")
-CONTAMINATION = 0.05
+LAST = 0.1  # of a log, which is tested for a change since the rest
+REPLAYED = 10_000  # rows of it at most, evenly spread
+
+
+class Drift(NamedTuple):
+    """A change within a log: the epoch second since when, and the field."""
+
+    since: int
+    field: str
 
 
 def train(
     rows: Rows,
     test_size: float = provenance.TEST_SIZE,
     seed: int = provenance.SEED,
-    distance: str = PUBLISHED,
-    outcome: str | None = None,
-    answers: str | None = None,
     **params: float,
 ) -> tuple[PortableKNN, np.ndarray]:
     """Fit the detector on the training part of rows, and score the held-out part.
@@ -42,14 +45,8 @@ def train(
     rows : Rows
     test_size, seed
         Of the split.
-    distance : str
-        One of `DISTANCES`.
-    outcome : str, optional
-        The column by which the heterogeneous distance tells codes apart (default: the last one).
-    answers : str, optional
-        Whose answers the rows have; recorded ones if it is not given.
     **params
-        Of the detector; those that are left out are the distance's usual ones.
+        Of the detector; those that are left out are as published.
 
     Returns
     -------
@@ -66,52 +63,57 @@ def train(
     """
     training, held_out = provenance.split(rows, test_size, seed)
     origin = provenance.describe_origin(rows, test_size, seed)
-    if answers:
-        origin["answers"] = answers
-    detector = fit_detector(training, distance, outcome, origin, **params)
+    detector = fit_detector(training, origin, **params)
     scores = detector.decision_function(held_out.values)
     detector.origin_["held_out_rate"] = float(np.mean(scores > detector.threshold_))
-    detector.calibration_ = calibrate(detector, held_out.values, scores)
+    n_rejected = sum(rows.rejected.values())
+    detector.calibration_ = calibrate(
+        detector,
+        rows.is_code,
+        held_out.values,
+        group_by_clock(held_out.times),
+        rejected=(n_rejected, len(rows) + n_rejected),
+        copies=provenance.count_copies(held_out),
+    )
     return detector, scores
 
 
-def calibrate(detector: PortableKNN, rows: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """Learn what healthy traffic looks like from held-out rows, for the artifact to keep.
-
-    Returns
-    -------
-    dict
-        Of `measure_levels`, and `top_features`: of how many alarms each feature is the top one.
-    """
-    alarms = rows[scores > detector.threshold_]
-    top_features = Attribution(detector).top_features(alarms) if len(alarms) else []
-    counts = sorted(Counter(top_features).items())
-    return {**measure_levels(detector.decision_scores_, scores), "top_features": dict(counts)}
-
-
 def fit_detector(
-    rows: Rows,
-    distance: str = PUBLISHED,
-    outcome: str | None = None,
-    origin: dict[str, Any] | None = None,
-    **params: float,
+    rows: Rows, origin: dict[str, Any] | None = None, **params: float
 ) -> PortableKNN:
     """Fit the detector on all rows; `train` says the rest."""
     from portable_knn import PortableKNN
 
-    given: dict[str, Any] = {"contamination": CONTAMINATION, **DISTANCES[distance], **params}
+    published = {"n_neighbors": N_NEIGHBORS, "p": P, "contamination": CONTAMINATION}
+    given: dict[str, Any] = {**published, **params}
     try:
-        encodings = _learn_encodings(rows, outcome) if distance == "hvdm" else None
-        return PortableKNN(**given).fit(rows.values, None, rows.names, origin, encodings)
+        return PortableKNN(**given).fit(rows.values, None, rows.names, origin)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _learn_encodings(rows: Rows, outcome: str | None) -> list[Any]:
-    from portable_knn.hvdm import learn_encodings
+def find_drift(rows: Rows, seed: int = provenance.SEED, **params: float) -> Drift | None:
+    """Test the last tenth of a log by what the rest of it was like.
 
-    outcome = outcome or rows.names[-1]
-    if outcome not in rows.names:
-        raise UserError(f"--outcome={outcome} is not one of {', '.join(rows.names)}")
-    numbers = [column for column, is_code in enumerate(rows.is_code) if not is_code]
-    return learn_encodings(rows.values, numbers, rows.names.index(outcome))
+    Returns
+    -------
+    Drift or None
+        None where nothing changed, or the rows have no times.
+    """
+    if rows.times is None:
+        return None
+    timed = np.flatnonzero(rows.times != NO_TIME)
+    in_order = timed[np.argsort(rows.times[timed], kind="stable")]
+    n_last = int(LAST * len(in_order))
+    if not n_last:
+        return None
+    detector, _ = train(rows.take(in_order[:-n_last]), seed=seed, **params)
+    step = -(-n_last // REPLAYED)
+    last = rows.take(in_order[-n_last::step])
+    stream = Stream(detector.calibration_, detector.threshold_, FieldSurprise.of(detector))
+    stream.feed(last.values, detector.decision_function(last.values))
+    changes = stream.verdict().changes
+    if not changes:
+        return None
+    assert last.times is not None
+    return Drift(int(last.times[changes[0].onset]), changes[0].field)

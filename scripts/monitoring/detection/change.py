@@ -1,0 +1,293 @@
+"""Whether traffic has changed: an e-detector, which may be looked at any time.
+
+Each request bets against the hypothesis that traffic is healthy. Shin, J., Ramdas, A. & Rinaldo, A.
+(2024), E-detectors: a nonparametric framework for sequential change detection, New England Journal
+of Statistics in Data Science 2, 229-260; the sum of the bets is Shiryaev's (1963) and Roberts's
+(1966).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import beta
+
+PROPORTIONS = (0.01, 0.05, 0.2, 0.5)  # a level is what so many of the known rows exceed
+STAKES = (0.03, 0.1, 0.3)
+RISK = 0.001  # that any bound is exceeded by its true proportion
+ALERT = 100_000  # evidence; so many healthy requests pass on average between two false alerts
+PASSED_OVER = 0.02  # the proportion of healthy requests that makes no bet since it repeats another
+REPEATED = 0.95  # the proportion of healthy requests that equal the one before, at most
+REPEATS = "repeated requests"  # what a change of these is named after
+PATIENCE = 100  # requests without an alert after which a change is over, at least
+
+
+def bound_proportion(above: float, rows: float, confidence: float, copies: float = 1.0) -> float:
+    """Return Clopper and Pearson's upper bound of the proportion behind `above` of `rows`.
+
+    Rows that stand there several times, `copies` on average, say as much as so many fewer.
+    """
+    if above >= rows:
+        return 1.0
+    return float(beta.ppf(confidence, above / copies + 1, (rows - above) / copies))
+
+
+class Levels(NamedTuple):
+    """Levels of a score or of a field's surprise, and how many held-out rows exceed each.
+
+    Attributes
+    ----------
+    levels : list of float
+        The lowest first.
+    above, rows : list of float
+        Of each level how many held-out rows are above it, of how many: of all, or of that group of
+        them in which most are.
+    """
+
+    levels: list[float]
+    above: list[float]
+    rows: list[float]
+
+    def bets(self, confidence: float, copies: float) -> np.ndarray:
+        """Return the factors of the bets, by the number of levels that a request exceeds.
+
+        A request multiplies the bet of a level and a stake a by ``1 - a + a / bound`` if it exceeds
+        the level, else by ``1 - a``. While no more than `bound` of the requests exceed the level,
+        the mean of this factor is at most 1. What is passed over as a repetition comes mostly from
+        below a level, for which the bounds are divided by ``1 - PASSED_OVER``.
+        """
+        pairs = zip(self.above, self.rows, strict=True)
+        bounds = [bound_proportion(*pair, confidence, copies) / (1 - PASSED_OVER) for pair in pairs]
+        return make_factors(bounds)
+
+
+def make_factors(bounds: Sequence[float]) -> np.ndarray:
+    """Return by the number of exceeded levels the factor of each bet, a level's stakes together."""
+    return np.array(
+        [
+            [
+                1 - stake + (stake / min(bound, 1.0) if place < exceeded else 0)
+                for place, bound in enumerate(bounds)
+                for stake in STAKES
+            ]
+            for exceeded in range(len(bounds) + 1)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Bets:
+    """What each request is bet on: its score, and the surprise of each of its fields.
+
+    Attributes
+    ----------
+    names : tuple of str, length s
+        Of the fields, after ``''`` for the score.
+    levels : tuple of tuple of float, length s
+        Of each, the lowest first.
+    factors : ndarray, shape (s, n_levels + 1, n_bets)
+        Of each by the number of levels that a request exceeds; 1 where one has fewer bets.
+    weights : ndarray, shape (s, n_bets)
+        Of the bets in the evidence: half for the score's, half for the fields'.
+    repeated : float
+        The weight of the bet that a request equals the one before it.
+    """
+
+    names: tuple[str, ...]
+    levels: tuple[tuple[float, ...], ...]
+    factors: np.ndarray
+    weights: np.ndarray
+    repeated: float
+
+    @classmethod
+    def of(cls, calibration: Mapping[str, Any], with_fields: bool = True) -> Bets:
+        """Return the bets of an artifact's calibration, on the score alone if that is asked for."""
+        fields = {name: Levels(*one) for name, one in calibration["fields"].items()}
+        one_field = 0.5 / (1 + len(fields))
+        known = {"": Levels(*calibration["score"]), **(fields if with_fields else {})}
+        confidence, copies = calibration["confidence"], calibration["copies"]
+        factors = [levels.bets(confidence, copies) for levels in known.values()]
+        weights = [0.5, *[one_field] * (len(known) - 1)]
+        levels = tuple(tuple(one.levels) for one in known.values())
+        return cls._pad(tuple(known), levels, factors, weights, one_field)
+
+    @classmethod
+    def of_proportion(cls, bound: float) -> Bets:
+        """Return the bets on something that no more than a proportion of healthy requests has."""
+        factors = make_factors([bound / (1 - PASSED_OVER)])
+        return cls._pad(("",), ((0.5,),), [factors], [1.0], 0.0)
+
+    @classmethod
+    def _pad(
+        cls,
+        names: tuple[str, ...],
+        levels: tuple[tuple[float, ...], ...],
+        factors: Sequence[np.ndarray],
+        weights: Sequence[float],
+        repeated: float,
+    ) -> Bets:
+        shape = np.max([one.shape for one in factors], axis=0)
+        all_factors = np.ones((len(factors), *shape))
+        all_weights = np.zeros((len(factors), shape[1]))
+        for place, (one, weight) in enumerate(zip(factors, weights, strict=True)):
+            all_factors[place, : one.shape[0], : one.shape[1]] = one
+            all_weights[place, : one.shape[1]] = weight / one.shape[1]
+        return cls(names, levels, all_factors, all_weights, repeated)
+
+    def exceeded(self, values: np.ndarray) -> np.ndarray:
+        """Return how many levels each score and surprise exceeds.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n, s)
+
+        Returns
+        -------
+        ndarray, shape (n, s), dtype int8
+        """
+        columns = [
+            np.searchsorted(levels, column)
+            for levels, column in zip(self.levels, values.T, strict=True)
+        ]
+        return np.array(columns, dtype=np.int8).T.reshape(values.shape)
+
+    def strongest(self, exceeded: np.ndarray, equal_in_a_row: int = 0) -> str:
+        """Return the field whose bets have won most over some requests.
+
+        The score names no field, however much its own bets have won.
+
+        Parameters
+        ----------
+        exceeded : ndarray of int, shape (n, s)
+            Of the requests that bet.
+        equal_in_a_row : int
+            How many of the last requests equal the one before.
+
+        Returns
+        -------
+        str
+            `REPEATS` if that bet has won most, '' if none has won anything.
+        """
+        gains = {"": 0.0, REPEATS: -equal_in_a_row * np.log(REPEATED)}
+        columns = zip(self.names, self.factors, self.weights, exceeded.T, strict=True)
+        for name, factors, weights, column in columns if len(exceeded) else ():
+            logs = np.bincount(column, minlength=len(factors)) @ np.log(factors[:, weights > 0])
+            if name:
+                gains[name] = np.logaddexp.reduce(logs) - np.log(len(logs))
+        return max(gains, key=lambda name: gains[name])
+
+
+class Repeats:
+    """Finds the requests of a stream that equal one of the last ones.
+
+    Parameters
+    ----------
+    window : int
+        How many of the last requests are looked at.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._last: dict[Hashable, int] = {}  # by what equal requests have alike
+        self._position = 0
+        self.equal_in_a_row = 0  # the last requests that equal the one before each of them
+
+    def add(self, key: Hashable) -> bool:
+        """Take the next request; tell whether it equals one of the window. None equals nothing."""
+        before = self._last.get(key, -np.inf) if key is not None else -np.inf
+        gap = self._position - before
+        self.equal_in_a_row = self.equal_in_a_row + 1 if gap == 1 else 0
+        if key is not None:
+            self._last[key] = self._position
+        self._position += 1
+        if len(self._last) > 2 * self._window + 2:
+            begin = self._position - max(self._window, 1)
+            self._last = {one: last for one, last in self._last.items() if last >= begin}
+        return gap <= self._window
+
+
+class Evidence:
+    """The evidence of a change in some streams of requests, fed side by side.
+
+    A request that equals one of the last few in every field makes no bet: clients retry and poll.
+
+    Parameters
+    ----------
+    bets : Bets
+    window : int
+        Of `Repeats`.
+    n_streams : int
+
+    Attributes
+    ----------
+    evidence : ndarray, shape (n_streams,)
+        The weighted mean of all bets' sums since the last alert.
+    repeats : list of Repeats, length n_streams
+    """
+
+    def __init__(self, bets: Bets, window: int, n_streams: int = 1) -> None:
+        self._bets = bets
+        self._logs = np.log(bets.factors)
+        self._sources = np.arange(len(bets.names))
+        self._sums = np.zeros((n_streams, *bets.weights.shape))
+        self._log_sums = np.zeros_like(self._sums)  # never below 0
+        self._onsets = np.zeros(self._sums.shape, np.int64)  # where they last left 0
+        self._repeated = np.zeros(n_streams)
+        self._position = 0
+        self.repeats = [Repeats(window) for _ in range(n_streams)]
+        self.evidence = np.zeros(n_streams)
+
+    def add(
+        self, exceeded: np.ndarray, keys: Sequence[Hashable], is_scored: np.ndarray | bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Take the next request of each stream.
+
+        Parameters
+        ----------
+        exceeded : ndarray of int, shape (n_streams, s)
+            Of `Bets.exceeded`.
+        keys : sequence of hashable, length n_streams
+            What two equal requests have alike; None equals nothing.
+        is_scored : bool or ndarray of bool, shape (n_streams,)
+            Whether there is anything to bet on.
+
+        Returns
+        -------
+        betting : ndarray of bool, shape (n_streams,)
+            Whether the request made its bets; where not, every sum stayed as it was.
+        alerted : ndarray of bool, shape (n_streams,)
+            Where the evidence has reached `ALERT`, after which it starts again from 0.
+        onsets : ndarray of int, shape (n_streams,)
+            About which request a change began with, counted from 0.
+        """
+        pairs = zip(self.repeats, keys, strict=True)
+        betting = ~np.array([repeats.add(key) for repeats, key in pairs]) & is_scored
+        in_a_row = np.array([repeats.equal_in_a_row for repeats in self.repeats])
+        self._bet(exceeded, betting[:, None, None])
+        self._repeated = np.where(in_a_row > 0, (self._repeated + 1) / REPEATED, 0)
+        self._position += 1
+        own = (self._sums * self._bets.weights).sum(axis=(1, 2))
+        self.evidence = own + self._bets.repeated * self._repeated
+        alerted = self.evidence >= ALERT
+        onsets = self._find_onsets(in_a_row)
+        for state in (self._sums, self._log_sums, self._repeated):
+            state[alerted] = 0  # without which they would overflow
+        return betting, alerted, onsets
+
+    def _bet(self, exceeded: np.ndarray, betting: np.ndarray) -> None:
+        factors = self._bets.factors[self._sources, exceeded]
+        self._sums = np.where(betting, (self._sums + 1) * factors, self._sums)
+        self._onsets = np.where(self._log_sums == 0, self._position, self._onsets)
+        moved = np.maximum(self._log_sums + self._logs[self._sources, exceeded], 0)
+        self._log_sums = np.where(betting, moved, self._log_sums)
+
+    def _find_onsets(self, in_a_row: np.ndarray) -> np.ndarray:
+        """Return where the strongest bet last left 0."""
+        logs = self._log_sums.reshape(len(in_a_row), -1)
+        best = logs.argmax(axis=1)
+        onsets = self._onsets.reshape(len(in_a_row), -1)[np.arange(len(in_a_row)), best]
+        is_repeated = in_a_row * -np.log(REPEATED) > logs.max(axis=1)
+        return np.where(is_repeated, self._position - in_a_row, onsets)

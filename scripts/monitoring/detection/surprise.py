@@ -1,0 +1,253 @@
+"""How surprising each field of a request is, given all its other fields.
+
+What a field should be is read off the training rows that are nearest by all other fields: Wilson,
+D. R. & Martinez, T. R. (1997), Improved heterogeneous distance functions, Journal of Artificial
+Intelligence Research 6, 1-34, has the distance (HEOM), here with standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from numba import njit
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+NEAREST = 50  # distinct training rows that say what a field should be
+PRIOR = 5  # rows that a code's share of all training rows counts for beside the nearest
+# A distance is counted in whole units of 2**-20 of a difference: they add up exactly in any order,
+# so that equally far rows are equally far on every processor.
+UNIT = 2.0**20
+CHUNK = 512  # training rows whose distances stay in the processor's nearest cache
+BATCH = 200  # requests that a thread takes at a time
+MOST_ROWS = 50_000  # distinct training rows that are looked through, evenly spread over all
+DIGITS = 9  # of a surprise: logarithms of two processors may differ in the last of 16
+
+
+class Expected(NamedTuple):
+    """What one field of a request should be, by the training rows nearest by its other fields.
+
+    Attributes
+    ----------
+    values : ndarray, shape (k,)
+        The field's values in those rows.
+    counts : ndarray, shape (k,)
+        How many training rows each of them stands for.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+
+
+class FieldSurprise:
+    """Measures the surprise of each field of a request.
+
+    The distance of a request to a training row by some fields is the sum over them of 1 where codes
+    differ, and of ``min(1, (gap / 4 sigma) ** 2)`` where they are numbers, sigma being the standard
+    deviation of the training rows. Equal training rows are one row with a count; of equally far
+    ones, those that come first are nearest.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, m), dtype float64
+        Training rows.
+    is_code : sequence of bool, length m
+        Which fields hold codes; the others are numbers.
+    """
+
+    def __init__(self, rows: np.ndarray, is_code: Sequence[bool]) -> None:
+        distinct, firsts, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+        order = np.argsort(firsts, kind="mergesort")
+        order = order[:: -(-len(order) // MOST_ROWS)]
+        self._columns = np.ascontiguousarray(distinct[order].T, dtype=np.float64)
+        self._counts = counts[order].astype(np.float64)
+        self._is_code = np.array(is_code, dtype=bool)
+        spreads = [4 * _deviation(column) or 1.0 for column in rows.T]
+        self._spreads = np.array(spreads)
+        self._k = min(NEAREST, len(order))
+        self._shares = [
+            dict(zip(*_count_codes(column), strict=True)) if code else {}
+            for column, code in zip(rows.T, is_code, strict=True)
+        ]
+        self._n_rows = len(rows)
+
+    @classmethod
+    def of(cls, detector: PortableKNN) -> FieldSurprise:
+        """Return that of an artifact, whose calibration says which fields hold codes."""
+        codes = detector.calibration_["codes"]
+        is_code = [name in codes for name in detector.feature_names_in_]
+        return cls(detector.training_rows_.astype(np.float64), is_code)
+
+    def surprise(self, rows: np.ndarray, n_jobs: int = -1) -> np.ndarray:
+        """Return how surprising each field of each request is.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, m)
+            Requests, finite numbers.
+        n_jobs : int
+            Threads, as in joblib.
+
+        Returns
+        -------
+        ndarray, shape (n, m), dtype float64
+            From 0 up. Of codes ``-log((n_same + A share) / (n + A))``, where `n_same` of the `n`
+            nearest training rows have the request's code, `share` is that code's among all training
+            rows (half a row's for one that none has) and A is `PRIOR`. Of numbers the gap to the
+            nearest rows' mean, in units of 4 sigma.
+        """
+        rows = np.ascontiguousarray(rows, dtype=np.float64)
+        shares = self._look_up_shares(rows)
+        found = np.empty(rows.shape)
+
+        def measure(first: int) -> None:
+            part = slice(first, first + BATCH)
+            _measure(rows[part], shares[part], self._training(), self._k, found[part])
+
+        firsts = range(0, len(rows), BATCH)
+        if len(rows) <= BATCH:
+            for first in firsts:
+                measure(first)
+        else:
+            with ThreadPoolExecutor(effective_n_jobs(n_jobs)) as pool:
+                list(pool.map(measure, firsts))
+        found[:, self._is_code] = -np.log(found[:, self._is_code])
+        return np.round(found, DIGITS)
+
+    def expect(self, row: Sequence[float]) -> list[Expected]:
+        """Say what each field of a request should be."""
+        query = np.asarray(row, dtype=np.float64)
+        positions = np.zeros((len(query), self._k), np.int64)
+        columns, counts, is_code, spreads = self._training()
+        _find_nearest(query, columns, is_code, spreads, self._k, positions)
+        return [
+            Expected(column[found], counts[found])
+            for column, found in zip(columns, positions, strict=True)
+        ]
+
+    def _training(self) -> tuple[np.ndarray, ...]:
+        return self._columns, self._counts, self._is_code, self._spreads
+
+    def _look_up_shares(self, rows: np.ndarray) -> np.ndarray:
+        shares = np.zeros(rows.shape)
+        for place in np.flatnonzero(self._is_code):
+            codes, positions = np.unique(rows[:, place], return_inverse=True)
+            known = self._shares[place]
+            counts = [known.get(code, 0.5) for code in codes.tolist()]
+            shares[:, place] = np.array(counts)[positions] / self._n_rows
+        return shares
+
+
+def _deviation(column: np.ndarray) -> float:
+    """Return a column's standard deviation, rounded alike on every processor."""
+    values = column.tolist()
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
+def _count_codes(column: np.ndarray) -> tuple[list[float], list[int]]:
+    codes, counts = np.unique(column, return_counts=True)
+    return codes.tolist(), counts.tolist()
+
+
+@njit(nogil=True)
+def _contribution(gap, is_code, spread):
+    if is_code:
+        return UNIT if gap != 0.0 else 0.0
+    part = gap / spread
+    return np.rint(min(part * part, 1.0) * UNIT)
+
+
+@njit(nogil=True)
+def _insert(distances, positions, n_found, distance, position):
+    """Put a row behind those that are as near; the farthest falls out."""
+    place = min(n_found, len(distances) - 1)
+    while place > 0 and distances[place - 1] > distance:
+        distances[place] = distances[place - 1]
+        positions[place] = positions[place - 1]
+        place -= 1
+    distances[place] = distance
+    positions[place] = position
+
+
+@njit(nogil=True)
+def _find_candidates(query, columns, is_code, spreads, k, totals, candidates):
+    """Find the rows that may be among the k nearest by all fields but one.
+
+    Without one field a row is nearer by a difference at most, and no k-th row is farther than with
+    it: what is more than a difference farther than the k-th row by all fields is none of them.
+    Return their number, and how far that k-th row is.
+    """
+    n_rows = columns.shape[1]
+    chunk = np.empty(CHUNK)
+    best, ignored = np.full(k, np.inf), np.zeros(k, np.int64)
+    n_candidates = 0
+    for first in range(0, n_rows, CHUNK):
+        size = min(CHUNK, n_rows - first)
+        chunk[:] = 0.0
+        for field in range(len(query)):
+            value, column = query[field], columns[field, first : first + size]
+            if is_code[field]:
+                for row in range(size):
+                    chunk[row] += UNIT if column[row] != value else 0.0
+            else:
+                spread = spreads[field]
+                for row in range(size):
+                    part = (column[row] - value) / spread
+                    chunk[row] += np.rint(min(part * part, 1.0) * UNIT)
+        for row in range(size):
+            total = chunk[row]
+            if total <= best[k - 1] + UNIT:
+                totals[n_candidates], candidates[n_candidates] = total, first + row
+                n_candidates += 1
+                if total < best[k - 1]:
+                    _insert(best, ignored, k, total, 0)
+    return n_candidates, best[k - 1]
+
+
+@njit(nogil=True)
+def _find_nearest(query, columns, is_code, spreads, k, positions):
+    """Fill in for each field the nearest rows by all other fields, the nearest first."""
+    n_rows = columns.shape[1]
+    totals, candidates = np.empty(n_rows), np.empty(n_rows, np.int64)
+    n_candidates, limit = _find_candidates(query, columns, is_code, spreads, k, totals, candidates)
+    distances = np.empty(k)
+    for field in range(len(query)):
+        distances[:] = np.inf
+        n_found = 0
+        for number in range(n_candidates):
+            position = candidates[number]
+            gap = columns[field, position] - query[field]
+            distance = totals[number] - _contribution(gap, is_code[field], spreads[field])
+            if distance <= limit and distance < distances[k - 1]:
+                _insert(distances, positions[field], n_found, distance, position)
+                n_found = min(n_found + 1, k)
+
+
+@njit(nogil=True)
+def _measure(queries, shares, training, k, found):
+    """Fill in how probable each code is, and how far each number is from what it should be."""
+    columns, counts, is_code, spreads = training
+    positions = np.zeros((queries.shape[1], k), np.int64)
+    for number in range(len(queries)):
+        query = queries[number]
+        _find_nearest(query, columns, is_code, spreads, k, positions)
+        for field in range(len(query)):
+            n, same, total = 0.0, 0.0, 0.0
+            for place in range(k):
+                position = positions[field, place]
+                count, value = counts[position], columns[field, position]
+                n += count
+                total += count * value
+                if value == query[field]:
+                    same += count
+            if is_code[field]:
+                found[number, field] = (same + PRIOR * shares[number, field]) / (n + PRIOR)
+            else:
+                found[number, field] = abs(query[field] - total / n) / spreads[field]

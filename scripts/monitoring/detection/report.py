@@ -35,7 +35,6 @@ def format_training(
     if rejected:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.items())
         fields["left out"] = f"{sum(rejected.values()):,} rows: {reasons}"
-    fields["answers"] = str(origin.get("answers", "as recorded"))
     fields["detector"] = describe_detector(detector)
     fields["threshold_"] = repr(float(detector.threshold_))
     for name, scores in parts.items():

@@ -49,7 +49,7 @@ demo: setup ## train on the sample, replay requests, change a unit half-way
 contract: setup ## print the inputs of a metric for TARGET=name:version or FROM=path/to/package
 	@$(RUN) scripts/contract.py
 
-train: setup ## train on DATA=uci|sample|PATH; DISTANCE=hvdm ANSWERS=target CONTAMINATION SEED MODEL
+train: setup ## train on DATA=uci|sample|PATH: CONTAMINATION SEED MODEL
 train: GIVEN := $(filter-out MODEL,$(GIVEN))
 train:
 	@$(RUN) "$${MODEL:-scripts}/train.py"
@@ -66,10 +66,10 @@ score: setup ## score recorded requests: DATA=files OUT=folder OVERWRITE=1 SCHED
 explain: setup ## say which field a score comes from: ROW="age=39 ...", or TARGET=name:version REQUEST=id
 	@$(RUN) scripts/explain.py
 
-serve: setup ## serve the function on gRPC: PORT, HOST, DISTANCE, MODEL
+serve: setup ## serve the function on gRPC: PORT, HOST, MODEL
 	@$(RUN) scripts/serve.py
 
-check: setup ## say what would go wrong after an upload: DISTANCE MODEL RUNTIME=image ALLOW_SAMPLE=1
+check: setup ## say what would go wrong after an upload: MODEL RUNTIME=image ALLOW_SAMPLE=1
 	@$(RUN) scripts/check.py
 
 image: setup ## check, then write and build the platform's image: the same variables
@@ -78,7 +78,7 @@ image: setup ## check, then write and build the platform's image: the same varia
 upload: setup ## check, then upload with the hs of either generation: the same variables
 	@$(RUN) scripts/upload.py
 
-metric: setup ## attach METRIC=name:version to TARGET=name:version: DISTANCE NAME DETACH=1 LIST=1 CLUSTER
+metric: setup ## attach METRIC=name:version to TARGET=name:version: NAME DETACH=1 LIST=1 CLUSTER
 	@$(RUN) scripts/metric.py
 
 watch: setup ## say whether the traffic of TARGET=name:version has changed: SINCE=2h FOLLOW=60 NOTIFY=1

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from monitoring import cli, files
 from monitoring.bundle.checks import check, format_findings
-from monitoring.bundle.staging import staging
 
 
 @cli.entry
@@ -22,13 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.make_parser(__file__, __doc__)
     option = parser.add_argument
     option("--model", type=Path, default=files.ROOT, help="the package (default: this one)")
-    parser.distance()
     option("--runtime", help="image to use instead of serving.yaml's")
     option("--platform", type=int, choices=(2, 3), help="the cluster's generation")
     option("--allow-sample", action="store_true", help="accept a model trained on the sample")
     arguments = parser.parse_args(argv)
-    with staging(arguments.model, arguments.distance) as package:
-        findings = check(package, arguments.runtime, arguments.platform, arguments.allow_sample)
+    options = arguments.runtime, arguments.platform, arguments.allow_sample
+    findings = check(arguments.model, *options)
     print(format_findings(findings))
     return int(any(finding.problem for finding in findings))
 

@@ -1,7 +1,7 @@
-"""Measure what the metrics see: alarms on corrupted rows, and when a change is detected.
+"""Measure what the metric sees: alarms on corrupted rows, and when a change is detected.
 
-Each artifact that is there is evaluated on rows that its training held out. The target answers the
-corrupted requests, as on the platform. `median` and `90%` are of 200 streams of rows drawn at
+The artifact is evaluated on rows that its training held out. The target answers the corrupted
+requests, as on the platform. `median` and `90%` are of 200 streams of rows drawn at
 random, counted from where the corruption begins; - is where more than 5,000 requests pass.
 
 examples:
@@ -17,14 +17,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from monitoring import cli, files
 from monitoring.contract import Contract
 from monitoring.data.corruptions import list_corruptions, parse_corruption
 from monitoring.data.loading import load_rows
 from monitoring.data.provenance import describe_traffic, hold_out
-from monitoring.detection.detectors import distance_of, load_detector
+from monitoring.detection.detectors import describe_detector, load_detector
 from monitoring.detection.evaluation import (
     corrupt_rows,
     evaluate,
@@ -36,9 +35,6 @@ from monitoring.detection.evaluation_plot import plot
 from monitoring.hydrosphere.target import reaching
 from monitoring.tables import format_fields
 
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
-
 TARGET = files.ROOT / "examples" / "adult"
 
 
@@ -47,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.make_parser(__file__, __doc__)
     option = parser.add_argument
     parser.data()
-    option("--artifact", type=Path, action="append", help="a trained detector (default: all)")
+    option("--artifact", type=Path, help="the trained detector (default: this package's)")
     option("--target", help="HOST:PORT or a folder (default: examples/adult, if it is trained)")
     option("--drift", help="corruptions, with commas between them (default: a list for the fields)")
     option("--reports", type=Path, default=files.REPORTS, help="where evaluation.png and .json go")
@@ -55,48 +51,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     picture = arguments.reports / "evaluation.png"
     figures = arguments.reports / "evaluation.json"
     files.require_writable(picture, figures, inputs=[arguments.data])
-    usual = files.artifact_paths(files.ROOT) or [files.artifact_path(files.ROOT)]
     contract = Contract.read(files.ROOT)
-    names = contract.input_names
-    detectors = [load_detector(path, names) for path in arguments.artifact or usual]
-    require_one_split(detectors)
+    artifact = arguments.artifact or files.artifact_path(files.ROOT)
+    detector = load_detector(artifact, contract.input_names)
     rows = load_rows(arguments.data, contract, arguments.most_rejected)
-    rows = hold_out(rows, detectors[0].origin_)
+    rows = hold_out(rows, detector.origin_)
     place = arguments.target or find_target(contract)
     with reaching(place, contract.inputs) if place else nullcontext() as target:
         answered = target.answered if target else rows.names[-1:]
         asked = arguments.drift.split(",") if arguments.drift else list_corruptions(rows, answered)
         corruptions = [parse_corruption(name, rows) for name in asked]
         changed = corrupt_rows(rows, corruptions, target)
-    both = {one: evaluate(one, changed, corruptions) for one in detectors}
-    first, results = detectors[0], both[detectors[0]]
+    results = evaluate(detector, changed, corruptions)
     answers = f"of {place}" if place else "as recorded, for want of a target: flatters the metric"
     fields = {
-        "data": describe_traffic(rows, first),
+        "data": describe_traffic(rows, detector),
         "answers": answers,
-        "threshold_": repr(float(first.threshold_)),
-        "contamination": f"{first.contamination:.2%} asked for",
+        "detector": describe_detector(detector),
+        "threshold_": repr(float(detector.threshold_)),
+        "contamination": f"{detector.contamination:.2%} asked for",
         "alarm rate": format_clean(results[0]),
     }
-    print(format_fields(fields), format_results(both), sep="\n\n")
-    print("", format_thresholds(results, first.decision_scores_), "", sep="\n")
-    content = {distance_of(one): {r.name: r.to_json() for r in both[one]} for one in detectors}
+    print(format_fields(fields), format_results(results), sep="\n\n")
+    print("", format_thresholds(results, detector.decision_scores_), "", sep="\n")
+    content = {one.name: one.to_json() for one in results}
     with files.replacing_file(figures) as new:
         new.write_text(json.dumps(content, indent=1))
-    plot(both, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
+    plot(results, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
     print(f"figures  {files.shorten(figures)}, picture: {files.shorten(picture)}")
-
-
-def require_one_split(detectors: Sequence[PortableKNN]) -> None:
-    """Refuse artifacts that cannot be compared: of one distance, or with other held-out rows."""
-    distances = [distance_of(one) for one in detectors]
-    if len(set(distances)) < len(distances):
-        raise cli.UserError(f"expected an artifact of each distance, got {', '.join(distances)}")
-    parts = ("sha256", "test_size", "seed")
-    if len({tuple(one.origin_.get(part) for part in parts) for one in detectors}) > 1:
-        raise cli.UserError(
-            "the artifacts held out different rows: train both with the same DATA and SEED"
-        )
 
 
 def find_target(contract: Contract) -> str | None:

@@ -27,21 +27,17 @@ from monitoring.live.alarms import find_alarms
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    paths = [arguments.artifact] if arguments.artifact else files.artifact_paths(files.ROOT)
-    if arguments.target:
-        detectors = [load_detector(path) for path in paths]
-        found = find_alarms(
-            arguments.target, arguments.cluster, arguments.request, arguments.last, detectors
-        )
-        for number, (title, detector, row) in enumerate(found):
-            print("\n" if number else "", title, sep="")
-            labels = labels_of(detector.feature_names_in_.tolist())
-            print(format_explanation(detector, row, labels))
-        return
-    path = arguments.artifact or files.artifact_path(files.ROOT, arguments.distance)
-    detector = load_detector(path)
+    detector = load_detector(arguments.artifact or files.artifact_path(files.ROOT))
     features = detector.feature_names_in_.tolist()
     labels = labels_of(features)
+    if arguments.target:
+        found = find_alarms(
+            arguments.target, arguments.cluster, arguments.request, arguments.last, detector
+        )
+        for number, (title, row) in enumerate(found):
+            print("\n" if number else "", title, sep="")
+            print(format_explanation(detector, row, labels))
+        return
     row = parse_row(arguments.row, features, labels)
     print(format_explanation(detector, row, labels))
 
@@ -52,8 +48,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what = "NAME=NUMBER of each feature, a category by name too"
     example = "age=540 workclass=4 ..."
     parser.required("row", example, nargs="*", help=what)
-    parser.distance()
-    option("--artifact", type=Path, help="the trained detector (default: that of the distance)")
+    option("--artifact", type=Path, help="the trained detector (default: this package's)")
     option("--target", type=reference, help="the watched model whose requests are explained")
     option("--request", help="the id of a request, as `make watch` prints it")
     parser.number("--last", int, 1, 1000, default=1, help="or so many of the last alarms")

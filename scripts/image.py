@@ -20,7 +20,6 @@ from pathlib import Path
 from monitoring import cli, files
 from monitoring.bundle.checks import check, require_passed
 from monitoring.bundle.image import build_image, write_context
-from monitoring.bundle.staging import staging
 from monitoring.contract import Contract
 from monitoring.tables import format_table
 
@@ -30,18 +29,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.make_parser(__file__, __doc__)
     option = parser.add_argument
     option("--model", type=Path, default=files.ROOT, help="the package (default: this one)")
-    parser.distance()
     option("--runtime", help="image (default: serving.yaml's)")
     option("--allow-sample", action="store_true", help="accept a model trained on the sample")
     option("--reports", type=Path, default=files.REPORTS, help="where image/NAME/ is written")
     arguments = parser.parse_args(argv)
-    with staging(arguments.model, arguments.distance) as package:
-        findings = check(package, arguments.runtime, None, arguments.allow_sample)
-        require_passed(findings, "nothing was written")
-        contract = Contract.read(package)
-        contract = replace(contract, runtime=arguments.runtime or contract.runtime)
-        context = arguments.reports / "image" / contract.name
-        write_context(package, contract, context)
+    package = arguments.model
+    findings = check(package, arguments.runtime, None, arguments.allow_sample)
+    require_passed(findings, "nothing was written")
+    contract = Contract.read(package)
+    contract = replace(contract, runtime=arguments.runtime or contract.runtime)
+    context = arguments.reports / "image" / contract.name
+    write_context(package, contract, context)
     print(f"written    {files.shorten(context)}", flush=True)
     print(format_table(build_image(context, contract), "<<"))
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monitoring import cli, files
-from monitoring.bundle.staging import model_name
+from monitoring.contract import Contract
 from monitoring.detection.detectors import load_detector
 from monitoring.hydrosphere.hs import reference, selected_cluster
 from monitoring.hydrosphere.manager import Manager, describe_artifact
@@ -29,18 +29,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     option = parser.add_argument
     parser.required("target", "adult:1", type=reference, help="the model to watch, NAME:VERSION")
     option("--metric", help="NAME or NAME:VERSION (default: the newest of serving.yaml's name)")
-    parser.distance()
     option("--name", type=key, help="of the metric on the target (default: its model's)")
     option("--cluster", help="address (default: the one that hs has selected)")
-    option("--artifact", type=Path, help="the trained detector (default: that of the distance)")
+    option("--artifact", type=Path, help="the trained detector (default: this package's)")
     option("--dry-run", action="store_true", help="print the request, change nothing")
     option("--detach", action="store_true", help="remove the metric of that name")
     option("--list", action="store_true", help="list what is attached, change nothing")
     arguments = parser.parse_args(argv)
     manager = Manager(arguments.cluster or selected_cluster())
-    model = model_name(files.ROOT, arguments.distance)
+    model = Contract.read(files.ROOT).name
     name = arguments.name or model
-    path = arguments.artifact or files.artifact_path(files.ROOT, arguments.distance)
+    path = arguments.artifact or files.artifact_path(files.ROOT)
     with manager.reading():
         target = manager.version(arguments.target)
         if arguments.list:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_replaceable(out, picture, arguments.overwrite)
     files.require_writable(picture, inputs=arguments.data)
     began = time.perf_counter()
-    artifact = arguments.artifact or files.artifact_path(files.ROOT, arguments.distance)
+    artifact = arguments.artifact or files.artifact_path(files.ROOT)
     detector = load_detector(artifact)
     bets = Bets.of(require_calibration(detector))
     types = name_types(detector.feature_names_in_.tolist())
@@ -86,8 +86,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--keep", action="append", default=[], metavar="COLUMN", help=what)
     what = f"that days come from (default: {TIME}, else the only one that holds times)"
     option("--time", metavar="COLUMN", help=what)
-    parser.distance()
-    option("--artifact", type=Path, help="the trained detector (default: that of the distance)")
+    option("--artifact", type=Path, help="the trained detector (default: this package's)")
     option("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster to use")
     number = parser.number
     number("--rows-per-block", int, 1, 10**7, default=100_000, metavar="N", help="at a time")

@@ -2,7 +2,6 @@
 
 examples:
   serve.py                     this package, on 127.0.0.1:9090
-  serve.py --distance hvdm     with the other artifact
   serve.py --port 0            on a free port, which is printed
   serve.py --model PATH        another unpacked package
 """
@@ -30,26 +29,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("--port", int, 0, 65535, default=default_port, help="or $APP_PORT")
     option("--host", default="127.0.0.1", help="default: 127.0.0.1")
     option("--model", type=Path, default=files.ROOT, help="the package (default: this one)")
-    parser.distance()
     arguments = parser.parse_args(argv)
     # Only this thread waits for them: all that libraries start from here on inherit the mask.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
-        serve(arguments.model, arguments.distance, arguments.host, arguments.port)
+        serve(arguments.model, arguments.host, arguments.port)
     except cli.UserError:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise
 
 
-def serve(model: Path, distance: str, host: str, port: int) -> None:
+def serve(model: Path, host: str, port: int) -> None:
     """Serve until a signal ends it; others that come meanwhile are never delivered."""
-    from monitoring.bundle.staging import staging
     from monitoring.contract import Contract
     from monitoring.hydrosphere.server import load_function, start_server
 
-    with staging(model, distance) as package:
-        name = Contract.read(package).name
-        function = load_function(package)
+    name = Contract.read(model).name
+    function = load_function(model)
     try:
         socket.getaddrinfo(host, port)
     except socket.gaierror as error:

@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from tqdm import tqdm
 
 from monitoring import cli, files
-from monitoring.bundle.staging import staging
 from monitoring.contract import Contract
 from monitoring.data.corruptions import parse_corruption
 from monitoring.data.loading import load_rows
@@ -39,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.require_writable(table, picture, inputs=[arguments.data])
     folder = files.ROOT if is_address(arguments.metric) else Path(arguments.metric)
     contract = Contract.read(folder)
-    artifact = arguments.artifact or files.artifact_path(folder, arguments.distance)
+    artifact = arguments.artifact or files.artifact_path(folder)
     detector = load_detector(artifact, contract.input_names)
     calibration = require_calibration(detector)
     rows = hold_out(load_rows(arguments.data, contract, arguments.most_rejected), detector.origin_)
@@ -83,7 +81,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     target = files.ROOT / "examples" / "adult"
     option("--target", default=target, help="HOST:PORT or a folder to serve")
     option("--metric", default=files.ROOT, help="HOST:PORT or a folder")
-    parser.distance()
     option("--artifact", type=Path, help="the metric's (default: the one in its folder)")
     number("--threshold", float, 0, float("inf"), help="of the alarm, else the artifact's")
     option("--reports", type=Path, default=files.REPORTS, help="where files go")
@@ -100,10 +97,6 @@ def corruption_start(text: str) -> tuple[str, int]:
     return name, int(row)
 
 
-def staged(metric: str | Path, distance: str) -> AbstractContextManager[str | Path]:
-    return nullcontext(metric) if is_address(metric) else staging(Path(metric), distance)
-
-
 def send(
     arguments: argparse.Namespace, plan: Plan, contract: Contract, threshold: float
 ) -> tuple[list[Outcome], int]:
@@ -114,8 +107,7 @@ def send(
         with (
             tqdm(total=plan.n_requests, desc="starting", unit="request", disable=None) as bar,
             serve_or_call(arguments.target) as target,
-            staged(arguments.metric, arguments.distance) as package,
-            serve_or_call(package) as metric,
+            serve_or_call(arguments.metric) as metric,
         ):
             bar.set_description("shadowing")
             gateway = Gateway(target, metric, contract.inputs, answered, threshold, plan.change())

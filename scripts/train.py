@@ -4,7 +4,6 @@ examples:
   train.py                               train on UCI's adult.data, downloaded once
   train.py --data sample                 train on the synthetic sample, for trying out
   train.py --data requests.parquet       train on recorded requests
-  train.py --distance hvdm --answers examples/adult   on what the target model answers
 """
 
 from __future__ import annotations
@@ -20,51 +19,46 @@ from monitoring import cli, files
 from monitoring.contract import Contract
 from monitoring.data import provenance
 from monitoring.data.loading import load_rows
-from monitoring.data.rows import Rows
 from monitoring.detection.detectors import source_of
 from monitoring.detection.report import format_training, plot_scores
-from monitoring.detection.training import CONTAMINATION, DISTANCES, PARAMS, train
-from monitoring.hydrosphere.target import reaching
+from monitoring.detection.training import PARAMS, find_drift, train
 
 
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    out = arguments.out or files.artifact_path(arguments.model, arguments.distance)
+    out = arguments.out or files.artifact_path(arguments.model)
     files.require_writable(out, arguments.plot, inputs=[arguments.data])
-    steps = tqdm(total=4, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
+    steps = tqdm(total=5, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
     with steps:
         begin(steps, "reading rows")
-        rows = read_rows(arguments)
+        contract = Contract.read(arguments.model)
+        rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
         if not arguments.force:
             provenance.require_replaceable(out, source_of(out), rows.source)
         begin(steps, "fitting the detector")
-        given = {name: getattr(arguments, name) for name in PARAMS}
-        params = {name: value for name, value in given.items() if value is not None}
-        split = arguments.test_size, arguments.seed
-        what = arguments.distance, arguments.outcome, arguments.answers
-        detector, scores = train(rows, *split, *what, **params)
+        params = {name: getattr(arguments, name) for name in PARAMS}
+        detector, scores = train(rows, arguments.test_size, arguments.seed, **params)
+        begin(steps, "looking for drift")
+        drift = find_drift(rows, arguments.seed, **params)
         begin(steps, "drawing the picture")
         plot_scores(detector, scores, arguments.plot)
         begin(steps, "saving the artifact")
         with files.keeping_previous(out):
             detector.save(out)
-    print(format_training(detector, scores, rows.rejected, out, arguments.plot))
+    print(format_training(detector, scores, rows.rejected, drift, out, arguments.plot))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.make_parser(__file__, __doc__)
     option, number = parser.add_argument, parser.number
     parser.data()
-    parser.distance()
-    usual = "(default: {minkowski[%s]}, with hvdm {hvdm[%s]})"
-    k, p = ((usual % (name, name)).format(**DISTANCES) for name in ("n_neighbors", "p"))
-    number("--neighbors", int, 1, 10_000, dest="n_neighbors", help=f"k {k}")
-    option("--p", type=float, help=f"Minkowski's p {p}")
+    parser.time()
+    k, p, contamination = PARAMS.values()
+    number("--neighbors", int, 1, 10_000, dest="n_neighbors", default=k, help="k")
+    option("--p", type=float, default=p, help="Minkowski's p (default: %(default)s)")
     what = "proportion of training rows above the threshold"
-    number("--contamination", float, 0.0001, 0.5, default=CONTAMINATION, help=what)
-    option("--answers", help="train on what this target answers: HOST:PORT or a folder")
-    option("--outcome", help="the field by which hvdm tells codes apart (default: the last one)")
+    number("--contamination", float, 0.0001, 0.5, default=contamination, help=what)
     provenance.add_split_options(parser)
     option(
         "--model",
@@ -72,19 +66,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=files.ROOT,
         help="of the contract (default: this package)",
     )
-    option("--out", type=Path, help="artifact (default: the package's, by distance)")
+    option("--out", type=Path, help="artifact (default: the package's)")
     parser.picture("--plot", default=files.REPORTS / "knn_comparison.png", help="picture")
     option("--force", action="store_true", help="let the sample replace what is no sample")
     return parser.parse_args(argv)
-
-
-def read_rows(arguments: argparse.Namespace) -> Rows:
-    contract = Contract.read(arguments.model)
-    rows = load_rows(arguments.data, contract, arguments.most_rejected)
-    if not arguments.answers:
-        return rows
-    with reaching(arguments.answers, contract.inputs) as target:
-        return target.answer(rows)
 
 
 def begin(steps: tqdm, description: str) -> None:

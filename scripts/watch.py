@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     if arguments.plot:
         files.require_writable(arguments.plot)
-    artifacts = arguments.artifact or files.artifact_paths(files.ROOT)
+    artifact = arguments.artifact or files.artifact_path(files.ROOT)
     asked = bool(arguments.artifact)
-    monitor = Monitor(arguments.target, arguments.metric, arguments.cluster, artifacts, asked)
+    monitor = Monitor(arguments.target, arguments.metric, arguments.cluster, artifact, asked)
     if not arguments.follow:
         since = time.time() - arguments.since if arguments.since else 0
         if not monitor.read(arguments.requests, since):
@@ -89,8 +89,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     number("--requests", int, 1, 10**6, default=1000, help="the newest, at most")
     option("--since", type=duration, help="how long ago at most: 90s, 30m, 2h, 7d")
     option("--cluster", help="address (default: the one that hs has selected)")
-    what = "of a metric (default: this package's, where they are)"
-    option("--artifact", type=Path, action="append", help=what)
+    option("--artifact", type=Path, help="of a metric (default: this package's, where it is)")
     parser.picture("--plot", help="draw scores and evidence to this file")
     number("--follow", float, 0.01, UNITS["d"], help="go on, this many seconds apart")
     option("--notify", action="store_true", help="send alerts to the platform's Alertmanager")

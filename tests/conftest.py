@@ -84,15 +84,6 @@ def artifact(package):
 
 
 @pytest.fixture(scope="session")
-def hvdm_package(tmp_path_factory):
-    """The same trained by the other distance, whose artifact has both names: uploaded, its own."""
-    folder = tmp_path_factory.mktemp("hvdm_package")
-    train_package(folder, "sample", "--distance", "hvdm")
-    shutil.copy(folder / "monitoring_model.joblib", folder / "monitoring_model_hvdm.joblib")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def adult_package(tmp_path_factory):
     """examples/adult in a folder of its own, trained on the sample."""
     folder = tmp_path_factory.mktemp("adult")

@@ -112,15 +112,14 @@ def write_formats(folder, columns):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("distance", ["minkowski", "hvdm"])
 @pytest.mark.parametrize("name", KINDS)
-def test_every_path_gives_the_same_score(name, distance, tmp_path, monkeypatch):
+def test_every_path_gives_the_same_score(name, tmp_path, monkeypatch):
     kind, reports = KINDS[name], tmp_path / "reports"
     monkeypatch.setattr(files, "ROOT", tmp_path)
     make_package(tmp_path, kind)
     columns = make_rows(kind)
     paths = write_formats(tmp_path, columns)
-    artifact = files.artifact_path(tmp_path, distance)
+    artifact = files.artifact_path(tmp_path)
 
     def command(main, *options):
         result = run(main, *options)
@@ -128,9 +127,9 @@ def test_every_path_gives_the_same_score(name, distance, tmp_path, monkeypatch):
         return result.out
 
     trained = []
-    for path in paths if distance == "hvdm" else paths[:1]:
-        options = ("--data", path, "--distance", distance, "--model", tmp_path)
-        command(train.main, *options, "--out", artifact, "--plot", reports / "knn.png")
+    for path in paths:
+        options = ("--data", path, "--model", tmp_path, "--plot", reports / "knn.png")
+        command(train.main, *options)
         trained.append(load(artifact))
     for other in trained[1:]:
         np.testing.assert_array_equal(other.training_rows_, trained[0].training_rows_)
@@ -139,9 +138,9 @@ def test_every_path_gives_the_same_score(name, distance, tmp_path, monkeypatch):
     values = np.array([column.astype(float) for column in columns.values()]).T
     expected = detector.decision_function(values)
 
-    command(check.main, "--model", tmp_path, "--distance", distance)
-    own = ("--distance", distance, "--artifact", artifact)
-    for path in paths if distance == "minkowski" else paths[:1]:
+    command(check.main, "--model", tmp_path)
+    own = ("--artifact", artifact)
+    for path in paths:
         command(score.main, path, *own, "--out", reports / path.suffix)
         scored = pa.concat_tables(
             parquet.read_table(one) for one in (reports / path.suffix).glob("*.parquet")
@@ -151,8 +150,6 @@ def test_every_path_gives_the_same_score(name, distance, tmp_path, monkeypatch):
     text = [f"{name}={column[0]}" for name, column in zip(columns, values.T, strict=True)]
     explained = command(explain.main, *own, *text)
     assert repr(float(expected[0])) in explained
-    if distance == "hvdm":
-        shutil.copy(artifact, tmp_path / "monitoring_model.joblib")  # as it is uploaded
     with served_package(tmp_path) as address, grpc.insecure_channel(address) as channel:
         for row, score_of_row in list(zip(values, expected, strict=True))[:20]:
             fields = zip(Contract.read(tmp_path).inputs, row, strict=True)
@@ -173,5 +170,5 @@ def test_every_path_gives_the_same_score(name, distance, tmp_path, monkeypatch):
     options = ("--artifact", artifact, "--target", tmp_path / "target", "--reports", reports)
     drift = ("--drift", "scale:field_0:10,mix")
     command(evaluate.main, "--data", paths[0], *options, *drift)
-    found = json.loads((reports / "evaluation.json").read_text())[distance]
+    found = json.loads((reports / "evaluation.json").read_text())
     assert found["scale:field_0:10"]["median"] is not None

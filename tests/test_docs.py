@@ -182,19 +182,16 @@ class TestReadme:
         assert "threshold_  4.236688464332743" in printed["make train"]
         assert "4.236688464332743" in README.read_text()
         assert printed["make watch TARGET=adult:1"].endswith("ok\n")
-        names = [spec["name"] for spec in manager.specs]
-        assert names == ["census_monitoring", "census_monitoring_hvdm"]
+        assert [spec["name"] for spec in manager.specs] == ["census_monitoring"]
 
     def send_requests(self, manager, folder):
-        """Let Sonar keep healthy requests, with the scores of both metrics."""
+        """Let Sonar keep healthy requests, with the metric's scores."""
         (target,) = (one for one in manager.versions if one["model"]["name"] == "adult")
         detector = load(folder / "monitoring_model.joblib")
-        hvdm = load(folder / "monitoring_model_hvdm.joblib")
-        values = np.random.default_rng(0).permutation(hvdm.training_rows_)[:200].astype(int)
+        values = np.random.default_rng(0).permutation(detector.training_rows_)[:200].astype(int)
         inputs = [dict(zip(adult.FEATURES, row, strict=True)) for row in values.tolist()]
-        both = {"census_monitoring": detector, "census_monitoring_hvdm": hvdm}
-        scores = {name: one.decision_function(values).tolist() for name, one in both.items()}
-        thresholds = {name: float(one.threshold_) for name, one in both.items()}
+        scores = {"census_monitoring": detector.decision_function(values).tolist()}
+        thresholds = {"census_monitoring": float(detector.threshold_)}
         manager.sonar.add(target, inputs, scores, thresholds)
 
 

@@ -52,7 +52,7 @@ class TestAlertmanager:
         changes, requests = config["route"]["routes"]
         assert changes["group_by"] == ["alertname", "modelName", "modelVersion", "metric"]
         assert changes["matchers"] == [f'alertname =~ "{CHANGE}|{MISSING}"']
-        assert requests["matchers"][0] == f'fieldName =~ "{METRIC}|{METRIC}_hvdm"'
+        assert requests["matchers"][0] == f"fieldName = {METRIC}"
         silent = [one["name"] for one in config["receivers"] if len(one) == 1]
         assert [requests["receiver"]] == silent
 
@@ -66,7 +66,6 @@ class TestAlertmanager:
             ({"alertname": CHANGE, "metric": METRIC, "field": "age"}, "on-call"),
             ({"alertname": MISSING, "metric": METRIC}, "on-call"),
             ({"requestId": "a-1", "fieldName": METRIC}, "nobody"),
-            ({"requestId": "a-1", "fieldName": f"{METRIC}_hvdm"}, "nobody"),
             ({"requestId": "a-1", "fieldName": "other"}, "on-call"),
         ],
     )

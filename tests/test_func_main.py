@@ -34,15 +34,6 @@ class TestScalars:
             assert result == {"value": value}
             assert type(result["value"]) is float
 
-    def test_values_by_the_other_distance(self, hvdm_package, rows):
-        func_main = load_module(hvdm_package)
-        expected = func_main.detector.decision_function(rows[:300])
-        for row, value in zip(rows[:300], expected, strict=True):
-            inputs = dict(zip(FEATURES, row, strict=True))
-            assert func_main.predict(**inputs) == {"value": value}
-            tensors = {name: message(code) for name, code in inputs.items()}
-            assert list(func_main.predict(**tensors).outputs["value"].double_val) == [value]
-
     @pytest.mark.parametrize(
         "convert",
         [

@@ -23,7 +23,6 @@ os.environ["MPLBACKEND"] = "agg"
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 MOST_REJECTED = 0.05  # the proportion of unusable rows in data
 PICTURES = (".png", ".pdf", ".svg")
-DISTANCES = ("minkowski", "hvdm")  # the first is behind Hydrosphere's published threshold
 
 
 class UserError(Exception):
@@ -55,9 +54,11 @@ class Parser(argparse.ArgumentParser):
         what = "proportion of rows that may be unusable"
         self.number("--most-rejected", float, 0, 1, default=MOST_REJECTED, help=what)
 
-    def distance(self) -> None:
-        what = "which of the two artifacts (default: %(default)s)"
-        self.add_argument("--distance", choices=DISTANCES, default=DISTANCES[0], help=what)
+    def time(self) -> None:
+        what = (
+            "column of the times (default: _hs_timestamp, else the only one that holds times)"
+        )
+        self.add_argument("--time", metavar="COLUMN", help=what)
 
     def picture(self, option: str, **settings: Any) -> None:
         """Add an option that takes the path of a picture."""

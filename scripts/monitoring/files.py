@@ -9,24 +9,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from monitoring.cli import DISTANCES, UserError
+from monitoring.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "reports"
-ARTIFACT = "monitoring_model.joblib"  # as it is uploaded, whichever its distance
-PUBLISHED = DISTANCES[0]
+ARTIFACT = "monitoring_model.joblib"
 
 
-def artifact_path(folder: Path, distance: str = PUBLISHED) -> Path:
-    """Return where a package's artifact of a distance is: each has a file of its own."""
-    path = folder / ARTIFACT
-    return path if distance == PUBLISHED else path.with_name(f"{path.stem}_{distance}{path.suffix}")
-
-
-def artifact_paths(folder: Path) -> list[Path]:
-    """Return the artifacts of a package that are there, the published distance's first."""
-    paths = (artifact_path(folder, distance) for distance in DISTANCES)
-    return [path for path in paths if path.exists()]
+def artifact_path(folder: Path) -> Path:
+    """Return where a package's artifact is."""
+    return folder / ARTIFACT
 
 
 def make_readable(path: Path) -> None:

@@ -121,8 +121,6 @@ def get_state(detector):
             check_rows=to_npy(detector.self_test_rows_),
             check_scores=detector.self_test_scores_.tolist(),
         )
-        if detector.encodings_ is not None:
-            content["measures"] = detector.encodings_
         if detector.calibration_:
             content["calibration"] = detector.calibration_
     return {"content": content, "digest": digest(content)}
@@ -135,11 +133,13 @@ def set_state(detector, state):
         raise ValueError("the content is damaged: it does not match its digest")
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']} found, format {FORMAT} expected")
+    if "measures" in content:
+        raise ValueError("it was trained with encodings (HVDM) of an earlier version")
     detector.__init__(**content["params"])
     if "training_rows" not in content:
         return
     rows = from_npy(content["training_rows"]).astype(np.float64)
-    detector.index(rows, content.get("measures"))
+    detector.index(rows)
     detector.decision_scores_ = np.array(content["scores"])[from_npy(content["score_codes"])]
     detector.threshold_ = np.float64(content["threshold"])
     detector.labels_ = (detector.decision_scores_ > detector.threshold_).astype("int")

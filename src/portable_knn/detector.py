@@ -9,7 +9,7 @@ import numpy as np
 from pyod.models.knn import KNN
 
 from portable_knn import artifact
-from portable_knn.index import NeighborIndex, as_rows
+from portable_knn.index import NeighborIndex
 
 N_SELF_TEST_ROWS = 8
 HIGHEST_P = 15  # above it the p-th power of a gap of 2**64, between int64s, overflows a float64
@@ -52,14 +52,10 @@ class PortableKNN(KNN):
         Number of columns of `X`.
     origin_ : dict
         Where the training rows came from, as `fit` was given it; empty without.
-    encodings_ : list or None
-        By what `hvdm` encodes the columns, None if they count as they are.
     training_rows_ : ndarray, shape (n_samples, n_features)
         The rows that were fitted, in the smallest type that holds them exactly.
     index_ : index.NeighborIndex
-        Their coordinates, laid out for the search.
-    coordinate_starts_ : ndarray, shape (n_features,), dtype int64
-        The first coordinate of each feature.
+        Those rows, laid out for the search.
     calibration_ : dict of plain values
         What is known of scores of healthy rows that were held out; empty until it is set.
     self_test_rows_ : ndarray, shape (8, n_features), dtype float64
@@ -70,7 +66,7 @@ class PortableKNN(KNN):
 
     __module__ = "portable_knn"  # by which every artifact names the class
 
-    def fit(self, X, y=None, feature_names=None, origin=None, encodings=None):
+    def fit(self, X, y=None, feature_names=None, origin=None):
         """Fit the detector: score each row by its neighbors besides itself, as pyod does.
 
         Parameters
@@ -83,8 +79,6 @@ class PortableKNN(KNN):
             Names of the columns of `X`.
         origin : dict of plain values, optional
             Where `X` came from, kept as `origin_`.
-        encodings : list, optional
-            Of `hvdm.learn_encodings`, to search among the coordinates of `X`.
 
         Returns
         -------
@@ -100,11 +94,11 @@ class PortableKNN(KNN):
         if np.iscomplexobj(X) or np.ma.is_masked(X):
             raise ValueError("expected real numbers, got complex or masked ones")
         rows = np.array(X, dtype=np.float64)
-        self._require_fitting(rows, feature_names, encodings)
+        self._require_fitting(rows, feature_names)
         self._set_n_classes(y)
-        self.index(rows, encodings)
+        self.index(rows)
         # Each row is its own nearest neighbor, or an equal one is in its place.
-        distances, _ = self._search(rows, self.n_neighbors + 1)
+        distances, _ = self.index_.nearest(rows, self.n_neighbors + 1, self.n_jobs)
         self.decision_scores_ = self._get_dist_by_method(distances[:, 1:]).copy()
         self._process_decision_scores()
         self.describe(feature_names, origin, {})
@@ -125,7 +119,7 @@ class PortableKNN(KNN):
         Returns
         -------
         scores : ndarray, shape (n_samples,), dtype float64
-            The higher, the more abnormal; from 0 up, in the units of the features or coordinates.
+            The higher, the more abnormal; from 0 up, in the units of the features.
 
         Raises
         ------
@@ -133,7 +127,7 @@ class PortableKNN(KNN):
             If `X` has another shape or holds NaN or infinity, or a score is beyond float64.
         """
         self._require_fitted()
-        distances, _ = self._search(X, self.n_neighbors)
+        distances, _ = self.index_.nearest(X, self.n_neighbors, self.n_jobs)
         return self._get_dist_by_method(distances)
 
     def p_value(self, scores):
@@ -152,21 +146,6 @@ class PortableKNN(KNN):
         known = np.sort(self.decision_scores_)
         at_least = len(known) - np.searchsorted(known, scores, side="left")
         return np.where(np.isnan(scores), np.nan, (1 + at_least) / (1 + len(known)))
-
-    def coordinates(self, X):
-        """Return rows as they are compared: as they are, or encoded for the heterogeneous distance.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_samples, n_features)
-            Finite numbers.
-
-        Returns
-        -------
-        ndarray, shape (n_samples, n_coordinates), dtype float64
-            The coordinates of feature j begin with column ``coordinate_starts_[j]``.
-        """
-        return as_rows(X, self.n_features_in_) if self.encodings_ is None else self._encode(X)
 
     def save(self, path):
         """Write the detector to `path` as a file for `joblib.load`, complete or not at all.
@@ -189,22 +168,11 @@ class PortableKNN(KNN):
     def __setstate__(self, state):
         artifact.set_state(self, state)
 
-    def index(self, rows, encodings):
+    def index(self, rows):
         """Lay out training rows for the search."""
         self.n_features_in_ = rows.shape[1]
         self.training_rows_ = artifact.shrink(rows)
-        self.encodings_ = encodings
-        self.coordinate_starts_ = np.arange(rows.shape[1])
-        if encodings is not None:
-            from portable_knn.hvdm import HeterogeneousDistance  # compiled on import
-
-            distance = HeterogeneousDistance(encodings)
-            self._encode, self.coordinate_starts_ = distance.transform, distance.starts_
-        self.index_ = NeighborIndex(self.coordinates(rows), self.p)
-
-    def _search(self, rows, k):
-        located = rows if self.encodings_ is None else self._encode(rows)
-        return self.index_.nearest(located, k, self.n_jobs)
+        self.index_ = NeighborIndex(rows, self.p)
 
     def _get_dist_by_method(self, dist_arr):
         """Add distances up from the nearest on, as numpy's mean may not do everywhere."""
@@ -237,14 +205,10 @@ class PortableKNN(KNN):
             raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
         return params
 
-    def _require_fitting(self, rows, feature_names, encodings):
+    def _require_fitting(self, rows, feature_names):
         if rows.ndim != 2 or not np.isfinite(rows).all():
             raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
         if not 1 <= self.n_neighbors < len(rows):
             raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
         if feature_names is not None and len(feature_names) != rows.shape[1]:
             raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
-        if encodings is not None and len(encodings) != rows.shape[1]:
-            raise ValueError(f"got {len(encodings)} encodings for {rows.shape[1]} columns")
-        if encodings is not None and self.p != 2:
-            raise ValueError(f"HVDM is Euclid's distance, p = 2, got p = {self.p!r}")

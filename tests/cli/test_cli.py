@@ -98,7 +98,7 @@ class TestProcess:
         out = ("--out", tmp_path / "a.joblib", "--plot", tmp_path / "a.png")
         program = (
             "import os, signal, sys, train\n"
-            "train.read_rows = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+            "train.load_rows = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
             "sys.exit(train.main(sys.argv[1:]))"
         )
         line = [sys.executable, "-c", program, "--data", "sample", *out]

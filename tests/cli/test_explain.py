@@ -60,13 +60,6 @@ def test_a_score_that_is_not_the_distance_to_one_row(rows, tmp_path):
     assert_one_line(ask(path, **NORMAL), "'mean' cannot be attributed to features")
 
 
-def test_a_code_that_training_never_saw(hvdm_package):
-    result = ask(hvdm_package / "monitoring_model.joblib", **{**NORMAL, "workclass": 99})
-    first = result.out.split("\n\n")[1].splitlines()[1]
-    assert first.startswith("workclass ")
-    assert "100.0%  99 unknown " in first
-
-
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

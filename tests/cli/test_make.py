@@ -114,9 +114,7 @@ class TestMake:
     @pytest.mark.parametrize("name", ["DATA", "DATUM"])
     def test_a_variable_that_a_target_does_not_take(self, name, made):
         result = made(check.main, "check", **{name: "a"})
-        words = (
-            f"make check: {name} is no variable of this target, there is MODEL, DISTANCE, RUNTIME, "
-        )
+        words = f"make check: {name} is no variable of this target, there is MODEL, RUNTIME, "
         assert_one_line(result, words)
 
     def test_check_takes_a_runtime(self, made, light_package):

@@ -52,22 +52,6 @@ def test_it_creates_the_metric(attach, manager, wanted):
     assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
 
 
-def test_the_other_distance_is_a_second_metric(attach, manager, hvdm_package):
-    attach()
-    artifact = hvdm_package / "monitoring_model_hvdm.joblib"
-    metadata = describe_artifact(artifact, joblib.load(artifact))
-    manager.add_version("census_monitoring_hvdm", 1, metadata=metadata)
-    hvdm = ("--distance", "hvdm", "--artifact", artifact)
-    result = attach(*hvdm)
-    assert result.status == 0, result.err
-    names = [spec["name"] for spec in manager.specs]
-    assert names == ["census_monitoring", "census_monitoring_hvdm"]
-    assert attach(*hvdm, "--detach").status == 0
-    assert [spec["name"] for spec in manager.specs] == ["census_monitoring"]
-    assert attach("--artifact", artifact.with_name("none"), "--detach").status == 0
-    assert manager.specs == []
-
-
 def test_again_changes_nothing(attach, manager):
     attach()
     before = list(manager.specs)

@@ -15,9 +15,7 @@ from helpers import PNG, ROW, UNIT, assert_one_line, run, run_process
 import train
 from monitoring.data import adult, provenance
 from monitoring.data.loading import load_census
-from monitoring.hydrosphere.server import load_module
 from portable_knn import PortableKNN
-from portable_knn.hvdm import learn_encodings
 
 
 class TestTrain:
@@ -58,14 +56,6 @@ class TestTrain:
         expected.fit(provenance.split(load_census("sample"), 0.5, 3)[0].values)
         np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
 
-    def test_the_other_distance(self, hvdm_package):
-        detector = joblib.load(hvdm_package / "monitoring_model.joblib")
-        assert (detector.n_neighbors, detector.p, detector.contamination) == (5, 2, 0.05)
-        training, held_out = provenance.split(load_census("sample"))
-        assert detector.encodings_ == learn_encodings(training.values, [0, 10], 12)
-        scores = detector.decision_function(held_out.values)
-        assert detector.origin_["held_out_rate"] == np.mean(scores > detector.threshold_)
-
     def test_the_calibration(self, package):
         """What held-out rows score, and which features their alarms come from."""
         detector = joblib.load(package / "monitoring_model.joblib")
@@ -79,32 +69,9 @@ class TestTrain:
         assert sum(calibration["top_features"].values()) == alarms
         assert set(calibration["top_features"]) <= set(adult.FEATURES)
 
-    def test_on_what_the_target_answers(self, adult_package, tmp_path):
-        out = tmp_path / "model.joblib"
-        options = ("--data", "sample", "--distance", "hvdm", "--answers", adult_package)
-        result = run(train.main, *options, "--out", out, "--plot", tmp_path / "a.png")
-        assert result.status == 0, result.err
-        assert re.search(rf"^answers +{adult_package}$", result.out, re.MULTILINE)
-        detector = joblib.load(out)
-        assert detector.origin_["answers"] == str(adult_package)
-        predict = load_module(adult_package).predict
-        for row in detector.training_rows_[:300].tolist():
-            inputs = dict(zip(adult.FEATURES, row, strict=True))
-            assert predict(**inputs)["classes"] == row[-1]
-
-    @pytest.mark.slow
-    def test_the_other_distances_figures(self, uci, tmp_path):
-        out = tmp_path / "model.joblib"
-        options = "--data", uci, "--distance", "hvdm", "--out", out, "--plot", tmp_path / "a.png"
-        report = run(train.main, *options).out
-        for figure in ("hvdm, k = 5, p = 2", "0.30126244673440905", "352/6513 rows", "5.40%"):
-            assert figure in report
-
     @pytest.mark.parametrize(
         ("options", "word"),
         [
-            ("--data sample --distance hvdm --p 3", "HVDM is Euclid's distance, p = 2, got p = 3"),
-            ("--distance euclid", "--distance: invalid choice: 'euclid'"),
             ("--neighbors 0", "--neighbors: must be from 1 to 10,000, got 0"),
             ("--neighbors x", "invalid number value: 'x'"),
             ("--data sample --p 0.5", "train.py: p must be from 1 to 15, got 0.5"),
@@ -119,14 +86,6 @@ class TestTrain:
         assert result.status == 2
         assert word in result.err.splitlines()[-1]
         assert "Traceback" not in result.err
-
-    def test_hvdm_needs_both_outcomes(self, tmp_path):
-        path = tmp_path / "poor.csv"
-        lines = adult.SAMPLE_PATH.read_text().splitlines()
-        path.write_text("\n".join([line for line in lines if "<=50K" in line][:200]))
-        options = ("--out", tmp_path / "model.joblib", "--plot", tmp_path / "a.png")
-        result = run(train.main, "--data", path, "--distance", "hvdm", *options)
-        assert_one_line(result, "the outcome must differ between rows, got [0.0] in all")
 
     def test_too_many_neighbors(self, tmp_path):
         path = tmp_path / "few.csv"

@@ -110,4 +110,4 @@ if __name__ == "__main__":
     if command == "score":
         score(Path(package), others[0])
     else:
-        compare_all(sorted(Path(package).glob("*-*")), others)
+        compare_all(sorted(Path(package).glob("trained-*")), others)

@@ -1,6 +1,5 @@
 """Uploads with the real hs command lines of both generations, against a stub manager."""
 
-import json
 import shutil
 import subprocess
 
@@ -11,7 +10,7 @@ from helpers import NORMAL, assert_one_line, make_home, run
 
 import upload
 from monitoring.bundle.checks import Finding
-from monitoring.bundle.staging import stage
+from monitoring.bundle.staging import staging
 from monitoring.cli import UserError
 from monitoring.data.adult import FEATURES
 from monitoring.files import ROOT
@@ -59,7 +58,7 @@ def assert_arrived(upload, repository, runtime):
     model = yaml.safe_load((repository / "serving.yaml").read_text())
     names = ["monitoring_model.joblib", "requirements.txt", "src/func_main.py"]
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    modules = ["__init__", "artifact", "detector", "hvdm", "index", "messages"]
+    modules = ["__init__", "artifact", "detector", "index", "messages"]
     assert sorted(files) == [*names, *(f"src/portable_knn/{module}.py" for module in modules)]
     for name, content in files.items():
         assert content == (repository / name).read_bytes()
@@ -136,21 +135,6 @@ class TestUpload:
         (training_data,) = manager.training_data.values()
         assert training_data == (adult_package / "training_data.csv").read_bytes()
 
-    @pytest.mark.usefixtures("checked")
-    def test_the_other_distance(self, send, manager, repository, hvdm_package, func_main):
-        """It is a model of its own, whose artifact has the name that func_main loads."""
-        artifact = hvdm_package / "monitoring_model_hvdm.joblib"
-        shutil.copy(artifact, repository)
-        result = send(repository, "--distance", "hvdm")
-        assert result.status == 0, result
-        (sent,) = manager.uploads
-        assert sent["metadata"]["name"] == "census_monitoring_hvdm"
-        files = {name.replace("//", "/"): content for name, content in sent["files"].items()}
-        assert files["monitoring_model.joblib"] == artifact.read_bytes()
-        assert "monitoring_model_hvdm.joblib" not in files
-        calibration = json.loads(sent["metadata"]["metadata"]["artifact.calibration"])
-        assert calibration == joblib.load(artifact).calibration_
-
     def test_plain_hs(self, hs, manager, repository, tmp_path):
         hs, generation = hs
         environment = make_home(tmp_path, generation, manager.address)
@@ -204,12 +188,11 @@ class TestUpload:
 
 
 @pytest.mark.parametrize("data", ["s3://bucket/known.csv", "data/known.csv"])
-def test_training_data_is_found_from_where_hs_runs(data, repository, tmp_path):
+def test_training_data_is_found_from_where_hs_runs(data, repository):
     with (repository / "serving.yaml").open("a") as file:
         file.write(f"training-data: {data}\n")
-    (tmp_path / "staged").mkdir()
-    stage(repository, tmp_path / "staged")
-    staged = yaml.safe_load((tmp_path / "staged" / "serving.yaml").read_text())
+    with staging(repository) as folder:
+        staged = yaml.safe_load((folder / "serving.yaml").read_text())
     expected = data if data.startswith("s3:") else str(repository / data)
     assert staged["training-data"] == expected
 

@@ -6,7 +6,6 @@ import pytest
 from monitoring.cli import UserError
 from monitoring.detection.attribution import Attribution, find_excess
 from portable_knn import PortableKNN
-from portable_knn.hvdm import learn_encodings
 
 NAMES = [f"field_{number}" for number in range(13)]
 
@@ -16,21 +15,9 @@ def training(rows):
     return rows[:2000].astype(float)
 
 
-@pytest.fixture(scope="module", params=["minkowski", "hvdm"])
-def detector(training, request):
-    if request.param == "minkowski":
-        return PortableKNN(n_neighbors=15, p=5).fit(training, feature_names=NAMES)
-    encodings = learn_encodings(training, [0, 10], 12)
-    return PortableKNN(n_neighbors=5, p=2).fit(training, feature_names=NAMES, encodings=encodings)
-
-
 @pytest.fixture(scope="module")
-def three_classes(training):
-    """A detector in which each code has three coordinates."""
-    training = training.copy()
-    training[:, 12] = np.arange(len(training)) % 3
-    encodings = learn_encodings(training, [0, 10], 12)
-    return PortableKNN(n_neighbors=5, p=2).fit(training, feature_names=NAMES, encodings=encodings)
+def detector(training):
+    return PortableKNN(n_neighbors=15, p=5).fit(training, feature_names=NAMES)
 
 
 CALIBRATION = {"rows": 6513, "top_features": {"age": 40, "hours": 119, "classes": 5}}
@@ -49,26 +36,16 @@ class TestProportions:
         np.testing.assert_allclose(proportions[scores > 0].sum(axis=1), 1, rtol=1e-12)
         assert not proportions[scores == 0].any()
 
-    def test_coordinates_of_a_feature_count_together(self, three_classes, rows):
-        some = rows[2000:2100]
-        proportions, neighbors = Attribution(three_classes).proportions(some)
-        starts = three_classes.coordinate_starts_
-        located = (three_classes.coordinates(part) for part in (some, neighbors))
-        gaps = np.add.reduceat(np.subtract(*located) ** 2, starts, axis=1)
-        scores = three_classes.decision_function(some)
-        assert len(starts) < three_classes.coordinates(some).shape[1]
-        np.testing.assert_allclose(proportions * scores[:, None] ** 2, gaps, rtol=1e-9, atol=1e-15)
-
 
 class TestScoresWithout:
     def test_they_are_those_of_the_other_features(self, detector, rows):
         """Against the distance to the k-th neighbor, taken one by one."""
         some = rows[2000:2010]
         scores = Attribution(detector).scores_without(some)
-        known, located = (detector.coordinates(part) for part in (detector.training_rows_, some))
+        known = detector.training_rows_.astype(float)
         for feature in range(13):
             others = np.delete(np.arange(13), feature)
-            for row, found in zip(located, scores[:, feature], strict=True):
+            for row, found in zip(some, scores[:, feature], strict=True):
                 gaps = np.abs(known[:, others] - row[others]) ** detector.p
                 distances = np.sort(gaps.sum(axis=1) ** (1 / detector.p))
                 assert found == pytest.approx(distances[detector.n_neighbors - 1], rel=1e-9)
@@ -77,11 +54,6 @@ class TestScoresWithout:
         scores = detector.decision_function(rows[2000:2100])
         without = Attribution(detector).scores_without(rows[2000:2100])
         assert (without <= scores[:, None] * (1 + 1e-12)).all()
-
-    def test_several_coordinates_are_left_out_together(self, three_classes, rows):
-        some = rows[2000:2003].astype(float)
-        some[:, 1] = 99
-        assert Attribution(three_classes).top_features(some) == ["field_1"] * 3
 
     def test_the_only_feature(self):
         detector = PortableKNN(n_neighbors=2).fit([[1.0], [2.0], [4.0]], feature_names=["age"])

@@ -130,6 +130,13 @@ class TestArtifact:
         }
         assert content["format"] == 2
 
+    def test_encodings_are_refused(self, detector):
+        state = tamper(detector, measures=[1.0] * 13)
+        with pytest.raises(
+            ValueError, match=r"trained with encodings \(HVDM\) of an earlier version"
+        ):
+            PortableKNN.__new__(PortableKNN).__setstate__(state)
+
     def test_an_earlier_format_is_refused(self, detector):
         state = tamper(detector, format=1)
         with pytest.raises(ValueError, match="format 1 found, format 2 expected"):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from monitoring.plotting import add_title, save
 
-NAMES = {"ours": "this package", "hvdm": "by HVDM"}
+NAMES = {"ours": "this package"}
 
 
 def format_tables(results: dict) -> str:
@@ -30,8 +30,6 @@ def _compare_all(results: dict) -> list[str]:
         request, fit = results["request"][name], results["fit"][name]
         lines.append(_compare(f"one request, {label}, p50 us", request, "p50_us"))
         lines.append(_compare("  p99 us", request, "p99_us"))
-        hvdm = (_whole(request["hvdm"][key]) for key in ("p50_us", "p99_us"))
-        lines.append(_line("  by HVDM, p50 us; p99 us", "; ".join(hvdm)))
         lines.append(_compare("  training, s", fit, "seconds", 2))
     for cores, rates in results["batch"].items():
         ratio = f"{rates['ours'] / rates['pyod']:.1f}x"

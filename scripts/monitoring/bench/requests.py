@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from monitoring.cli import UserError
 from monitoring.data.rows import Rows
-from monitoring.detection.training import PARAMS, PUBLISHED, fit_detector
+from monitoring.detection.training import PARAMS, fit_detector
 from monitoring.files import ARTIFACT, ROOT
 from monitoring.hydrosphere.server import PREDICT, serving
 from monitoring.hydrosphere.target import open_channel
@@ -81,15 +81,13 @@ class Bench:
     def __init__(self, folder: Path, detector: PortableKNN, held_out: Rows) -> None:
         self.pythons = {"current": Path(sys.executable), "image": find_image_python()}
         training = replace(held_out, values=detector.training_rows_.astype(np.float64))
-        published, hvdm = (fit_detector(training, distance) for distance in (PUBLISHED, "hvdm"))
-        self.params = {name: getattr(published, name) for name in PARAMS}
+        self.params = PARAMS
         self.folder, self.requests = folder, held_out.values.astype(np.int64)
         self.rows, self.training = str(folder / "rows.npy"), str(folder / "training.npy")
         np.save(self.rows, self.requests)
         np.save(self.training, training.values.astype(np.int64))
         self.names = held_out.names
-        self.ours = copy_package(folder / "ours", published)
-        self.hvdm = copy_package(folder / "hvdm", hvdm)
+        self.ours = copy_package(folder / "ours", fit_detector(training))
         self.constant = make_package(folder / "constant", CONSTANT)
         source = TUTORIAL % (detector.feature_names_in_.tolist(),)
         self.tutorials = {
@@ -121,10 +119,11 @@ class Bench:
         }
 
     def request(self) -> dict[str, Any]:
-        """Time one request in process, by the other distance too."""
-        packages = {"ours": str(self.ours), "hvdm": str(self.hvdm)}
+        """Time one request in process."""
         return {
-            name: self.run(name, "request", self.rows, {**packages, "pyod": str(tutorial)})
+            name: self.run(
+                name, "request", self.rows, {"ours": str(self.ours), "pyod": str(tutorial)}
+            )
             for name, tutorial in self.tutorials.items()
         }
 

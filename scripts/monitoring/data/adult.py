@@ -167,6 +167,7 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
         sha256=sha256,
         labels=LABELS,
         raw={name: np.array(columns[name], dtype=np.float64) for name in HIGH_ABOVE},
+        is_published=True,
     )
 
 

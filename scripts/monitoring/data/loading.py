@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.cli import MOST_REJECTED, UserError
-from monitoring.contract import Contract, Field
+from monitoring.contract import Contract
 from monitoring.data import adult
 from monitoring.data.download import download
 from monitoring.data.readers import kind_of, opening
 from monitoring.data.rows import Rows
 from monitoring.data.sources import plan
+from monitoring.data.times import NO_TIME
 from monitoring.data.validation import read_rows
 from monitoring.files import shorten
 
@@ -23,7 +24,12 @@ BLOCK = 100_000  # rows
 HASHED_AT_ONCE = 2**20  # bytes
 
 
-def load_rows(data: str, contract: Contract, most_rejected: float = MOST_REJECTED) -> Rows:
+def load_rows(
+    data: str,
+    contract: Contract,
+    most_rejected: float = MOST_REJECTED,
+    time: str | None = None,
+) -> Rows:
     """Read rows, downloading UCI's file if it is asked for and not there.
 
     Parameters
@@ -36,6 +42,8 @@ def load_rows(data: str, contract: Contract, most_rejected: float = MOST_REJECTE
         The names, types and profiles of the columns.
     most_rejected : float
         The proportion of rows that may be left out since they cannot be used.
+    time : str, optional
+        The column of their times (default: the platform's, else the only one that holds times).
 
     Raises
     ------
@@ -43,7 +51,9 @@ def load_rows(data: str, contract: Contract, most_rejected: float = MOST_REJECTE
         If the rows cannot be fetched, verified or read, or too many cannot be used.
     """
     if not _is_census(data):
-        return _read_table(data, contract, most_rejected)
+        return _read_table(data, contract, most_rejected, time)
+    if time:
+        raise UserError(f"--time={time}: {data} is of the census, which has no times")
     rows = load_census(data)
     if rows.names != contract.input_names:
         raise UserError(
@@ -113,7 +123,7 @@ def _name_path(path: Path) -> str:
     return f"./{path.name}" if path.name in ("uci", "sample") else path.name
 
 
-def _read_table(data: str, contract: Contract, most_rejected: float) -> Rows:
+def _read_table(data: str, contract: Contract, most_rejected: float, time: str | None) -> Rows:
     fields = contract.inputs
     for field in fields:
         if not field.is_number:
@@ -122,9 +132,10 @@ def _read_table(data: str, contract: Contract, most_rejected: float) -> Rows:
                 " numbers: leave it out of serving.yaml"
             )
     kinds = {field.name: np.dtype(field.numpy_type).name for field in fields}
-    wanted, blocks = plan([data], kinds, [], BLOCK)
+    wanted, blocks = plan([data], kinds, [], BLOCK, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
     values = np.concatenate([part.values for part in parts] or [np.empty((0, len(fields)))])
+    times = np.concatenate([part.times for part in parts] or [np.empty(0, np.int64)])
     rejected: Counter[str] = Counter()
     for part in parts:
         rejected.update(part.rejected.column("reason").to_pylist())
@@ -142,11 +153,12 @@ def _read_table(data: str, contract: Contract, most_rejected: float) -> Rows:
     return Rows(
         names=contract.input_names,
         values=values,
-        is_code=codes_of(fields),
+        is_code=tuple(field.holds_codes for field in fields),
         types=tuple(kinds.values()),
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digest(urls),
         rejected=rejected,
+        times=None if (times == NO_TIME).all() else times,
     )
 
 
@@ -162,16 +174,6 @@ def digest(urls: Sequence[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
-
-
-def codes_of(fields: Sequence[Field]) -> tuple[bool, ...]:
-    """Return which fields hold codes: as their profiles say, or of the census as it is known.
-
-    The census's contract is the tutorial's, in which everything is numerical.
-    """
-    if tuple(field.name for field in fields) == adult.FEATURES:
-        return adult.IS_CODE
-    return tuple(field.holds_codes for field in fields)
 
 
 def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:

@@ -61,9 +61,7 @@ class Rows:
 
     def number_distinct(self) -> np.ndarray:
         """Number the distinct rows as they come; return the number of each row."""
-        _, firsts, numbers = np.unique(
-            self.values, axis=0, return_index=True, return_inverse=True
-        )
+        _, firsts, numbers = np.unique(self.values, axis=0, return_index=True, return_inverse=True)
         order = np.empty(len(firsts), np.int64)
         order[np.argsort(firsts)] = np.arange(len(firsts))
         return order[numbers.ravel()]

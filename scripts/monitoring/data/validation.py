@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from monitoring.cli import UserError
 from monitoring.data.lines import Lines, Malformed
 from monitoring.data.readers import ERROR, Block, Wanted, read_piece, shorten_url
-from monitoring.data.times import NO_TIME, read_times
+from monitoring.data.times import read_times
 
 INT64_LIMIT = 2.0**63  # as `portable_knn.messages` has it, which takes seconds to import
 # What may be wrong with a number: first in the words in which `messages.read` refuses a request.
@@ -88,7 +88,9 @@ def check(wanted: Wanted, file: str, lines: Lines) -> Part:
     for place, name in enumerate(wanted.features):
         values[:, place], problems[:, place] = read_numbers(_column(table, name), wanted.kind(name))
     failed = pc.not_equal(_to_text(_column(table, ERROR)), "").fill_null(False).to_numpy()
-    column = _column(table, wanted.time) if wanted.time else pa.chunked_array([pa.nulls(len(table))])
+    column = (
+        _column(table, wanted.time) if wanted.time else pa.chunked_array([pa.nulls(len(table))])
+    )
     times = read_times(column)
     kept = keep(wanted, file, table, lines.rows)
     rejected = _reject_lines(wanted, file, lines.malformed)

@@ -38,11 +38,6 @@ class Attribution:
             )
         self.names: list[str] = detector.feature_names_in_.tolist()
         self._detector = detector
-        starts = detector.coordinate_starts_.tolist()
-        n_columns = detector.coordinates(detector.training_rows_[:1]).shape[1]
-        self._columns = [
-            slice(*ends) for ends in zip(starts, [*starts[1:], n_columns], strict=True)
-        ]
         self._indexes: list[NeighborIndex] = []
 
     def proportions(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,11 +55,9 @@ class Attribution:
             The training rows to which the scores are the distances; of equally far ones, one.
         """
         detector = self._detector
-        located = detector.coordinates(rows)
-        _, positions = detector.index_.nearest(located, detector.n_neighbors, detector.n_jobs)
+        _, positions = detector.index_.nearest(rows, detector.n_neighbors, detector.n_jobs)
         neighbors = detector.training_rows_[positions[:, -1]]
-        powers = np.abs(located - detector.coordinates(neighbors)) ** detector.p
-        powers = np.add.reduceat(powers, detector.coordinate_starts_, axis=1)
+        powers = np.abs(np.subtract(rows, neighbors, dtype=np.float64)) ** detector.p
         sums = powers.sum(axis=1, keepdims=True)
         return np.divide(powers, sums, out=np.zeros_like(powers), where=sums > 0), neighbors
 
@@ -84,13 +77,12 @@ class Attribution:
         ndarray, shape (n, n_features), dtype float64
             By the feature that is left out; all 0 if there is no other.
         """
-        located = self._detector.coordinates(rows)
-        scores = np.zeros((len(located), len(self._columns)))
-        if len(self._columns) == 1:
+        scores = np.zeros((len(rows), len(self.names)))
+        if len(self.names) == 1:
             return scores
         k, n_jobs = self._detector.n_neighbors, self._detector.n_jobs
         for feature, index in enumerate(self._lay_out()):
-            others = np.delete(located, self._columns[feature], axis=1)
+            others = np.delete(rows, feature, axis=1)
             scores[:, feature] = index.nearest(others, k, n_jobs)[0][:, -1]
         return scores
 
@@ -98,10 +90,10 @@ class Attribution:
         from portable_knn.index import NeighborIndex
 
         if not self._indexes:
-            known = self._detector.coordinates(self._detector.training_rows_)
+            known = self._detector.training_rows_.astype(np.float64)
             self._indexes = [
-                NeighborIndex(np.delete(known, columns, axis=1), self._detector.p)
-                for columns in self._columns
+                NeighborIndex(np.delete(known, feature, axis=1), self._detector.p)
+                for feature in range(len(self.names))
             ]
         return self._indexes
 

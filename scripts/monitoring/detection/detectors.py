@@ -42,12 +42,8 @@ def source_of(artifact: Path) -> str | None:
         return "data that cannot be read"
 
 
-def distance_of(detector: PortableKNN) -> str:
-    return "minkowski" if detector.encodings_ is None else "hvdm"
-
-
 def describe_detector(detector: PortableKNN) -> str:
-    return f"{distance_of(detector)}, k = {detector.n_neighbors}, p = {detector.p:g}"
+    return f"{detector.metric}, k = {detector.n_neighbors}, p = {detector.p:g}"
 
 
 def baseline_rate(detector: PortableKNN, threshold: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from monitoring.data.provenance import SAMPLE
-from monitoring.detection.change_detection import FEW_ROWS
+from monitoring.detection.calibration import FEW_ROWS
+from monitoring.detection.clock import describe_clock
 from monitoring.detection.detectors import describe_detector
+from monitoring.detection.training import Drift
 from monitoring.files import shorten
 from monitoring.plotting import add_title, save
 from monitoring.tables import format_fields
@@ -19,11 +22,14 @@ from monitoring.tables import format_fields
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
+FEW_REQUESTS = 20  # a window in which not every client that retries is recognised
+
 
 def format_training(
     detector: PortableKNN,
     held_out_scores: np.ndarray,
     rejected: Mapping[str, int],
+    drift: Drift | None,
     artifact: Path,
     picture: Path,
 ) -> str:
@@ -35,7 +41,6 @@ def format_training(
     if rejected:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.items())
         fields["left out"] = f"{sum(rejected.values()):,} rows: {reasons}"
-    fields["answers"] = str(origin.get("answers", "as recorded"))
     fields["detector"] = describe_detector(detector)
     fields["threshold_"] = repr(float(detector.threshold_))
     for name, scores in parts.items():
@@ -44,12 +49,34 @@ def format_training(
     if len(held_out_scores) < FEW_ROWS:
         few = f"{len(held_out_scores):,} held-out rows are few, so that changes are detected late"
         fields["calibration"] = few
+    fields |= _describe_calibration(detector.calibration_)
+    if drift:
+        fields["drift"] = _describe_drift(drift)
     fields["artifact"] = f"{shorten(artifact)} ({artifact.stat().st_size / 1000:.0f} KB)"
     fields["picture"] = shorten(picture)
     fields["next"] = "`make serve` to try it here, `make upload` to put it on the platform"
     if origin["source"] == SAMPLE:
         fields["next"] = "a sample of synthetic people is for trying out: `make train` for use"
     return format_fields(fields)
+
+
+def _describe_calibration(calibration: Mapping[str, Any]) -> dict[str, str]:
+    """Say for which traffic the bounds hold, and which requests make no bet."""
+    chance, window = calibration["chance"], calibration["window"]
+    repeats = f"a request that equals one of the last {window:,} makes no bet; two rows are equal"
+    repeats += f" with a probability of {chance:.3g}"
+    if window < FEW_REQUESTS:
+        repeats += ": the rows are so alike that clients that retry may raise an alert"
+    return {"bounds": f"hold {describe_clock(calibration['clock'])}", "repeats": repeats}
+
+
+def _describe_drift(drift: Drift) -> str:
+    since = datetime.fromtimestamp(drift.since, UTC).isoformat(" ", "minutes")
+    field = f" in {drift.field}" if drift.field else ""
+    return (
+        f"the traffic of these rows changed at about {since}{field}: train on what came after, or"
+        " what is usual now may raise an alert"
+    )
 
 
 def plot_scores(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:

@@ -18,9 +18,8 @@ from monitoring.detection.verdict import Stream
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
-# The detector behind the threshold that Hydrosphere published.
-N_NEIGHBORS, P, CONTAMINATION = 15, 5, 0.05
-PARAMS = ("n_neighbors", "p", "contamination")
+# Of the detector that Hydrosphere published.
+PARAMS: dict[str, float] = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
 LAST = 0.1  # of a log, which is tested for a change since the rest
 REPLAYED = 10_000  # rows of it at most, evenly spread
 
@@ -46,7 +45,7 @@ def train(
     test_size, seed
         Of the split.
     **params
-        Of the detector; those that are left out are as published.
+        Of the detector; those that are left out are as in `PARAMS`.
 
     Returns
     -------
@@ -78,16 +77,12 @@ def train(
     return detector, scores
 
 
-def fit_detector(
-    rows: Rows, origin: dict[str, Any] | None = None, **params: float
-) -> PortableKNN:
+def fit_detector(rows: Rows, origin: dict[str, Any] | None = None, **params: float) -> PortableKNN:
     """Fit the detector on all rows; `train` says the rest."""
     from portable_knn import PortableKNN
 
-    published = {"n_neighbors": N_NEIGHBORS, "p": P, "contamination": CONTAMINATION}
-    given: dict[str, Any] = {**published, **params}
     try:
-        return PortableKNN(**given).fit(rows.values, None, rows.names, origin)
+        return PortableKNN(**{**PARAMS, **params}).fit(rows.values, None, rows.names, origin)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -1,8 +1,8 @@
-"""Alarms of a live cluster, for the artifacts at hand to explain."""
+"""Alarms of a live cluster, for the artifact at hand to explain."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from monitoring.cli import UserError, show
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NEWEST = 10_000  # requests among which alarms are looked for
 
-Alarm = tuple[str, "PortableKNN", list[float]]  # a title, what scores it, and its features
+Alarm = tuple[str, list[float]]  # a title, and its features
 
 
 def find_alarms(
@@ -23,9 +23,9 @@ def find_alarms(
     cluster: str | None,
     identity: str | None,
     count: int,
-    detectors: Sequence[PortableKNN],
+    detector: PortableKNN,
 ) -> Iterator[Alarm]:
-    """Yield a request of an id, or the last alarms, with the artifact of each metric's threshold.
+    """Yield a request of an id, or the last alarms, by each metric with the artifact's threshold.
 
     Parameters
     ----------
@@ -37,45 +37,42 @@ def find_alarms(
         Of one request.
     count : int
         Of alarms, if there is no identity.
-    detectors : sequence of PortableKNN
-        The artifacts at hand.
+    detector : PortableKNN
+        The artifact at hand.
 
     Raises
     ------
     UserError
-        If there is no such request, or none that an artifact here explains.
+        If there is no such request, or none that the artifact here explains.
     """
     manager = Manager(cluster or selected_cluster())
     sonar = Sonar(manager.address)
     if identity:
-        found = list(_match(sonar.request(identity), detectors, alarms_only=False))
+        found = list(_match(sonar.request(identity), detector, alarms_only=False))
     else:
         with manager.reading():
             version = manager.version(target)["id"]
         newest = sonar.newest(version, NEWEST)[::-1]
-        alarms = (alarm for one in newest for alarm in _match(one, detectors, alarms_only=True))
+        alarms = (alarm for one in newest for alarm in _match(one, detector, alarms_only=True))
         found = [alarm for _, alarm in zip(range(count), alarms, strict=False)]
     if not found:
         what = f"request {identity}" if identity else f"alarm among the newest requests of {target}"
         raise UserError(
-            f"no {what} has a check with the threshold of an artifact here: `make train`, or"
+            f"no {what} has a check with the threshold of the artifact here: `make train`, or"
             " --artifact"
         )
     yield from found
 
 
-def _match(
-    request: Request, detectors: Sequence[PortableKNN], alarms_only: bool
-) -> Iterator[Alarm]:
+def _match(request: Request, detector: PortableKNN, alarms_only: bool) -> Iterator[Alarm]:
     from portable_knn.messages import read
 
     for name, check in request.checks.items():
-        for detector in detectors:
-            if check.threshold != detector.threshold_ or (alarms_only and not check.is_alarm):
-                continue
-            try:
-                row = read(request.inputs, detector.feature_names_in_.tolist())
-            except ValueError as error:
-                raise UserError(f"request {request.id}: {error}") from error
-            title = f"request {request.id}, {format_time(request.second)}, by {show(name)}"
-            yield title, detector, [float(number) for number in row]
+        if check.threshold != detector.threshold_ or (alarms_only and not check.is_alarm):
+            continue
+        try:
+            row = read(request.inputs, detector.feature_names_in_.tolist())
+        except ValueError as error:
+            raise UserError(f"request {request.id}: {error}") from error
+        title = f"request {request.id}, {format_time(request.second)}, by {show(name)}"
+        yield title, [float(number) for number in row]

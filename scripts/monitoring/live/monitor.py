@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,10 @@ class Monitor:
         The name of one metric (default: all that are attached).
     cluster : str, optional
         Its address (default: the one that hs has selected).
-    artifacts : sequence of Path
-        Trained detectors at hand.
+    artifact : Path, optional
+        The trained detector at hand.
     strict : bool
-        Whether one that cannot be loaded is an error; else it is noted.
+        Whether it is an error if it cannot be loaded; else that is noted.
 
     Raises
     ------
@@ -47,7 +47,7 @@ class Monitor:
         target: str,
         metric: str | None = None,
         cluster: str | None = None,
-        artifacts: Sequence[Path] = (),
+        artifact: Path | None = None,
         strict: bool = True,
     ) -> None:
         manager = Manager(cluster or selected_cluster())
@@ -61,10 +61,10 @@ class Monitor:
             found = [_read_spec(spec) for spec in specs]
         if not found:
             raise UserError(_describe_lack(manager, version, target, metric))
-        detectors = list(load_artifacts(artifacts, strict))
+        detector = load_artifact(artifact, strict)
         metadata = manager.metadata_by_id()
         self.metrics = [
-            _make_metric(name, threshold, metadata.get(identity, {}), detectors)
+            _make_metric(name, threshold, metadata.get(identity, {}), detector)
             for name, threshold, identity in found
         ]
         self._known: frozenset[str] = frozenset()
@@ -95,20 +95,20 @@ class Monitor:
             time.sleep(wait)
 
 
-def load_artifacts(paths: Sequence[Path], strict: bool) -> Iterator[PortableKNN]:
+def load_artifact(path: Path | None, strict: bool) -> PortableKNN | None:
     """Load what is at hand; what cannot be loaded takes no verdict back unless that is asked."""
-    paths = [path for path in paths if path.exists()]
-    if paths:
-        # What loads them is not there where watch.py runs by itself.
-        from monitoring.detection.detectors import load_detector
+    if path is None or not path.exists():
+        return None
+    # What loads it is not there where watch.py runs by itself.
+    from monitoring.detection.detectors import load_detector
 
-        for path in paths:
-            try:
-                yield load_detector(path)
-            except UserError as error:
-                if strict:
-                    raise
-                complain("watch.py", str(error))
+    try:
+        return load_detector(path)
+    except UserError as error:
+        if strict:
+            raise
+        complain("watch.py", str(error))
+        return None
 
 
 def _read_spec(spec: dict[str, Any]) -> tuple[str, float, object]:
@@ -127,9 +127,9 @@ def _describe_lack(
 
 
 def _make_metric(
-    name: str, threshold: float, metadata: dict[str, str], detectors: Sequence[PortableKNN]
+    name: str, threshold: float, metadata: dict[str, str], detector: PortableKNN | None
 ) -> Metric:
-    own = next((one for one in detectors if one.threshold_ == threshold), None)
+    own = detector if detector is not None and detector.threshold_ == threshold else None
     calibration = None
     if "artifact.calibration" in metadata:
         calibration = json.loads(metadata["artifact.calibration"])

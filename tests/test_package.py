@@ -43,9 +43,11 @@ class TestContract:
         assert model["payload"] == ["src/", "requirements.txt", "monitoring_model.joblib"]
 
     def test_inputs_are_the_artifacts_features(self, model, func_main):
-        field = {"shape": "scalar", "type": "int64", "profile": "numerical"}
-        assert list(model["contract"]["inputs"]) == func_main.features == list(adult.FEATURES)
-        assert all(inputs == field for inputs in model["contract"]["inputs"].values())
+        inputs = model["contract"]["inputs"]
+        assert list(inputs) == func_main.features == list(adult.FEATURES)
+        for field, is_code in zip(inputs.values(), adult.IS_CODE, strict=True):
+            profile = "categorical" if is_code else "numerical"
+            assert field == {"shape": "scalar", "type": "int64", "profile": profile}
 
     def test_the_output_is_what_predict_returns(self, model, func_main):
         field = {"shape": "scalar", "type": "double", "profile": "numerical"}

@@ -15,7 +15,7 @@ import image
 from monitoring.bundle.checks import Finding
 from monitoring.bundle.image import format_dockerfile, serialize_contract
 from monitoring.contract import Contract
-from monitoring.data.adult import FEATURES
+from monitoring.data.adult import FEATURES, IS_CODE
 from monitoring.files import ROOT
 from monitoring.hydrosphere.server import load_module
 
@@ -127,7 +127,8 @@ class TestContract:
         assert [field.name for field in signature.inputs] == list(FEATURES)
         assert {field.dtype for field in signature.inputs} == {types.DT_INT64}
         assert [(f.name, f.dtype) for f in signature.outputs] == [("value", types.DT_DOUBLE)]
-        assert {field.profile for field in signature.inputs} == {types.NUMERICAL}
+        codes = [field.profile == types.CATEGORICAL for field in signature.inputs]
+        assert tuple(codes) == IS_CODE
         for field in (*signature.inputs, *signature.outputs):
             assert field.HasField("shape")
             assert list(field.shape.dims) == []

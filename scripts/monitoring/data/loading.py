@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.cli import MOST_REJECTED, UserError
-from monitoring.contract import Contract, Field
+from monitoring.contract import Contract
 from monitoring.data import adult
 from monitoring.data.download import download
 from monitoring.data.readers import kind_of, opening
@@ -142,7 +142,7 @@ def _read_table(data: str, contract: Contract, most_rejected: float) -> Rows:
     return Rows(
         names=contract.input_names,
         values=values,
-        is_code=codes_of(fields),
+        is_code=tuple(field.holds_codes for field in fields),
         types=tuple(kinds.values()),
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digest(urls),
@@ -162,16 +162,6 @@ def digest(urls: Sequence[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
-
-
-def codes_of(fields: Sequence[Field]) -> tuple[bool, ...]:
-    """Return which fields hold codes: as their profiles say, or of the census as it is known.
-
-    The census's contract is the tutorial's, in which everything is numerical.
-    """
-    if tuple(field.name for field in fields) == adult.FEATURES:
-        return adult.IS_CODE
-    return tuple(field.holds_codes for field in fields)
 
 
 def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:

@@ -88,10 +88,7 @@ def check(wanted: Wanted, file: str, lines: Lines) -> Part:
     for place, name in enumerate(wanted.features):
         values[:, place], problems[:, place] = read_numbers(_column(table, name), wanted.kind(name))
     failed = pc.not_equal(_to_text(_column(table, ERROR)), "").fill_null(False).to_numpy()
-    column = (
-        _column(table, wanted.time) if wanted.time else pa.chunked_array([pa.nulls(len(table))])
-    )
-    times = read_times(column)
+    times = read_times(_column(table, wanted.time or ""))
     kept = keep(wanted, file, table, lines.rows)
     rejected = _reject_lines(wanted, file, lines.malformed)
     bad = problems.any(axis=1) | failed

@@ -20,13 +20,13 @@ from monitoring.contract import Contract
 from monitoring.data.corruptions import parse_corruption
 from monitoring.data.loading import load_rows
 from monitoring.data.provenance import describe_traffic, hold_out
-from monitoring.detection.change_detection import require_calibration
+from monitoring.detection.calibration import require_calibration
 from monitoring.detection.detectors import load_detector
 from monitoring.hydrosphere.target import answered_by, is_address
 from monitoring.replay.gateway import Gateway
-from monitoring.replay.outcome import Outcome, attribute_replay, write_csv
+from monitoring.replay.outcome import Outcome, judge, write_csv
 from monitoring.replay.plot import plot
-from monitoring.replay.report import describe, detect_changes, format_summary
+from monitoring.replay.report import describe, format_summary
 from monitoring.replay.sender import Plan, send_all, serve_or_call
 
 
@@ -39,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     contract = Contract.read(folder)
     artifact = arguments.artifact or files.artifact_path(folder)
     detector = load_detector(artifact, contract.input_names)
-    calibration = require_calibration(detector)
-    rows = hold_out(load_rows(arguments.data, contract, arguments.most_rejected), detector.origin_)
+    require_calibration(detector)
+    rows = load_rows(arguments.data, contract, arguments.most_rejected)
+    rows = hold_out(rows, detector.origin_)
     name, start = arguments.drift or ("", arguments.rows)
     corruption = parse_corruption(name, rows) if name else None
     plan = Plan(rows, arguments.rows, arguments.seed, corruption, start)
@@ -51,22 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes, status = send(arguments, plan, contract, float(threshold))
     if not outcomes:
         return status
-    replay, n_others = attribute_replay(
-        outcomes, contract.input_names, rows.source, float(threshold), detector
-    )
+    replay = judge(outcomes, rows.source, float(threshold), detector)
     write_csv(replay, table)
     print(format_summary(replay))
     print(f"requests are in {files.shorten(table)}", flush=True)
-    if n_others:
+    if replay.n_others:
         raise cli.UserError(
-            f"{n_others:,} of {len(replay.scored):,} scores are not those of the artifact here: the"
-            " metric serves another artifact, and what it detects cannot be said"
+            f"{replay.n_others:,} of {replay.n_scored:,} scores are not those of the artifact here:"
+            " the metric serves another artifact, and what it detects cannot be said"
         )
-    detections, evidence = detect_changes(replay, calibration)
-    plot(replay, detections, evidence, picture)
+    plot(replay, picture)
     print(f"the picture is {files.shorten(picture)}")
-    print(*describe(replay, detections), sep="\n")
-    return status or int(not replay.scored)
+    print(*describe(replay), sep="\n")
+    return status or int(not replay.n_scored)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -164,6 +164,26 @@ class TestReplay:
         assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 7 times$", out, re.M)
         assert len({tuple(row) for row in read_codes(lines())[:, :-1].tolist()}) == 3
 
+    def test_a_client_that_polls_raises_no_alert(self, send, lines):
+        result = send("--repeat", 20)
+        assert result.out.splitlines()[-1] == "no change detected"
+        assert re.search(r"^data .*, each sent up to 20 times$", result.out, re.MULTILINE)
+        sent = read_codes(lines()).reshape(100, 20, 13)
+        assert (sent == sent[:, :1]).all()
+        assert len(np.unique(sent[:, 0], axis=0)) > 90
+
+    def test_the_hours_have_their_own_rows(self, send, lines, tmp_path):
+        """The age of each is its hour; at 7 there are four times as many, and some have no time."""
+        hours = np.array([*range(24), 7, 7, 7, 3])
+        columns = dict.fromkeys(adult.FEATURES, np.ones(28, int)) | {"age": hours}
+        times = [f"2026-11-2{day % 5}T{hour:02}:30" for day, hour in enumerate(hours[:27])] + [""]
+        lines_of = zip(times, *columns.values(), strict=True)
+        text = [",".join(map(str, line)) for line in [("_hs_timestamp", *columns), *lines_of]]
+        (tmp_path / "log.csv").write_text("\n".join(text))
+        send("--rows", 54, "--pattern", "hours", data=tmp_path / "log.csv")
+        sent = read_codes(lines())[:, 0].tolist()
+        assert sent == sorted(hours[:27]) * 2
+
     def test_another_threshold(self, send, lines):
         send("--rows", 40, "--threshold", 2)
         kept = lines()
@@ -319,6 +339,8 @@ class TestBadOptions:
             ("--concurrency 0", "--concurrency"),
             ("--rate -1", "--rate"),
             ("--rate nan", "--rate"),
+            ("--repeat 0", "--repeat"),
+            ("--pattern hours", "--pattern=hours: the rows of sample have no times"),
             ("--artifact none", "cannot load none (No such file"),
         ],
     )

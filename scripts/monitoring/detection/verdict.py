@@ -125,7 +125,9 @@ class Stream:
         self._missing: list[Change] = []
         self._requests = self._checked = self._alarms = 0
 
-    def feed(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def feed(
+        self, rows: np.ndarray, scores: np.ndarray, surprises: np.ndarray | None = None
+    ) -> np.ndarray:
         """Take the next requests.
 
         Parameters
@@ -134,6 +136,8 @@ class Stream:
             The fields of each request; NaN throughout where they are not known.
         scores : ndarray, shape (n,)
             NaN where the check is missing.
+        surprises : ndarray, shape (n, m), optional
+            Of each field where there is a score, if they are measured already.
 
         Returns
         -------
@@ -142,7 +146,7 @@ class Stream:
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
         is_scored = ~np.isnan(scores)
-        values = self._measure(rows, scores, is_scored)
+        values = self._measure(rows, scores, is_scored, surprises)
         exceeded = self._bets.exceeded(values)
         unknown = np.isnan(rows).all(axis=1)
         reached = np.empty(len(rows))
@@ -157,10 +161,18 @@ class Stream:
         self._alarms += int(np.sum(scores[is_scored] > self._threshold))
         return reached
 
-    def _measure(self, rows: np.ndarray, scores: np.ndarray, is_scored: np.ndarray) -> np.ndarray:
+    def _measure(
+        self,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        is_scored: np.ndarray,
+        surprises: np.ndarray | None,
+    ) -> np.ndarray:
         values = np.full((len(rows), len(self._bets.names)), -np.inf)
         values[:, 0] = scores
-        if self._surprise is not None and is_scored.any():
+        if surprises is not None:
+            values[:, 1:] = surprises
+        elif self._surprise is not None and is_scored.any():
             values[is_scored, 1:] = self._surprise.surprise(rows[is_scored])
         return values
 

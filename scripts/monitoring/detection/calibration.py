@@ -99,13 +99,14 @@ def _measure(
 ) -> list[list[float]]:
     """Return `Levels` of held-out values, each counted in the group that exceeds it most."""
     distinct = np.unique(levels)
-    above, rows = [], []
+    found = Levels(distinct.tolist(), [], [])
     for level in distinct:
         counts = [(int(np.sum(values[group] > level)), len(group)) for group in groups]
-        worst = max(counts, key=lambda one: bound_proportion(*one, confidence, copies))
-        above.append(worst[0])
-        rows.append(worst[1])
-    return list(Levels(distinct.tolist(), above, rows))
+        bounds = [bound_proportion(above, rows, confidence, copies) for above, rows in counts]
+        above, rows = counts[int(np.argmax(bounds))]
+        found.above.append(above)
+        found.rows.append(rows)
+    return list(found)
 
 
 def _rarities(column: np.ndarray) -> list[float]:

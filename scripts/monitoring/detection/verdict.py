@@ -145,7 +145,7 @@ class Stream:
             The evidence with each request, an alert's before it starts again from 0.
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
-        is_scored = ~np.isnan(scores)
+        is_scored: np.ndarray = ~np.isnan(scores)
         values = self._measure(rows, scores, is_scored, surprises)
         exceeded = self._bets.exceeded(values)
         unknown = np.isnan(rows).all(axis=1)
@@ -236,5 +236,5 @@ def add_alert(changes: list[Change], onset: int, position: int, evidence: float)
 
 def bound_missing(calibration: Mapping[str, Any]) -> float:
     """Return the proportion of checks that may be missing: as many as training rejected rows."""
-    bound = bound_proportion(*calibration["rejected"], calibration["confidence"])
-    return max(bound, LEAST_MISSING)
+    rejected, rows = calibration["rejected"]
+    return max(bound_proportion(rejected, rows, calibration["confidence"]), LEAST_MISSING)

@@ -28,7 +28,7 @@ def evaluated(artifact, adult_package, tmp_path_factory):
 
 
 def read_table(out):
-    """Return the first table's cells by kind of rows: alarms, median, 90% and field."""
+    """Return the first table's cells by kind of rows: alarms, median, 90%, named and field."""
     lines = out.split("\n\n")[1].splitlines()[1:]
     return {line.split()[0]: line.split()[1:] for line in lines}
 
@@ -40,11 +40,12 @@ class TestOutputs:
         assert list(found) == list(table) == ["clean", *CORRUPTIONS]
         for name, cells in table.items():
             one = found[name]
-            assert list(one) == ["alarms", "median", "p90", "field"]
-            expected = [f"{one['alarms']:.1%}"]
+            assert list(one) == ["alarm_rate", "median", "p90", "field", "named"]
+            expected = [f"{one['alarm_rate']:.1%}"]
             if name != "clean":
                 delays = (one["median"], one["p90"])
                 expected += ["-" if delay is None else f"{delay:,}" for delay in delays]
+                expected += [f"{one['named']:.0%}"]
                 expected += [one["field"]] if one["field"] else []
             assert cells[: len(expected)] == expected
 
@@ -59,13 +60,11 @@ class TestOutputs:
 
     def test_what_is_detected_is_named_and_what_is_missed_is_null(self, evaluated):
         found = evaluated[1]
-        assert found["age-in-months"] | {"alarms": 1} == {
-            "alarms": 1,
-            "median": 5,
-            "p90": 5,
-            "field": "age",
-        }
-        assert list(found["country-shuffled"].values())[1:] == [None] * 3
+        assert list(found["age-in-months"].values())[1:] == [6, 6, "age", 1.0]
+        assert found["classes-flipped"]["field"] == "classes"
+        assert found["classes-flipped"]["median"] < 30
+        missed = found["country-shuffled"]
+        assert (missed["median"], missed["p90"], missed["field"]) == (None, None, None)
 
     def test_thresholds_are_those_of_other_contaminations(self, evaluated, artifact):
         block = evaluated[0].split("\n\n")[2].splitlines()
@@ -113,7 +112,7 @@ class TestProblems:
         detector.save(tmp_path / "old.joblib")
         options = ("--artifact", tmp_path / "old.joblib", "--reports", tmp_path)
         result = run(evaluate.main, "--data", "sample", "--drift", "mix", *options)
-        assert_one_line(result, "no calibration", "make train")
+        assert_one_line(result, "no levels of fields", "make train")
 
     def test_an_artifact_of_other_features(self, rows, tmp_path):
         other = PortableKNN().fit(rows[:100, :3], feature_names=["a", "b", "c"])

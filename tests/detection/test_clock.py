@@ -32,6 +32,7 @@ def test_office_hours_of_one_day_and_rows_without_a_time():
 
 def test_too_few_rows_and_none_with_a_time():
     assert group_by_clock(np.full(10, MONDAY)) == []
-    assert group_by_clock(np.full(10, NO_TIME)) == []
-    assert group_by_clock(None) == []
-    assert "no times" in describe_clock([])
+    assert group_by_clock(np.full(10, NO_TIME)) is None
+    assert group_by_clock(None) is None
+    assert "no times" in describe_clock(None)
+    assert "too few" in describe_clock([])

@@ -31,7 +31,7 @@ def calibrate(
     detector: PortableKNN,
     is_code: Sequence[bool],
     held_out: np.ndarray,
-    groups: Sequence[Group] = (),
+    groups: Sequence[Group] | None = None,
     rejected: tuple[int, int] = (0, 1),
     copies: float = 1.0,
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def calibrate(
     is_code : sequence of bool, length m
         Which fields hold codes.
     held_out : ndarray, shape (n, m)
-    groups : sequence of Group
+    groups : sequence of Group, optional
         Held-out rows by hours and by weekdays; without, all rows are one group.
     rejected : tuple of int
         How many of the source's rows could not be used, of how many.
@@ -79,7 +79,7 @@ def calibrate(
         "alarms": int(np.sum(scores > detector.threshold_)),
         "codes": [name for name, code in zip(names, is_code, strict=True) if code],
         "confidence": 1 - RISK / n_bounds,
-        "clock": [group.name for group in groups],
+        "clock": None if groups is None else [group.name for group in groups],
         "score": measure(scores, known, positions),
         "fields": {name: measure(column, levels, measured) for name, column, levels in by_field},
         "rarities": {name: _rarities(column) for name, column, _ in by_field},

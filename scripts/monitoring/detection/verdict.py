@@ -145,7 +145,7 @@ class Stream:
             The evidence with each request, an alert's before it starts again from 0.
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
-        is_scored: np.ndarray = ~np.isnan(scores)
+        is_scored = ~np.isnan(np.asarray(scores))
         values = self._measure(rows, scores, is_scored, surprises)
         exceeded = self._bets.exceeded(values)
         unknown = np.isnan(rows).all(axis=1)

@@ -160,8 +160,9 @@ class Stream:
     def _measure(self, rows: np.ndarray, scores: np.ndarray, is_scored: np.ndarray) -> np.ndarray:
         values = np.full((len(rows), len(self._bets.names)), -np.inf)
         values[:, 0] = scores
-        if self._surprise is not None and is_scored.any():
-            values[is_scored, 1:] = self._surprise.surprise(rows[is_scored])
+        known = is_scored & ~np.isnan(rows).any(axis=1)
+        if self._surprise is not None and known.any():
+            values[known, 1:] = self._surprise.surprise(rows[known])
         return values
 
     def _take_missing(self, is_missing: np.ndarray, key: bytes | None) -> None:
@@ -188,14 +189,15 @@ class Stream:
         in_a_row = self._evidence.repeats[0].equal_in_a_row
         field = self._bets.strongest(np.array([one.exceeded for one in since]), in_a_row)
         if field == REPEATS or not since:
-            return change._replace(field=field, example=self._requests)
+            return change._replace(field=field, example=change.last)
         place = self._bets.names.index(field)
         best = max(since, key=lambda one: one.values[place])
         return change._replace(field=field, example=best.position)
 
     def verdict(self) -> Verdict:
-        changes = self._changes
-        if changes:  # more requests than at its first alert say more of its field
+        changes = list(self._changes)
+        # More requests than at its first alert say more of its field, and nothing of repeats.
+        if changes and changes[-1].field != REPEATS:
             changes[-1] = self._look_into(changes[-1])
         evidence = float(self._evidence.evidence[0])
         found = Verdict(

@@ -10,19 +10,21 @@ examples:
 
 exit status:
   0  no change was detected
-  1  alert: a change was detected, or half of the checks or more are missing
+  1  alert: a change was detected, or checks are missing
   2  it could not tell: no such model or metric, no checks yet, the cluster does not answer
 
-Each score is a bet against healthy traffic, and the evidence is what the bets have won. It may be
+Each request bets against healthy traffic, and the evidence is what the bets have won. It may be
 looked at any time: on average, at least 100,000 healthy requests pass between false alerts, however
 often they are read. The same requests give the same verdict, and a window that is read afresh never
 alerts where the whole stream would not. The levels to bet on come from the held-out rows of the
-artifact that the metric was uploaded with, or of the one at hand, which also names the field.
+artifact that the metric was uploaded with, or of the one at hand. Only with that at hand are fields
+tested beside the score, and one is named. Checks before the metric's first one are not missing.
 
 --json prints an object with target, cluster, alert, line, and metrics: a list of objects with name,
-alert, requests, checked, missing, alarms, rate and expected_rate (null if not known), evidence,
-since and until (epoch seconds, as all times), change (null, or onset, detected, last, goes_on and
-field: feature, requests, usual, of) and last_alarm (a request's id, or null).
+alert, requests, checked, missing, missing_since, alarms, rate and expected_rate (null if not
+known), evidence, since and until (epoch seconds, as all times), change (null, or onset,
+began_earlier, detected, last, goes_on, field and request: the id of one that shows it) and note
+(what is tested if not all is, or null).
 """
 
 from __future__ import annotations
@@ -45,11 +47,10 @@ from monitoring.live.notify import Alertmanager
 from monitoring.live.report import (
     describe,
     describe_next_step,
-    format_verdicts,
+    format_metrics,
     is_alert,
     to_json,
 )
-from monitoring.live.verdict import Verdict
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -67,15 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not monitor.read(arguments.requests, since):
             when = f" since {format_time(since)}" if since else " yet"
             raise UserError(f"no checks of {monitor.target}{when}")
-        verdicts = monitor.verdicts()
-        report(monitor, verdicts, arguments)
-        return int(is_alert(verdicts))
+        report(monitor, arguments)
+        return int(is_alert(monitor.metrics))
+    said: set[str] = set()
     try:
-        for found in monitor.follow(arguments.requests, arguments.follow):
-            if isinstance(found, UserError):
-                cli.complain("watch.py", f"{found}; waiting")
-            else:
-                report(monitor, found, arguments)
+        for error in monitor.follow(arguments.requests, arguments.follow):
+            if error:
+                cli.complain("watch.py", f"{error}; waiting")
+                continue
+            for metric in monitor.metrics:
+                if metric.note and metric.name not in said:
+                    cli.complain("watch.py", f"{cli.show(metric.name)}: {metric.note}")
+                    said.add(metric.name)
+            report(monitor, arguments)
     except KeyboardInterrupt:
         pass
     return 0
@@ -104,37 +109,35 @@ def duration(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def report(monitor: Monitor, verdicts: Sequence[Verdict], arguments: argparse.Namespace) -> None:
+def report(monitor: Monitor, arguments: argparse.Namespace) -> None:
     """Print what was found, draw it and notify if that was asked for."""
-    for verdict in verdicts:
-        if verdict.problem:
-            cli.complain("watch.py", f"{cli.show(verdict.metric)}: {verdict.problem}")
-    line = describe(verdicts)
+    metrics = monitor.metrics
+    line = describe(metrics)
     if arguments.json:
         content: dict[str, Any] = {"target": monitor.target, "cluster": monitor.cluster}
-        content |= {"alert": is_alert(verdicts), "line": line}
-        content["metrics"] = [to_json(verdict) for verdict in verdicts]
+        content |= {"alert": is_alert(metrics), "line": line}
+        content["metrics"] = [to_json(metric) for metric in metrics]
         print(json.dumps(content), flush=True)
     elif arguments.follow:
-        print(f"{format_time(verdicts[0].until.second)}  {line}", flush=True)
+        print(f"{format_time(metrics[0].requests[-1].second)}  {line}", flush=True)
     else:
-        print(format_verdicts(verdicts))
-        print(line if is_alert(verdicts) else "ok")
-    step = describe_next_step(verdicts, monitor.target)
+        print(format_metrics(metrics))
+        print(line if is_alert(metrics) else "ok")
+    step = describe_next_step(metrics, monitor.target)
     if step and not arguments.json:
         print(step, flush=True)
     if arguments.notify:
-        notify(monitor, verdicts)
+        notify(monitor)
     if arguments.plot:
-        from monitoring.live.plot import plot  # matplotlib, which the CronJob has not
+        from monitoring.live.plot import plot  # matplotlib, which starts slowly
 
-        plot(monitor.metrics, verdicts, f"{monitor.target}, {line}", arguments.plot)
+        plot(metrics, f"{monitor.target}, {line}", arguments.plot)
 
 
-def notify(monitor: Monitor, verdicts: Sequence[Verdict]) -> None:
+def notify(monitor: Monitor) -> None:
     """Send alerts; that Alertmanager does not take them changes no verdict."""
     try:
-        Alertmanager(monitor.cluster).send(verdicts, monitor.target)
+        Alertmanager(monitor.cluster).send(monitor.metrics, monitor.target)
     except UserError as error:
         cli.complain("watch.py", f"{error}")
 

@@ -40,11 +40,11 @@ def cluster(manager, detector):
 def feed(cluster, detector):
     """Return a function that lets requests arrive, with the scores that the metric gives them."""
 
-    def feed(rows, count=None, missing=()):
+    def feed(rows, count=None, missing=(), value=None):
         values = rows.values[:count]
         scores = detector.decision_function(values).tolist()
         for place in missing:
-            scores[place] = None
+            scores[place] = value
         inputs = [
             dict(zip(rows.names, row, strict=True)) for row in values.astype(np.int64).tolist()
         ]

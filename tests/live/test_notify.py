@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import requests
 from helpers import METRIC
@@ -22,7 +23,6 @@ LABELS = {
     "modelName": "adult",
     "modelVersion": "1",
     "metric": METRIC,
-    "field": "hours_per_week",
 }
 
 
@@ -33,7 +33,8 @@ class TestPosts:
         assert look("--notify").status == 1
         ((alert,),) = cluster.alerts
         assert alert["labels"] == LABELS
-        assert "hours_per_week: " in alert["annotations"]["summary"]
+        summary = "adult:1: its traffic changed, field: hours_per_week"
+        assert alert["annotations"] == {"summary": summary, "field": "hours_per_week"}
         onset = datetime.fromisoformat(alert["startsAt"]).timestamp()
         assert onset == pytest.approx(FIRST_SECOND + 300, abs=10)
         assert datetime.fromisoformat(alert["endsAt"]).timestamp() > time.time() + 3000
@@ -47,10 +48,18 @@ class TestPosts:
         assert datetime.fromisoformat(alert["endsAt"]).timestamp() <= time.time()
 
     def test_missing_checks(self, look, feed, healthy, cluster):
-        feed(healthy, 100, missing=range(60))
+        feed(healthy, 100, missing=range(40, 100))
         look("--notify")
-        ((alert,),) = cluster.alerts
-        assert alert["labels"]["alertname"] == "MonitoringChecksMissing"
+        feed(healthy.take(np.arange(100, 500)))
+        look("--notify")
+        (first,), (second,) = cluster.alerts
+        assert first["labels"] == {**LABELS, "alertname": "MonitoringChecksMissing"}
+        summary = first["annotations"]["summary"]
+        assert summary.startswith("adult:1: 60 of 60 checks are missing since about ")
+        assert first["startsAt"] == second["startsAt"]
+        ends = [datetime.fromisoformat(one["endsAt"]).timestamp() for one in (first, second)]
+        assert ends[0] > time.time() + 3000
+        assert ends[1] <= time.time()
 
     def test_healthy_traffic_is_not_notified(self, look, feed, healthy, cluster):
         feed(healthy, 500)
@@ -144,16 +153,20 @@ def wait_for(condition):
 def test_one_notification_for_a_change_of_a_thousand_requests(
     alertmanager, look, feed, healthy, broken, monkeypatch
 ):
-    """Sent again ten times while the change goes on, and ended when it is over."""
+    """Sent again ten times from windows in which it seems to begin later, and ended when over."""
     address, received = alertmanager
     monkeypatch.setattr("watch.Alertmanager", lambda _: Alertmanager(address))
     feed(healthy, 100)
-    for _ in range(10):
-        feed(broken, 100)
-        assert look("--notify").status == 1
+    for first in range(0, 1000, 100):
+        feed(broken.take(np.arange(first, first + 100)))
+        assert look("--notify", "--requests", 250).status == 1
     wait_for(lambda: received)
     assert [(one["status"], len(one["alerts"])) for one in received] == [("firing", 1)]
-    assert received[0]["alerts"][0]["labels"] == LABELS
+    (sent,) = received[0]["alerts"]
+    assert sent["labels"] == LABELS
+    (kept,) = requests.get(f"{address}/alerts/api/v2/alerts", timeout=10).json()
+    starts = (datetime.fromisoformat(one["startsAt"]) for one in (sent, kept))
+    assert next(starts) == next(starts)
     feed(healthy, 900)
     look("--notify")
     wait_for(lambda: len(received) > 1)

@@ -59,6 +59,10 @@ class Change(NamedTuple):
         """Whether too few requests precede the onset to say that the change began there."""
         return self.onset <= self.detected - self.onset
 
+    def goes_on(self, requests: int) -> bool:
+        """Tell whether it has not ended after so many requests: its next alert is not overdue."""
+        return requests - 1 - self.last <= self.patience
+
 
 class Verdict(NamedTuple):
     """What a stream of requests says.
@@ -82,8 +86,8 @@ class Verdict(NamedTuple):
     missing: tuple[Change, ...]
 
     def goes_on(self, change: Change) -> bool:
-        """Tell whether a change has not ended: its next alert is not overdue."""
-        return self.requests - 1 - change.last <= change.patience
+        """Tell whether a change has not ended."""
+        return change.goes_on(self.requests)
 
 
 class _Remembered(NamedTuple):
@@ -145,7 +149,7 @@ class Stream:
             The evidence with each request, an alert's before it starts again from 0.
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
-        is_scored = ~np.isnan(np.asarray(scores))
+        is_scored: np.ndarray = np.isfinite(scores)
         values = self._measure(rows, scores, is_scored, surprises)
         exceeded = self._bets.exceeded(values)
         unknown = np.isnan(rows).all(axis=1)
@@ -170,10 +174,11 @@ class Stream:
     ) -> np.ndarray:
         values = np.full((len(rows), len(self._bets.names)), -np.inf)
         values[:, 0] = scores
+        known = is_scored & ~np.isnan(rows).any(axis=1)
         if surprises is not None:
             values[:, 1:] = surprises
-        elif self._surprise is not None and is_scored.any():
-            values[is_scored, 1:] = self._surprise.surprise(rows[is_scored])
+        elif self._surprise is not None and known.any():
+            values[known, 1:] = self._surprise.surprise(rows[known])
         return values
 
     def _take_missing(self, is_missing: np.ndarray, key: bytes | None) -> None:
@@ -196,18 +201,20 @@ class Stream:
 
     def _look_into(self, change: Change) -> Change:
         """Name the field of a change, and the request since its onset that shows it best."""
-        since = [one for one in self._remembered if one.position >= change.onset]
+        end = self._requests if change.goes_on(self._requests) else change.last
+        since = [one for one in self._remembered if change.onset <= one.position <= end]
         in_a_row = self._evidence.repeats[0].equal_in_a_row
         field = self._bets.strongest(np.array([one.exceeded for one in since]), in_a_row)
         if field == REPEATS or not since:
-            return change._replace(field=field, example=self._requests)
+            return change._replace(field=field, example=change.last)
         place = self._bets.names.index(field)
         best = max(since, key=lambda one: one.values[place])
         return change._replace(field=field, example=best.position)
 
     def verdict(self) -> Verdict:
-        changes = self._changes
-        if changes:  # more requests than at its first alert say more of its field
+        changes = list(self._changes)
+        # More requests than at its first alert say more of its field, and nothing of repeats.
+        if changes and changes[-1].field != REPEATS:
             changes[-1] = self._look_into(changes[-1])
         evidence = float(self._evidence.evidence[0])
         found = Verdict(

@@ -1,10 +1,10 @@
-"""A watched target: its metrics, its newest requests, and what they say of the traffic."""
+"""A watched target: its metrics, and the requests that are new."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from monitoring.cli import UserError, complain, show
 from monitoring.hydrosphere.hs import selected_cluster
 from monitoring.hydrosphere.manager import Manager
 from monitoring.hydrosphere.sonar import Request, Sonar
-from monitoring.live.verdict import Metric, Verdict, assess
+from monitoring.live.metric import Metric
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -58,15 +58,12 @@ class Monitor:
             version = manager.version(target)
             self.id: int = version["id"]
             specs = [spec for spec in manager.metrics(version) if metric in (None, spec["name"])]
-            found = [_read_spec(spec) for spec in specs]
+            metadata = manager.metadata_by_id()
+            found = [_read_spec(spec, metadata) for spec in specs]
         if not found:
             raise UserError(_describe_lack(manager, version, target, metric))
         detector = load_artifact(artifact, strict)
-        metadata = manager.metadata_by_id()
-        self.metrics = [
-            _make_metric(name, threshold, metadata.get(identity, {}), detector)
-            for name, threshold, identity in found
-        ]
+        self.metrics = [_make_metric(*one, detector) for one in found]
         self._known: frozenset[str] = frozenset()
 
     def read(self, count: int, since: float = 0) -> list[Request]:
@@ -77,16 +74,13 @@ class Monitor:
         self._known |= {request.id for request in new}
         return new
 
-    def verdicts(self) -> list[Verdict]:
-        return [assess(metric) for metric in self.metrics]
-
-    def follow(self, count: int, pause: float) -> Iterator[list[Verdict] | UserError]:
-        """Yield verdicts whenever there are new requests, and what goes wrong once; never end."""
+    def follow(self, count: int, pause: float) -> Iterator[UserError | None]:
+        """Yield None whenever there are new requests, and what goes wrong once; never end."""
         wait, waiting = pause, False
         while True:
             try:
-                if self.read(count) or waiting:
-                    yield self.verdicts()
+                if (self.read(count) or waiting) and self._known:
+                    yield None
                 wait, waiting = pause, False
             except UserError as error:
                 if not waiting:
@@ -111,9 +105,14 @@ def load_artifact(path: Path | None, strict: bool) -> PortableKNN | None:
         return None
 
 
-def _read_spec(spec: dict[str, Any]) -> tuple[str, float, object]:
+def _read_spec(
+    spec: dict[str, Any], metadata: Mapping[object, Mapping[str, str]]
+) -> tuple[str, float, dict[str, Any] | None]:
+    """Return a metric's name, its threshold, and the calibration that it was uploaded with."""
     config = spec.get("config") or {}
-    return str(spec["name"]), float(config.get("threshold") or 0), config.get("modelVersionId")
+    known = metadata.get(config.get("modelVersionId"), {}).get("artifact.calibration")
+    calibration = dict(json.loads(known)) if known else None
+    return str(spec["name"]), float(config.get("threshold") or 0), calibration
 
 
 def _describe_lack(
@@ -127,12 +126,8 @@ def _describe_lack(
 
 
 def _make_metric(
-    name: str, threshold: float, metadata: dict[str, str], detector: PortableKNN | None
+    name: str, threshold: float, calibration: dict[str, Any] | None, detector: PortableKNN | None
 ) -> Metric:
-    own = detector if detector is not None and detector.threshold_ == threshold else None
-    calibration = None
-    if "artifact.calibration" in metadata:
-        calibration = json.loads(metadata["artifact.calibration"])
-    elif own is not None and own.calibration_:
-        calibration = own.calibration_
-    return Metric(name, threshold, calibration, own)
+    if detector is None or detector.threshold_ != threshold:
+        return Metric(name, threshold, calibration)
+    return Metric(name, threshold, calibration or detector.calibration_ or None, detector)

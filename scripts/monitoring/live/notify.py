@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from monitoring.detection.verdict import Change
 from monitoring.hydrosphere.manager import Service
-from monitoring.live.verdict import Verdict
+from monitoring.live.metric import Metric
+from monitoring.live.report import describe_missing
 
 CHANGE = "MonitoredTrafficChanged"
 MISSING = "MonitoringChecksMissing"
@@ -21,40 +23,36 @@ class Alertmanager(Service):
     NAME = "Alertmanager"
     ROOT = "/alerts/"
 
-    def send(self, verdicts: Sequence[Verdict], target: str) -> int:
+    def send(self, metrics: Sequence[Metric], target: str) -> int:
         """Send an alert for each change and each lack of checks; return how many.
 
         One that goes on is sent again with each call, one that is over is ended.
         """
-        alerts = [
-            alert for verdict in verdicts for alert in make_alerts(verdict, target, time.time())
-        ]
+        now = time.time()
+        alerts = [alert for metric in metrics for alert in make_alerts(metric, target, now)]
         if alerts:
             self.call("POST", "api/v2/alerts", alerts)
         return len(alerts)
 
 
-def make_alerts(verdict: Verdict, target: str, now: float) -> list[dict[str, Any]]:
-    """Return a verdict's alerts as Alertmanager takes them."""
+def make_alerts(metric: Metric, target: str, now: float) -> list[dict[str, Any]]:
+    """Return a metric's alerts as Alertmanager takes them."""
     model, _, version = target.partition(":")
-    labels = {"modelName": model, "modelVersion": version, "metric": verdict.metric}
+    labels = {"modelName": model, "modelVersion": version, "metric": metric.name}
     alerts = []
-    if verdict.detected:
-        found = verdict.detected
-        field = found.excess.feature if found.excess else "unknown"
-        summary = f"{target}: its traffic changed, {found.excess or 'the field is not known'}"
-        ends = now + LASTS if found.goes_on else now
-        own = {"alertname": CHANGE, **labels, "field": field}
-        alerts.append(_make_alert(own, summary, found.onset.second, ends))
-    if verdict.misses_checks:
-        summary = f"{target}: {verdict.missing:,} of {verdict.requests:,} checks are missing"
-        own = {"alertname": MISSING, **labels}
-        alerts.append(_make_alert(own, summary, verdict.since.second, now + LASTS))
+
+    def add(name: str, change: Change, annotations: dict[str, str]) -> None:
+        starts = metric.requests[change.onset].second
+        ends = now + LASTS if metric.verdict.goes_on(change) else now
+        times = (datetime.fromtimestamp(second, UTC).isoformat() for second in (starts, ends))
+        named = {"labels": {"alertname": name, **labels}, "annotations": annotations}
+        alerts.append(named | dict(zip(("startsAt", "endsAt"), times, strict=True)))
+
+    if metric.change:
+        # An annotation, since the field may become another one while the change lasts.
+        field = metric.name_field(metric.change) or "unknown"
+        summary = f"{target}: its traffic changed, field: {field}"
+        add(CHANGE, metric.change, {"summary": summary, "field": field})
+    for lack in metric.verdict.missing[-1:]:
+        add(MISSING, lack, {"summary": f"{target}: {describe_missing(metric, lack)}"})
     return alerts
-
-
-def _make_alert(labels: dict[str, str], summary: str, starts: float, ends: float) -> dict[str, Any]:
-    times = (datetime.fromtimestamp(second, UTC).isoformat() for second in (starts, ends))
-    starts_at, ends_at = times
-    annotations = {"summary": summary}
-    return {"labels": labels, "annotations": annotations, "startsAt": starts_at, "endsAt": ends_at}

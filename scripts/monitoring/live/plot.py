@@ -10,21 +10,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from monitoring.cli import show
-from monitoring.detection.change_detection import ALERT, Bets, ChangeDetector
-from monitoring.hydrosphere.sonar import format_time
-from monitoring.live.verdict import Metric, Verdict
+from monitoring.detection.change import ALERT
+from monitoring.live.metric import Metric
+from monitoring.live.report import describe_begin
 from monitoring.plotting import add_title, mark, save
 
 
-def plot(metrics: Sequence[Metric], verdicts: Sequence[Verdict], title: str, path: Path) -> None:
+def plot(metrics: Sequence[Metric], title: str, path: Path) -> None:
     """Draw a metric below the other: its scores, and below them the evidence."""
     figure = Figure(figsize=(11, 2 + 4 * len(metrics)), layout="constrained")
     axes = figure.subplots(2 * len(metrics), 1, sharex=True, squeeze=False)[:, 0]
-    for number, (metric, verdict) in enumerate(zip(metrics, verdicts, strict=True)):
+    for number, metric in enumerate(metrics):
         scores, evidence = axes[2 * number : 2 * number + 2]
-        requests = [metric.requests[place] for place in metric.scored]
-        times = [datetime.fromtimestamp(request.second) for request in requests]
-        values = [metric.check(request).value for request in requests]
+        times = [datetime.fromtimestamp(request.second) for request in metric.requests]
+        values = [request.score for request in metric.requests]
         first = number == 0
         scores.plot(times, values, ".", markersize=4, label="scores" if first else None)
         label = "threshold" if first else None
@@ -32,17 +31,15 @@ def plot(metrics: Sequence[Metric], verdicts: Sequence[Verdict], title: str, pat
         scores.set_yscale("symlog", linthresh=max(metric.threshold, 1e-9))
         scores.set_ylabel("score")
         scores.set_title(show(metric.name), loc="left", fontsize=10, parse_math=False)
-        if metric.calibration:
-            detector = ChangeDetector(Bets.of(metric.calibration))
-            reached = np.array([detector.add(value) for value in values])
-            evidence.plot(times, np.maximum(reached, 0.01), color="tab:purple")
+        if metric.is_tested:
+            evidence.plot(times, np.maximum(metric.evidence, 0.01), color="tab:purple")
         label = f"alert, {ALERT:,}" if first else None
         evidence.axhline(ALERT, color="tab:red", linestyle=":", label=label)
         evidence.set_yscale("log")
         evidence.set_ylabel("evidence")
-        if verdict.detected:
-            second = verdict.detected.onset.second
-            label = f"change began at about {format_time(second)}"
+        if metric.change:
+            second = metric.requests[metric.change.onset].second
+            label = f"change began at {describe_begin(metric, metric.change)}"
             mark([scores, evidence], datetime.fromtimestamp(second), label, "tab:green")
     axes[-1].set_xlabel("time of the check")
     add_title(figure, title)

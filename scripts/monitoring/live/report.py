@@ -2,127 +2,128 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from monitoring.cli import show
+from monitoring.detection.verdict import Change
 from monitoring.hydrosphere.sonar import format_time
-from monitoring.live.verdict import Detected, Verdict
+from monitoring.live.metric import Metric
 from monitoring.tables import format_table
 
 
-def is_alert(verdicts: Sequence[Verdict]) -> bool:
-    return any(verdict.is_alert for verdict in verdicts)
+def is_alert(metrics: Sequence[Metric]) -> bool:
+    return any(metric.is_alert for metric in metrics)
 
 
-def describe(verdicts: Sequence[Verdict]) -> str:
+def describe(metrics: Sequence[Metric]) -> str:
     """Return the line: ``ok`` or ``alert``, and of which metrics if there are several."""
-    alerts = [verdict for verdict in verdicts if verdict.is_alert]
+    alerts = [metric for metric in metrics if metric.is_alert]
     said = "; ".join(
-        f"{show(verdict.metric)}: {_describe(verdict)}" if verdicts[1:] else _describe(verdict)
-        for verdict in alerts or verdicts
+        f"{show(metric.name)}: {_describe(metric)}" if metrics[1:] else _describe(metric)
+        for metric in alerts or metrics
     )
     return f"{'alert' if alerts else 'ok'}: {said}"
 
 
-def _describe(verdict: Verdict) -> str:
+def _describe(metric: Metric) -> str:
     said = []
-    if verdict.detected:
-        said.append(_describe_change(verdict.detected))
-    if verdict.misses_checks:
-        said.append(f"{verdict.missing:,} of {verdict.requests:,} checks are missing")
-    elif not verdict.detected:
+    change, verdict = metric.change, metric.verdict
+    if change:
+        state = "goes on" if verdict.goes_on(change) else "is over"
+        field = metric.name_field(change)
+        begin = describe_begin(metric, change)
+        said.append(f"the traffic changed at {begin}, and it {state}{field and f'; {field}'}")
+    if metric.outage:
+        said.append(describe_missing(metric, metric.outage))
+    elif not change:
         alarms = f"{verdict.alarms:,} alarms in {verdict.checked:,} requests"
         said.append(f"no change detected, {alarms}")
     return ", and ".join(said)
 
 
-def _describe_change(detected: Detected) -> str:
-    state = "goes on" if detected.goes_on else "is over"
-    field = f"; {detected.excess}" if detected.excess else ""
-    return (
-        f"the traffic changed at about {format_time(detected.onset.second)}, and it {state}{field}"
-    )
+def describe_begin(metric: Metric, change: Change) -> str:
+    """Say when a change began: about then, or earlier than what was read can tell."""
+    time = format_time(metric.requests[change.onset].second)
+    return f"{time} or earlier" if change.began_earlier else f"about {time}"
 
 
-def describe_next_step(verdicts: Sequence[Verdict], target: str) -> str:
+def describe_missing(metric: Metric, lack: Change) -> str:
+    """Say how many checks are missing since that began."""
+    since = metric.requests[lack.onset :]
+    missing = sum(math.isnan(request.score) for request in since)
+    begin = describe_begin(metric, lack)
+    return f"{missing:,} of {len(since):,} checks are missing since {begin}"
+
+
+def describe_next_step(metrics: Sequence[Metric], target: str) -> str:
     """Say what to do after an alert; '' if there is none."""
-    for verdict in verdicts:
-        if verdict.detected and verdict.last_alarm:
-            request = f"REQUEST={verdict.last_alarm.id} TARGET={target}"
-            return f"next: `make explain {request}` explains the last alarm"
-    if is_alert(verdicts):
+    for metric in metrics:
+        if metric.change:
+            request = f"REQUEST={metric.requests[metric.change.example].id} TARGET={target}"
+            return f"next: `make explain {request}` explains the request that shows it best"
+    if is_alert(metrics):
         return "next: look at the metric's log for why it does not answer"
     return ""
 
 
-def format_verdicts(verdicts: Sequence[Verdict]) -> str:
-    """Return a row for each metric, then what is known of its change and its last alarm."""
+def format_metrics(metrics: Sequence[Metric]) -> str:
+    """Return a row for each metric, then what is known of its change."""
     head = "metric requests alarms rate expected evidence missing since".split()
     table = [head]
-    for one in verdicts:
-        rate = "-" if one.rate is None else f"{one.rate:.1%}"
-        expected = "-" if one.expected_rate is None else f"{one.expected_rate:.1%}"
-        evidence = "-" if one.evidence is None else f"{one.evidence:,.0f}"
-        counts = [f"{one.requests:,}", f"{one.alarms:,}", rate, expected, evidence]
-        since = format_time(one.since.second)
-        table.append([show(one.metric), *counts, f"{one.missing:,}", since])
-    details = [row for one in verdicts for row in _list_details(one, bool(verdicts[1:]))]
+    for one in metrics:
+        content = to_json(one)
+        rates = (content[name] for name in ("rate", "expected_rate"))
+        cells = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
+        cells.append(f"{content['evidence']:,.0f}" if one.is_tested else "-")
+        counts = [f"{content[name]:,}" for name in ("requests", "alarms", "missing")]
+        since = format_time(content["since"])
+        table.append([show(one.name), *counts[:2], *cells, counts[2], since])
+    details = [row for one in metrics for row in _list_details(one, bool(metrics[1:]))]
     lines = [format_table(table, "<>>>>>><")]
     return "\n".join(lines + ([format_table(details, "<<")] if details else []))
 
 
-def _list_details(verdict: Verdict, is_named: bool) -> list[list[str]]:
-    name = f"{show(verdict.metric)}: " if is_named else ""
-    details = []
-    detected, alarm = verdict.detected, verdict.last_alarm
-    if detected:
-        for label, request in (
-            ("began at about", detected.onset),
-            ("detected", detected.first),
-            ("seen last", detected.last),
-        ):
-            details.append([label, f"{name}{format_time(request.second)}"])
-        details.append(["goes on", f"{name}{'yes' if detected.goes_on else 'no'}"])
-        if detected.excess:
-            details.append(["field", f"{name}{detected.excess}"])
-    if alarm:
-        check = alarm.checks[verdict.metric]
-        value = f"value {check.value!r}, threshold {check.threshold!r}"
-        when = format_time(alarm.second)
-        details.append(["last alarm", f"{name}{value}, {when}, request {show(alarm.id)}"])
-    if verdict.evidence is None:
-        problem = (
-            "not tested: it was uploaded without a calibration, and no artifact here is its own"
-        )
-        details.append(["change", f"{name}{problem}"])
-    return details
+def _list_details(metric: Metric, is_named: bool) -> list[list[str]]:
+    details = {}
+    change = metric.change
+    if change:
+        details["began"] = describe_begin(metric, change)
+        details["detected"] = format_time(metric.requests[change.detected].second)
+        details["seen last"] = format_time(metric.requests[change.last].second)
+        details["goes on"] = "yes" if metric.verdict.goes_on(change) else "no"
+        details["field"] = metric.name_field(change)
+    details["note"] = metric.note
+    name = f"{show(metric.name)}: " if is_named else ""
+    return [[label, f"{name}{said}"] for label, said in details.items() if said]
 
 
-def to_json(verdict: Verdict) -> dict[str, Any]:
+def to_json(metric: Metric) -> dict[str, Any]:
     """Return what the table says of a metric, as plain values."""
-    change = None
-    if verdict.detected:
-        found = verdict.detected
-        change = {
-            "onset": found.onset.second,
-            "detected": found.first.second,
-            "last": found.last.second,
-            "goes_on": found.goes_on,
-            "field": found.excess and found.excess._asdict(),
-        }
+    verdict, found = metric.verdict, metric.change
+    change = found and {
+        "onset": metric.requests[found.onset].second,
+        "began_earlier": found.began_earlier,
+        "detected": metric.requests[found.detected].second,
+        "last": metric.requests[found.last].second,
+        "goes_on": verdict.goes_on(found),
+        "field": metric.name_field(found) or None,
+        "request": metric.requests[found.example].id,
+    }
     return {
-        "name": verdict.metric,
-        "alert": verdict.is_alert,
+        "name": metric.name,
+        "alert": metric.is_alert,
         "requests": verdict.requests,
         "checked": verdict.checked,
-        "missing": verdict.missing,
+        "missing": verdict.requests - verdict.checked,
+        "missing_since": metric.outage and metric.requests[metric.outage.onset].second,
         "alarms": verdict.alarms,
-        "rate": verdict.rate,
-        "expected_rate": verdict.expected_rate,
-        "evidence": verdict.evidence,
-        "since": verdict.since.second,
-        "until": verdict.until.second,
+        "rate": verdict.alarms / verdict.checked if verdict.checked else None,
+        "expected_rate": metric.expected_rate,
+        "evidence": verdict.evidence if metric.is_tested else None,
+        "since": metric.requests[0].second,
+        "until": metric.requests[-1].second,
         "change": change,
-        "last_alarm": verdict.last_alarm and verdict.last_alarm.id,
+        "note": metric.note or None,
     }

@@ -1,33 +1,14 @@
 """PortableKNN: its values to the last bit, and pyod's to a relative 1e-14."""
 
 import itertools
-import pickle
 import statistics
 
 import numpy as np
 import pytest
-from helpers import measure
+from helpers import measure, reload
 from pyod.models.knn import KNN
 
 from portable_knn import PortableKNN
-
-PARAMS = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
-NAMES = [f"field_{number}" for number in range(13)]
-ORIGIN = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
-
-
-@pytest.fixture(scope="module")
-def training(rows):
-    return rows[:5600]
-
-
-@pytest.fixture(scope="module")
-def detector(training):
-    return PortableKNN(**PARAMS).fit(training, feature_names=NAMES, origin=ORIGIN)
-
-
-def reload(detector):
-    return pickle.loads(pickle.dumps(detector, protocol=4))
 
 
 class TestValues:
@@ -179,7 +160,7 @@ def test_a_reloaded_detector_scores_the_same_to_the_last_bit(p):
     queries = random.normal(size=(200, 13))
     for table in (rows, np.rint(rows * 2.0**55)):
         detector = PortableKNN(n_neighbors=5, p=p).fit(table)
-        again = pickle.loads(pickle.dumps(detector))
+        again = reload(detector)
         expected = detector.decision_function(queries)
         np.testing.assert_array_equal(again.decision_function(queries), expected)
         fortran = PortableKNN(n_neighbors=5, p=p).fit(np.asfortranarray(table))

@@ -38,7 +38,7 @@ def find_script(target):
     """Return the script that a make target runs."""
     dry = ["make", "--dry-run", target]
     recipe = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return re.search(r"(scripts\}?/\w+\.py)", recipe)[1].replace("}", "")
+    return re.search(r"((?:scripts|benchmarks)\}?/\w+\.py)", recipe)[1].replace("}", "")
 
 
 class TestPages:

@@ -13,6 +13,7 @@ from monitoring.files import ROOT
 
 SCRIPTS = [
     *sorted((ROOT / "scripts").glob("*.py")),
+    *(ROOT / "benchmarks" / f"{stem}.py" for stem in ("environments", "histories")),
     ROOT / "data" / "make_sample.py",
     ROOT / "examples" / "adult" / "train.py",
 ]

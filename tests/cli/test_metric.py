@@ -4,7 +4,7 @@ import json
 
 import joblib
 import pytest
-from helpers import assert_one_line, run
+from helpers import assert_one_line, make_home, run
 from stubs import manager as stub_manager
 
 import metric
@@ -102,12 +102,8 @@ def test_dry_run_prints_the_request(attach, manager, wanted):
 
 
 def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
-    config = tmp_path / ".hs" / "config.yaml"
-    config.parent.mkdir()
-    config.write_text(
-        f"clusters: [{{name: a, cluster: {{server: '{manager.address}'}}}}]\ncurrent_cluster: a\n"
-    )
-    monkeypatch.setenv("HOME", str(tmp_path))
+    environment = make_home(tmp_path, 3, manager.address)
+    monkeypatch.setenv("HOME", environment["HOME"])
     result = run(metric.main, "adult:1", "--artifact", artifact)
     assert result.status == 0, result.err
     assert len(manager.specs) == 1

@@ -127,9 +127,9 @@ class TestBadInput:
             "age: not numeric, got str; race: expected a finite number, got NaN; country: missing"
         )
         nothing = "; ".join(f"{name}: missing" for name in FEATURES)
-        for given, expected in ((inputs, words), ({}, nothing)):
+        for wrong, expected in ((inputs, words), ({}, nothing)):
             with pytest.raises(ValueError) as caught:
-                func_main.predict(**given)
+                func_main.predict(**wrong)
             assert str(caught.value) == expected
 
     good = st.one_of(

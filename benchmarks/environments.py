@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"data: {describe_traffic(rows, detector)}\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), detector, rows, pythons)
-        print(f"| {describe_machine()} | this package | pyod | as fast |\n| --- | --- | --- | --- |")
+        print(
+            f"| {describe_machine()} | this package | pyod | as fast |\n| --- | --- | --- | --- |"
+        )
         for cells in bench.measure():
             print(f"| {' | '.join(cells)} |".replace("  ", " "))
 

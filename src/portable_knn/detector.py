@@ -139,18 +139,7 @@ class PortableKNN(KNN):
         return np.where(np.isnan(scores), np.nan, (1 + at_least) / (1 + len(known)))
 
     def save(self, path):
-        """Write the detector to `path` as a file for `joblib.load`, complete or not at all.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Replaced only once the new file is complete on disk.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; what was at `path` is still there.
-        """
+        """Write the detector to `path` as a file for `joblib.load`, complete or not at all."""
         artifact.write(self, path)
 
     def __getstate__(self):

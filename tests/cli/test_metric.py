@@ -60,24 +60,21 @@ def test_it_creates_the_metric_once(attach, manager, wanted):
     ]
 
 
-def test_another_threshold_replaces_it(attach, manager, wanted):
-    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"threshold": 4.0}, "LessEq 4.0"),
+        ({"thresholdCmpOperator": {"kind": "Greater"}}, "Greater "),  # the tutorial's
+    ],
+)
+def test_another_one_is_replaced(attach, manager, wanted, changes, words):
+    old = {**wanted, "id": "old", "config": {**wanted["config"], **changes}}
     other = {**wanted, "id": "other", "name": "latency"}
     manager.specs += [old, other]
-    result = attach()
-    assert result.out.splitlines()[0] == (
-        "replacing census_monitoring (census_monitoring:2): healthy if value LessEq 4.0"
-    )
-    assert old not in manager.specs
-    assert other in manager.specs
-    assert len(manager.specs) == 2
-
-
-def test_the_tutorials_operator_is_replaced(attach, manager, wanted):
-    config = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
-    manager.specs.append({**wanted, "id": "old", "config": config})
-    assert "census_monitoring (census_monitoring:2): healthy if value Greater" in attach().out
-    assert [spec["config"]["thresholdCmpOperator"]["kind"] for spec in manager.specs] == ["LessEq"]
+    line = f"replacing census_monitoring (census_monitoring:2): healthy if value {words}"
+    assert attach().out.startswith(line)
+    assert manager.specs[0] == other
+    assert [{**spec, "id": 0} for spec in manager.specs[1:]] == [{**wanted, "id": 0}]
 
 
 def test_a_failed_replacement_leaves_the_old_one(attach, manager, wanted):
@@ -178,16 +175,10 @@ def test_something_else_than_a_manager(attach, manager):
 
 class TestRedirects:
     @pytest.mark.parametrize("method", ["POST", "DELETE"])
-    def test_one_that_would_change_nothing_is_refused(self, attach, manager, method):
+    def test_one_that_would_change_nothing_is_refused(self, attach, manager, wanted, method):
         """As from http to https: followed, a POST becomes a GET, which is answered."""
-        manager.specs.append(
-            {
-                "id": "old",
-                "name": "census_monitoring",
-                "modelVersionId": 11,
-                "config": {"modelVersionId": 12, "threshold": 1.0},
-            }
-        )
+        config = {"modelVersionId": 12, "threshold": 1.0}
+        manager.specs.append({**wanted, "id": "old", "config": config})
         manager.redirects[method] = "https://elsewhere.example"
         result = attach()
         assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")

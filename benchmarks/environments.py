@@ -76,11 +76,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"data: {describe_traffic(rows, detector)}\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), detector, rows, pythons)
-        print(
-            f"| {describe_machine()} | this package | pyod | as fast |\n| --- | --- | --- | --- |"
-        )
-        for cells in bench.measure():
-            print(f"| {' | '.join(cells)} |".replace("  ", " "))
+        print(f"| {describe_machine()} | this package | pyod | as fast |")
+        print("| --- | --- | --- | --- |")
+        for cells in tabulate(bench.measure()):
+            print(f"| {' | '.join(cells)} |")
 
 
 def describe_machine() -> str:
@@ -92,7 +91,7 @@ def describe_machine() -> str:
 
 
 class Bench:
-    """The packages to compare, the rows, and the README's table as a method."""
+    """The packages to compare, the rows, and each measurement as a method."""
 
     def __init__(
         self, folder: Path, detector: PortableKNN, held_out: Rows, pythons: dict[str, Path]
@@ -111,23 +110,19 @@ class Bench:
         source = TUTORIAL % (detector.feature_names_in_.tolist(),)
         self.tutorials = {name: make_package(folder / name, source) for name in pythons}
 
-    def measure(self) -> list[list[str]]:
-        """Return the table's rows; training comes first, since it makes pyod's dumps."""
-        trained = {name: self.run(name, "fit", *self.fitting(name)) for name in self.pythons}
-        image, current = (self.run(name, "request", *self.asking(name)) for name in self.pythons)
-        served = self.serve()
-        return [
-            compare("one request, image's pyod 1.0.0, p50 us", image),
-            compare("one request, current pyod, p50 us", current),
-            compare("training, image, s", trained["image"], 2),
-            compare("10,000 rows at once, 2 cores, rows a second", self.batch(), rate=True),
-            compare("start to first value, image, s", self.start(), 1),
-            ["over gRPC, p50 beside a constant's", *(f"{one:.2f}" for one in served), ""],
-        ]
+    def measure(self) -> dict[str, dict[str, float]]:
+        """Return every figure by its side; training comes first, since it makes pyod's dumps."""
+        figures = {}
+        for name, tutorial in self.tutorials.items():
+            packages = {"ours": str(self.ours), "pyod": str(tutorial)}
+            figures[f"fit {name}"] = self.run(name, "fit", self.training, PARAMS, str(tutorial))
+            figures[f"request {name}"] = self.run(name, "request", self.rows, packages)
+        figures["batch"] = self.run("current", "batch", self.rows, self.training, PARAMS)
+        return {**figures, "start": self.start(), "served": self.serve()}
 
     def run(self, environment: str, task: str, *arguments: object) -> Any:
         """Take one timing in a process of its own, where only our package's src/ is found."""
-        line = [self.pythons[environment], TIMING, json.dumps([task, *arguments])]
+        line = [str(self.pythons[environment]), str(TIMING), json.dumps([task, *arguments])]
         path = {**os.environ, "PYTHONPATH": str(self.ours / "src")}
         result = subprocess.run(line, cwd=self.folder, env=path, capture_output=True, text=True)
         if result.returncode:
@@ -135,16 +130,7 @@ class Bench:
             raise cli.UserError(f"{task} failed in the {environment} environment: {last}")
         return json.loads(result.stdout)
 
-    def fitting(self, name: str) -> tuple[object, ...]:
-        return self.training, PARAMS, str(self.tutorials[name])
-
-    def asking(self, name: str) -> tuple[object, ...]:
-        return self.rows, {"ours": str(self.ours), "pyod": str(self.tutorials[name])}
-
-    def batch(self) -> dict[str, float]:
-        return self.run("current", "batch", self.rows, self.training, PARAMS)
-
-    def serve(self) -> list[float]:
+    def serve(self) -> dict[str, float]:
         """Return how many times as long as a constant's a request to each package takes."""
         packages = (self.constant, self.ours, self.tutorials["image"])
         seconds: list[list[float]] = [[] for _ in packages]
@@ -158,8 +144,8 @@ class Bench:
                 for taken, call in zip(seconds, calls, strict=True):
                     of_one = time_requests(call, self.messages)
                     taken += of_one if turn else []  # the first round warms up
-        constant, *others = (float(np.median(taken)) for taken in seconds)
-        return [other / constant for other in others]
+        constant, ours, pyod = (float(np.median(taken)) for taken in seconds)
+        return {"ours": ours / constant, "pyod": pyod / constant}
 
     def start(self) -> dict[str, float]:
         """Return the seconds of a process in the image's environment, to its first value."""
@@ -173,8 +159,20 @@ class Bench:
         return {name: float(np.median(taken)) for name, taken in seconds.items()}
 
 
+def tabulate(figures: dict[str, dict[str, float]]) -> list[list[str]]:
+    """Return the rows of the README's table."""
+    served = figures["served"]
+    return [
+        compare("one request, image's pyod 1.0.0, p50 us", figures["request image"]),
+        compare("one request, current pyod, p50 us", figures["request current"]),
+        compare("training, image, s", figures["fit image"], 2),
+        compare("10,000 rows at once, 2 cores, rows a second", figures["batch"], rate=True),
+        compare("start to first value, image, s", figures["start"], 1),
+        ["over gRPC, p50 beside a constant's", f"{served['ours']:.2f}", f"{served['pyod']:.2f}"],
+    ]
+
+
 def compare(label: str, sides: dict[str, float], digits: int = 0, rate: bool = False) -> list[str]:
-    """Return a row of the table, with how many times as fast this package is."""
     ours, pyod = sides["ours"], sides["pyod"]
     ratio = ours / pyod if rate else pyod / ours
     return [label, f"{ours:.{digits}f}", f"{pyod:.{digits}f}", f"{ratio:.1f}x"]

@@ -219,7 +219,7 @@ class TestParts:
 
 
 class TestMissingChecks:
-    @pytest.mark.parametrize("value", [None, math.nan])
+    @pytest.mark.parametrize("value", [None, math.nan, math.inf])
     @pytest.mark.parametrize("every", [3, 10])
     def test_many_are_an_alert(self, look, feed, healthy, cluster, every, value):
         feed(healthy, 300)

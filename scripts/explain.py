@@ -1,4 +1,4 @@
-"""Say which field a request's score comes from, beside the training row that it is measured to.
+"""Say of a request how anomalous it is, and what each of its fields should be by all the others.
 
 examples:
   explain.py age=540 workclass=4 education=1 marital_status=0 occupation=8 relationship=0 race=4 \
@@ -6,7 +6,8 @@ sex=1 capital_gain=2 capital_loss=2 hours_per_week=50 country=9 classes=1
   explain.py --target adult:1 --request 6553f10000000000000001f4    a request of the cluster
   explain.py --target adult:1 --last 5                              its last alarms
 
-For each field the table has the score that the request would have if the field were not compared.
+What a field should be is read off the 50 training rows that are nearest by all its other fields;
+rows that training held out tell how rare it is that a field is so far from that.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 examples:
   shadow.py --drift age-in-months@1000        local runtimes, corrupted from request 1000 on
   shadow.py --data adult.test --rows 16281    each row of a file once
+  shadow.py --data requests.parquet --pattern hours   each hour's own requests, around the day
+  shadow.py --repeat 20                       each request 20 times in a row, as a client that polls
   shadow.py --target HOST:PORT --metric HOST:PORT   runtimes that are running already
 """
 
@@ -20,14 +22,14 @@ from monitoring.contract import Contract
 from monitoring.data.corruptions import parse_corruption
 from monitoring.data.loading import load_rows
 from monitoring.data.provenance import describe_traffic, hold_out
-from monitoring.detection.change_detection import require_calibration
+from monitoring.detection.calibration import require_calibration
 from monitoring.detection.detectors import load_detector
 from monitoring.hydrosphere.target import answered_by, is_address
 from monitoring.replay.gateway import Gateway
-from monitoring.replay.outcome import Outcome, attribute_replay, write_csv
+from monitoring.replay.outcome import Outcome, judge, write_csv
 from monitoring.replay.plot import plot
-from monitoring.replay.report import describe, detect_changes, format_summary
-from monitoring.replay.sender import Plan, send_all, serve_or_call
+from monitoring.replay.report import describe, format_summary
+from monitoring.replay.sender import Plan, send_all, serve_or_call, take_timed
 
 
 @cli.entry
@@ -39,44 +41,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     contract = Contract.read(folder)
     artifact = arguments.artifact or files.artifact_path(folder)
     detector = load_detector(artifact, contract.input_names)
-    calibration = require_calibration(detector)
-    rows = hold_out(load_rows(arguments.data, contract, arguments.most_rejected), detector.origin_)
+    require_calibration(detector)
+    rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
+    rows = hold_out(rows, detector.origin_)
+    if arguments.pattern:
+        rows = take_timed(rows)
     name, start = arguments.drift or ("", arguments.rows)
     corruption = parse_corruption(name, rows) if name else None
-    plan = Plan(rows, arguments.rows, arguments.seed, corruption, start)
-    times = -(-arguments.rows // len(rows))
+    pattern = arguments.repeat, bool(arguments.pattern)
+    plan = Plan(rows, arguments.rows, arguments.seed, corruption, start, *pattern)
+    times = arguments.repeat * plan.rounds
     repeated = f", each sent up to {times} times" if times > 1 else ""
     print(f"data  {describe_traffic(rows, detector)}{repeated}", flush=True)
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
     outcomes, status = send(arguments, plan, contract, float(threshold))
     if not outcomes:
         return status
-    replay, n_others = attribute_replay(
-        outcomes, contract.input_names, rows.source, float(threshold), detector
-    )
+    replay = judge(outcomes, rows.source, float(threshold), detector)
     write_csv(replay, table)
     print(format_summary(replay))
     print(f"requests are in {files.shorten(table)}", flush=True)
-    if n_others:
+    if replay.n_others:
         raise cli.UserError(
-            f"{n_others:,} of {len(replay.scored):,} scores are not those of the artifact here: the"
-            " metric serves another artifact, and what it detects cannot be said"
+            f"{replay.n_others:,} of {replay.n_scored:,} scores are not those of the artifact here:"
+            " the metric serves another artifact, and what it detects cannot be said"
         )
-    detections, evidence = detect_changes(replay, calibration)
-    plot(replay, detections, evidence, picture)
+    plot(replay, picture)
     print(f"the picture is {files.shorten(picture)}")
-    print(*describe(replay, detections), sep="\n")
-    return status or int(not replay.scored)
+    print(*describe(replay), sep="\n")
+    return status or int(not replay.n_scored)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.make_parser(__file__, __doc__)
     option, number = parser.add_argument, parser.number
     parser.data()
+    parser.time()
     number("--rows", int, 1, 1_000_000, default=2000, help="to send")
     number("--rate", float, 0, 1e6, default=0, help="requests a second, 0 for no limit")
     number("--concurrency", int, 1, 1000, default=4, help="requests at a time")
     number("--seed", int, 0, 2**32 - 1, default=0, help="of the rows' order")
+    number("--repeat", int, 1, 1_000_000, default=1, help="times in a row that each row is sent")
+    what = "send rows by the hour of their time, around the day"
+    option("--pattern", choices=["hours"], help=what)
     option("--drift", type=corruption_start, help="NAME@ROW: a corruption from that request on")
     target = files.ROOT / "examples" / "adult"
     option("--target", default=target, help="HOST:PORT or a folder to serve")

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import math
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,10 @@ def serving_files(folder):
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def reload(detector):
+    return pickle.loads(pickle.dumps(detector, protocol=4))
 
 
 def measure(row, query, p, order):

@@ -55,9 +55,7 @@ class Parser(argparse.ArgumentParser):
         self.number("--most-rejected", float, 0, 1, default=MOST_REJECTED, help=what)
 
     def time(self) -> None:
-        what = (
-            "column of the times (default: _hs_timestamp, else the only one that holds times)"
-        )
+        what = "column of the times (default: _hs_timestamp, else the only one that holds times)"
         self.add_argument("--time", metavar="COLUMN", help=what)
 
     def picture(self, option: str, **settings: Any) -> None:

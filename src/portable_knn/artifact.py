@@ -46,13 +46,7 @@ def load(path):
 
 
 def write(value, path):
-    """Write an object to `path` as a file for `joblib.load`, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; what was at `path` is still there.
-    """
+    """Write an object to `path` as a file for `joblib.load`, whole or not at all."""
     path = os.path.abspath(path)
     # The bytes that joblib.dump(compress="zlib") gives an object that holds no arrays.
     content = zlib.compress(pickle.dumps(value, protocol=4), 9)
@@ -73,15 +67,7 @@ def write(value, path):
 
 
 def read(path, kind):
-    """Read an object of one kind that `write` wrote; nothing in the file is run.
-
-    Raises
-    ------
-    TypeError
-        If the file holds anything of another kind.
-    Exception
-        Of any kind, if it is damaged or cannot be read.
-    """
+    """Read an object of one kind that `write` wrote; nothing in the file is run."""
     content = Path(path).read_bytes()
     if content.startswith(b"x"):  # zlib's first byte, and no pickle's
         content = zlib.decompress(content)

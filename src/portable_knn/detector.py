@@ -21,17 +21,8 @@ class PortableKNN(KNN):
     A score is the same float64 on every Python, alone or among others, and on every processor on
     which the C library takes roots alike (glibc rounds a few otherwise where there is no FMA).
 
-    pyod's own scores of the same rows may differ in their last bits, since pyod takes roots with
-    numpy, which rounds one in twenty otherwise than the C library on processors with AVX-512 and
-    none on others. Where the features are whole numbers and the p-th power of the score is below
-    2**53 (for p = 5, a score below 1,552), the scores by `method` are
-
-    - ``'largest'``: pyod's; with AVX-512, to one unit in the last place;
-    - ``'median'``: pyod's; with AVX-512, to two units in the last place;
-    - ``'mean'``: pyod's to a relative ``(n_neighbors + 1) * 2**-52``, which allows for every order
-      in which `n_neighbors` distances can be added up, with AVX-512 or without.
-
-    Elsewhere, as with fractions, they are pyod's to a relative ``1e-14 + n_neighbors * 2**-52``.
+    pyod's scores of the same rows are these to a relative 1e-14: numpy, with which pyod takes
+    roots, rounds some in the last bit otherwise.
 
     A gap counts as none if its p-th power is below the smallest float64: below 1e-64 for p = 5.
 

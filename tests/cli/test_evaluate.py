@@ -1,7 +1,6 @@
 """scripts/evaluate.py: its table and its figures as JSON, of the sample and of UCI's data."""
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -9,13 +8,10 @@ import pytest
 from helpers import PNG, assert_one_line, load_script, run
 
 import evaluate
-from monitoring.contract import Contract
 from monitoring.data.corruptions import corrupt, parse_corruption
-from monitoring.data.loading import load_census, load_rows
+from monitoring.data.loading import load_census
 from monitoring.data.provenance import hold_out
-from monitoring.detection.change_detection import ALERT, Bets
 from monitoring.files import ROOT
-from monitoring.hydrosphere.target import reaching
 from portable_knn import PortableKNN, load
 
 CORRUPTIONS = ("age-in-months", "classes-flipped", "country-shuffled", "scale:capital_gain:3")
@@ -32,7 +28,7 @@ def evaluated(artifact, adult_package, tmp_path_factory):
 
 
 def read_table(out):
-    """Return the first table's cells by kind of rows: alarms, median, 90% and field."""
+    """Return the first table's cells by kind of rows: alarms, median, 90%, named and field."""
     lines = out.split("\n\n")[1].splitlines()[1:]
     return {line.split()[0]: line.split()[1:] for line in lines}
 
@@ -44,11 +40,12 @@ class TestOutputs:
         assert list(found) == list(table) == ["clean", *CORRUPTIONS]
         for name, cells in table.items():
             one = found[name]
-            assert list(one) == ["alarms", "median", "p90", "field"]
-            expected = [f"{one['alarms']:.1%}"]
+            assert list(one) == ["alarm_rate", "median", "p90", "field", "named"]
+            expected = [f"{one['alarm_rate']:.1%}"]
             if name != "clean":
                 delays = (one["median"], one["p90"])
                 expected += ["-" if delay is None else f"{delay:,}" for delay in delays]
+                expected += [f"{one['named']:.0%}"]
                 expected += [one["field"]] if one["field"] else []
             assert cells[: len(expected)] == expected
 
@@ -58,18 +55,16 @@ class TestOutputs:
         rows = hold_out(load_census("sample"), detector.origin_)
         changed = corrupt(parse_corruption("age-in-months", rows), rows)
         alarms = np.mean(detector.decision_function(changed.values) > detector.threshold_)
-        assert evaluated[1]["age-in-months"]["alarms"] == pytest.approx(alarms)
+        assert evaluated[1]["age-in-months"]["alarm_rate"] == pytest.approx(alarms)
         assert f"{len(rows):,} rows held out by training" in evaluated[0]
 
     def test_what_is_detected_is_named_and_what_is_missed_is_null(self, evaluated):
         found = evaluated[1]
-        assert found["age-in-months"] | {"alarms": 1} == {
-            "alarms": 1,
-            "median": 5,
-            "p90": 5,
-            "field": "age",
-        }
-        assert list(found["country-shuffled"].values())[1:] == [None] * 3
+        assert list(found["age-in-months"].values())[1:] == [6, 6, "age", 1.0]
+        assert found["classes-flipped"]["field"] == "classes"
+        assert found["classes-flipped"]["median"] < 30
+        missed = found["country-shuffled"]
+        assert (missed["median"], missed["p90"], missed["field"]) == (None, None, None)
 
     def test_thresholds_are_those_of_other_contaminations(self, evaluated, artifact):
         block = evaluated[0].split("\n\n")[2].splitlines()
@@ -77,7 +72,7 @@ class TestOutputs:
         asked = dict(zip(table["contamination"], table["threshold"], strict=True))
         assert asked[5.0] == pytest.approx(load(artifact).threshold_, abs=1e-3)
         assert table["threshold"] == sorted(table["threshold"])
-        clean = 100 * evaluated[1]["clean"]["alarms"]
+        clean = 100 * evaluated[1]["clean"]["alarm_rate"]
         assert table["clean"][1] == pytest.approx(clean, abs=0.101)
 
     def test_the_picture(self, evaluated):
@@ -117,7 +112,7 @@ class TestProblems:
         detector.save(tmp_path / "old.joblib")
         options = ("--artifact", tmp_path / "old.joblib", "--reports", tmp_path)
         result = run(evaluate.main, "--data", "sample", "--drift", "mix", *options)
-        assert_one_line(result, "no calibration", "make train")
+        assert_one_line(result, "no levels of fields", "make train")
 
     def test_an_artifact_of_other_features(self, rows, tmp_path):
         other = PortableKNN().fit(rows[:100, :3], feature_names=["a", "b", "c"])
@@ -138,29 +133,12 @@ class TestProblems:
         assert_one_line(run(evaluate.main, "--data", "sample", *options), tmp_path / "file")
 
 
-# Requests until each change is detected, the median of 200 streams; None where it is missed.
-DELAYS = {
-    "age-in-months": 5,
-    "hours-per-month": 5,
-    "age-missing": 5,
-    "age-hours-swapped": 62,
-    "country-shuffled": None,
-    "gain-in-dollars": 86,
-    "classes-flipped": None,
-    "classes-constant": None,
-    "classes-random": None,
-    "marital-shuffled": None,
-    "codes-shifted": None,
-    "rows-mixed": 205,
-    "codes-zeroed": 8,
-    "sex-flipped": None,
-    "country-new": 5,
-}
-# The field that a corruption of a single field must be put down to.
+# The fields that a corruption must be put down to in 90% of the streams, in one case in 65%.
 FIELDS = {
     "age-in-months": "age",
     "hours-per-month": "hours_per_week",
     "age-missing": "age",
+    "age-hours-swapped": "hours_per_week",
     "gain-in-dollars": "capital_gain",
     "classes-flipped": "classes",
     "classes-constant": "classes",
@@ -172,9 +150,9 @@ FIELDS = {
 }
 
 
-@pytest.fixture
-def uci_found(uci_package, uci, tmp_path):
-    """What is written of UCI's data, as the README has it."""
+@pytest.mark.slow
+def test_figures_on_uci(uci_package, uci, tmp_path):
+    """As the README prints them."""
     adult, source = tmp_path / "adult", ROOT / "examples" / "adult"
     shutil.copytree(source / "src", adult / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(source / "serving.yaml", adult)
@@ -184,54 +162,13 @@ def uci_found(uci_package, uci, tmp_path):
     options = ("--target", adult, "--reports", tmp_path, "--artifact", artifact)
     result = run(evaluate.main, "--data", uci, *options)
     assert (result.status, result.err) == (0, "")
-    return json.loads((tmp_path / "evaluation.json").read_text()), artifact, adult
-
-
-def assert_few_false_alerts(artifact, target):
-    """Draw 6,000,000 healthy requests from rows that neither training nor calibration has seen."""
-    contract = Contract.read(ROOT)
-    rows = load_rows(str(ROOT / "data" / "adult.test"), contract)
-    with reaching(target, contract.inputs) as answering:
-        rows = answering.answer(rows)
-    detector, random = load(artifact), np.random.default_rng(0)
-    bets = Bets.of(detector.calibration_)
-    exceeded = np.searchsorted(bets.levels, detector.decision_function(rows.values))
-    factors, sums, alerts = np.array(bets.factors), np.zeros((1000, 12)), 0
-    for _ in range(6000):  # a thousand streams side by side
-        sums = (sums + 1) * factors[random.choice(exceeded, 1000)]
-        over = sums.mean(axis=1) >= ALERT
-        alerts += over.sum()
-        sums[over] = 0
-    assert alerts <= 3
-
-
-def assert_delays(found):
-    """Assert that each median is the published one within a quarter."""
-    for name, median in DELAYS.items():
-        if median is None:
-            assert found[name]["median"] is None
-        else:
-            assert found[name]["median"] == pytest.approx(median, rel=0.25), name
-
-
-def assert_readme(found):
-    readme = (ROOT / "README.md").read_text()
-    table = dict(re.findall(r"^\| ([a-z][a-z-]+) \| (\S.*) \|$", readme, re.MULTILINE))
-    assert set(table) == set(DELAYS)
-    for name, cells in table.items():
-        one = found[name]
-        assert cells == f"{one['alarms']:.1%}, {one['median'] or 'missed'}"
-    clean = found["clean"]["alarms"]
-    assert f"On clean rows {clean:.1%} of the requests raise an alarm." in readme
-
-
-@pytest.mark.slow
-def test_figures_on_uci(uci_found):
-    found, artifact, target = uci_found
-    if (ROOT / "data" / "adult.test").exists():
-        assert_few_false_alerts(artifact, target)
-    assert found["clean"]["alarms"] == 335 / 6513
-    assert_delays(found)
-    assert_readme(found)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found.pop("clean")["alarm_rate"] == 335 / 6513
+    detected = [one for one in found.values() if one["median"] is not None]
+    assert len(detected) >= 14
+    assert sum(one["median"] <= 20 and (one["p90"] or 99) <= 30 for one in detected) >= 12
     for name, field in FIELDS.items():
-        assert found[name]["field"] == (field if found[name]["median"] else None), name
+        assert found[name]["field"] == field, name
+        assert found[name]["named"] >= (0.65 if name == "gain-in-dollars" else 0.9), name
+    table = result.out.split("\n\n")[1]
+    assert f"```\n{table}\n```" in (ROOT / "README.md").read_text()

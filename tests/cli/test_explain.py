@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from helpers import NORMAL, assert_one_line, run
+from helpers import METRIC, NORMAL, assert_one_line, run
 
 import explain
 from monitoring.data.adult import FEATURES
-from monitoring.detection.attribution import Attribution
 from monitoring.detection.explanation import describe_value
+from monitoring.detection.surprise import FieldSurprise
 from portable_knn import PortableKNN
 
 
@@ -18,31 +18,66 @@ def ask(artifact, **row):
     return run(explain.main, *fields, "--artifact", artifact)
 
 
-def test_what_the_score_comes_from(artifact, func_main):
+def read_table(out):
+    """Return the cells of each line of the table below its head."""
+    return [re.split("  +", line) for line in out.split("\n\n")[1].splitlines()[1:]]
+
+
+def test_a_number_out_of_its_range(artifact, func_main):
     row = {**NORMAL, "age": 540}
     result = ask(artifact, **row)
     assert (result.status, result.err) == (0, "")
-    head, table = result.out.split("\n\n")
     score = func_main.predict(**row)["value"]
-    assert re.search(rf"^score +{score!r}, alarm at threshold", head, re.MULTILINE)
-    attribution = Attribution(func_main.detector)
-    (without,) = attribution.scores_without(np.array([list(row.values())]))
-    _, (neighbor,) = attribution.proportions(np.array([list(row.values())]))
-    _, first, *others = table.splitlines()
-    expected = ["age", f"{without[0]:.6g}", "no", "alarm", "100.0%", "540", f"{neighbor[0]}"]
-    assert first.split() == expected
-    assert {line.split()[0] for line in others} == set(FEATURES[1:])
-    (sex,) = [line for line in others if line.startswith("sex ")]
-    assert re.search(r"0\.0%  1 Male +[01] (Male|Female)$", sex)
+    assert re.search(rf"^score +{score!r}, alarm at threshold", result.out, re.MULTILINE)
+    table = read_table(result.out)
+    expected = FieldSurprise.of(func_main.detector).expect(list(row.values()))[0]
+    low, high = expected.values.min(), expected.values.max()
+    mean = np.repeat(expected.values, expected.counts.astype(int)).mean()
+    words = f"{mean:.6g} on average, {low:g} to {high:g}"
+    assert table[0] == ["age", "540", words, "rarer than all 1,400"]
+    assert 30 < mean < 50
+    assert {line[0] for line in table[1:]} == set(FEATURES[1:])
 
 
-def test_what_matters_most_comes_first(artifact):
-    out = ask(artifact, **{**NORMAL, "age": 60, "hours_per_week": 80, "country": 3}).out
-    lines = out.split("\n\n")[1].splitlines()[1:]
-    without = [float(line.split()[1]) for line in lines]
-    assert without == sorted(without)
-    shares = [float(share) for share in re.findall(r" (\d+\.\d)%", out)]
-    assert sum(shares) == pytest.approx(100, abs=0.7)
+def test_a_flipped_answer(artifact, func_main):
+    row = {**NORMAL, "classes": 1}
+    name, value, expected, rare = read_table(ask(artifact, **row).out)[0]
+    nearest = FieldSurprise.of(func_main.detector).expect(list(row.values()))[-1]
+    share = nearest.counts[nearest.values == 1].sum() / nearest.counts.sum()
+    assert (name, value) == ("classes", "1 >50K")
+    assert share < 0.3
+    most = f"0 <=50K ({1 - share:.0%}), 1 >50K ({share:.0%})"
+    assert expected == f"{share:.0%} have it; most: {most}"
+    assert 90 <= float(re.fullmatch(r"rarer than ([\d.]+)%", rare)[1]) < 100
+
+
+def test_a_code_that_no_training_row_has(artifact):
+    first, *others = read_table(ask(artifact, **{**NORMAL, "country": 77}).out)
+    assert first[:2] == ["country", "77 unknown"]
+    assert first[2].startswith("0% have it; most: 9 United-States (")
+    assert first[3] == "rarer than all 1,400"
+    assert others[-1][3] == "usual"
+
+
+@pytest.mark.parametrize("newest", [True, False])
+def test_a_request_of_the_cluster(artifact, func_main, manager, newest):
+    """Its last alarms, the newest first, or any request by its id."""
+    detector = func_main.detector
+    rows = [{**NORMAL, "age": age} for age in (540, 38, 600, 41)]
+    scores = detector.decision_function([list(row.values()) for row in rows]).tolist()
+    target, threshold = manager.add_version("adult", 1), float(detector.threshold_)
+    thresholds = {METRIC: threshold, "other": threshold + 1}
+    manager.sonar.add(target, rows, dict.fromkeys(thresholds, scores), thresholds)
+    ids = [document["_id"] for document in manager.sonar.documents[target["id"]]]
+    which, places = (("--last", 5), (2, 0)) if newest else (("--request", ids[1]), (1,))
+    where = ("--target", "adult:1", "--cluster", manager.address, "--artifact", artifact)
+    result = run(explain.main, *where, *which)
+    assert result.status == 0, result.err
+    assert re.findall(r"^request (\w+), .*, by (.*)$", result.out, re.MULTILINE) == [
+        (ids[place], METRIC) for place in places
+    ]
+    for place in places:
+        assert ask(artifact, **rows[place]).out in result.out
 
 
 def test_an_ordinary_request(artifact):
@@ -54,10 +89,10 @@ def test_categories_by_name(artifact):
     assert ask(artifact, **{**NORMAL, **by_name}).out == ask(artifact, **NORMAL).out
 
 
-def test_a_score_that_is_not_the_distance_to_one_row(rows, tmp_path):
+def test_an_artifact_without_levels_of_fields(rows, tmp_path):
     path = tmp_path / "model.joblib"
-    PortableKNN(method="mean").fit(rows[:100], feature_names=FEATURES).save(path)
-    assert_one_line(ask(path, **NORMAL), "'mean' cannot be attributed to features")
+    PortableKNN().fit(rows[:100], feature_names=FEATURES).save(path)
+    assert_one_line(ask(path, **NORMAL), "no levels of fields", "make train")
 
 
 @pytest.mark.parametrize(

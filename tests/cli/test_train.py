@@ -5,6 +5,7 @@ import re
 import resource
 import shutil
 import signal
+from datetime import datetime, timedelta
 
 import joblib
 import make_sample
@@ -15,6 +16,7 @@ from helpers import PNG, ROW, UNIT, assert_one_line, run, run_process
 import train
 from monitoring.data import adult, provenance
 from monitoring.data.loading import load_census
+from monitoring.detection.surprise import FieldSurprise
 from portable_knn import PortableKNN
 
 
@@ -57,17 +59,27 @@ class TestTrain:
         np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
 
     def test_the_calibration(self, package):
-        """What held-out rows score, and which features their alarms come from."""
+        """How many held-out rows exceed each level of the score and of each field's surprise."""
         detector = joblib.load(package / "monitoring_model.joblib")
         held_out = provenance.split(load_census("sample"))[1].values
         scores = detector.decision_function(held_out)
         calibration = detector.calibration_
         assert calibration["rows"] == len(scores) == 1400
-        assert calibration["above"] == [np.sum(scores > one) for one in calibration["levels"]]
-        assert calibration["levels"][1] == detector.threshold_
-        alarms = np.sum(scores > detector.threshold_)
-        assert sum(calibration["top_features"].values()) == alarms
-        assert set(calibration["top_features"]) <= set(adult.FEATURES)
+        levels, above, rows = calibration["score"]
+        assert above == [np.sum(scores > level) for level in levels]
+        assert levels[2] == detector.threshold_
+        assert calibration["alarms"] == above[2]
+        assert rows == [1400] * 4
+        numbers = set(adult.FEATURES) - set(calibration["codes"])
+        assert numbers == {"age", "hours_per_week"}
+        surprises = FieldSurprise.of(detector).surprise(held_out)
+        for name, column in zip(adult.FEATURES, surprises.T, strict=True):
+            levels, above, _ = calibration["fields"][name]
+            assert above == [np.sum(column > level) for level in levels]
+            assert above[0] <= 700
+            assert above[-1] <= 14
+        assert 1 - calibration["confidence"] == pytest.approx(0.001 / (4 * 14))
+        assert calibration["rejected"] == [0, 7000]
 
     @pytest.mark.parametrize(
         ("options", "word"),
@@ -225,3 +237,32 @@ def test_identical_rows_are_no_reason_for_warnings(tmp_path, recwarn):
     options = ("--data", data, "--out", tmp_path / "a.joblib", "--plot", tmp_path / "a.png")
     result = run(train.main, *options)
     assert (result.status, result.err, list(recwarn)) == (0, "", [])
+
+
+class TestTimes:
+    @pytest.fixture
+    def log(self, tmp_path):
+        """The rows of the sample, an hour each, in the last 500 of which a code is flipped."""
+        rows = load_census("sample").values.astype(int)
+        rows[6500:, 7] = 1 - rows[6500:, 7]
+        path = tmp_path / "log.csv"
+        begin = datetime(2026, 1, 5)
+        with path.open("w") as file:
+            print(*adult.FEATURES, "at", sep=",", file=file)
+            for number, row in enumerate(rows):
+                print(*row, begin + timedelta(hours=number), sep=",", file=file)
+        return path
+
+    @pytest.mark.parametrize("options", [(), ("--time", "at")])
+    def test_the_log_drifts(self, options, log, tmp_path):
+        own = ("--out", tmp_path / "a.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", log, *options, *own)
+        assert (result.status, result.err) == (0, "")
+        assert "drift       the traffic of these rows changed at about 2026-10-" in result.out
+        assert " in sex: train on what came after" in result.out
+        assert "bounds      hold for traffic as a whole, since the rows are too few" in result.out
+
+    def test_the_census_has_no_times(self, tmp_path):
+        own = ("--out", tmp_path / "a.joblib", "--plot", tmp_path / "a.png")
+        result = run(train.main, "--data", "sample", "--time", "at", *own)
+        assert_one_line(result, "--time=at", "has no times")

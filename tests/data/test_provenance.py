@@ -28,8 +28,25 @@ def test_the_split_is_the_published_one(sample, test_size, seed):
 
 
 def test_too_few_rows_to_split(sample):
-    with pytest.raises(UserError, match="1 rows cannot be split"):
+    with pytest.raises(UserError, match="1 different rows cannot be split"):
         provenance.split(sample.take(np.array([0])))
+
+
+def test_equal_rows_stay_together(sample):
+    """Of a user's own rows; without repeated ones the split is the published one."""
+    own = replace(sample, is_published=False)
+    distinct = own.take(np.unique(own.values, axis=0, return_index=True)[1])
+    order = np.random.RandomState(0).permutation(len(distinct))
+    _, held_out = provenance.split(distinct)
+    np.testing.assert_array_equal(held_out.values, distinct.values[order[: len(held_out)]])
+    tenfold = distinct.take(
+        np.random.default_rng(0).permutation(np.repeat(np.arange(len(distinct)), 10))
+    )
+    parts = [set(map(tuple, part.values)) for part in provenance.split(tenfold)]
+    assert not parts[0] & parts[1]
+    assert len(parts[0] | parts[1]) == len(distinct)
+    assert provenance.count_copies(tenfold) == 10
+    assert provenance.count_copies(distinct) == provenance.count_copies(sample) == 1
 
 
 class TestHoldOut:

@@ -16,6 +16,10 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 from monitoring.hydrosphere.server import PREDICT
 
 UNLIMITED = [("grpc.max_send_message_length", -1)]
+UNKNOWN = [
+    PredictRequest(inputs={"age": Tensor(dtype=dtype)}).SerializeToString()
+    for dtype in (0, 8, 11, 27, 99)
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +44,20 @@ def send_bytes(address, content):
 
 @pytest.mark.usefixtures("still_serves")
 class TestRuntime:
-    def test_an_empty_request(self, address):
+    @pytest.mark.parametrize(
+        ("content", "times", "code", "words"),
+        [
+            (b"", 1, grpc.StatusCode.OUT_OF_RANGE, "age: missing"),
+            *((tensor, 1, grpc.StatusCode.INTERNAL, "") for tensor in UNKNOWN),
+            (b"\0", 300_000_000, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+            (b"\xff", 100, grpc.StatusCode.INTERNAL, ""),
+        ],
+    )
+    def test_a_message_that_is_refused(self, address, content, times, code, words):
         with pytest.raises(grpc.RpcError) as caught:
-            send_bytes(address, b"")
-        assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
-        assert "age: missing" in caught.value.details()
-
-    @pytest.mark.parametrize("dtype", [0, 8, 11, 27, 99])
-    def test_unknown_field_types(self, address, dtype):
-        with pytest.raises(grpc.RpcError) as caught:
-            send_bytes(
-                address, PredictRequest(inputs={"age": Tensor(dtype=dtype)}).SerializeToString()
-            )
-        assert caught.value.code() == grpc.StatusCode.INTERNAL
-
-    def test_a_message_of_300_mb(self, address):
-        with pytest.raises(grpc.RpcError) as caught:
-            send_bytes(address, b"\0" * 300_000_000)
-        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-
-    def test_a_message_that_is_none(self, address):
-        with pytest.raises(grpc.RpcError) as caught:
-            send_bytes(address, b"\xff" * 100)
-        assert caught.value.code() == grpc.StatusCode.INTERNAL
+            send_bytes(address, content * times)
+        assert caught.value.code() == code
+        assert words in caught.value.details()
 
     def test_garbage_on_the_port(self, address):
         garbage = np.random.default_rng(0).bytes(100_000)
@@ -83,14 +78,15 @@ class TestRuntime:
             call.cancel()
             channel.close()
 
-    def test_200_clients_at_once(self, address, func_main):
+    def test_200_clients_at_once(self, address, func_main, rows):
         ready = threading.Barrier(200)
 
-        def ask(_):
+        def ask(inputs):
             with grpc.insecure_channel(address) as channel:
                 ready.wait(timeout=60)
-                return predict(channel, NORMAL).double_val[0]
+                return predict(channel, inputs).double_val[0]
 
+        requests = [dict(zip(NORMAL, row.tolist(), strict=True)) for row in rows[:200]]
         with ThreadPoolExecutor(200) as pool:
-            values = set(pool.map(ask, range(200)))
-        assert values == {func_main.predict(**NORMAL)["value"]}
+            values = list(pool.map(ask, requests))
+        assert values == [func_main.predict(**inputs)["value"] for inputs in requests]

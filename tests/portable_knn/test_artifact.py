@@ -10,6 +10,7 @@ import zlib
 import joblib
 import numpy as np
 import pytest
+from helpers import reload
 from pyod.models.knn import KNN
 from sklearn.base import clone
 
@@ -17,23 +18,7 @@ import portable_knn
 from monitoring.hydrosphere.server import load_module
 from portable_knn import PortableKNN, artifact
 
-PARAMS = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
 NAMES = [f"field_{number}" for number in range(13)]
-ORIGIN = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
-
-
-@pytest.fixture(scope="module")
-def training(rows):
-    return rows[:5600]
-
-
-@pytest.fixture(scope="module")
-def detector(training):
-    return PortableKNN(**PARAMS).fit(training, feature_names=NAMES, origin=ORIGIN)
-
-
-def reload(detector):
-    return pickle.loads(pickle.dumps(detector, protocol=4))
 
 
 def tamper(detector, **changes):
@@ -45,26 +30,20 @@ def tamper(detector, **changes):
 class TestArtifact:
     def test_a_reloaded_detector_works(self, rows, detector):
         again = reload(detector)
-        np.testing.assert_array_equal(again.decision_scores_, detector.decision_scores_)
-        np.testing.assert_array_equal(again.labels_, detector.labels_)
-        for method in ("decision_function", "predict", "predict_proba", "predict_confidence"):
-            np.testing.assert_array_equal(
-                getattr(again, method)(rows[:1000]), getattr(detector, method)(rows[:1000])
-            )
-        unify = {"method": "unify"}
-        np.testing.assert_array_equal(
-            again.predict_proba(rows, **unify), detector.predict_proba(rows, **unify)
-        )
+        for name in ("decision_scores_", "labels_", "feature_names_in_"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(detector, name))
         assert again.get_params() == detector.get_params()
-        assert again.threshold_ == detector.threshold_
-        assert list(again.feature_names_in_) == list(NAMES)
-        assert again.origin_ == ORIGIN
-
-    def test_a_reloaded_detector_fits_and_saves_again(self, rows, detector):
-        again = reload(detector)
-        assert hasattr(again, "feature_names_in_")
+        assert (again.threshold_, again.origin_) == (detector.threshold_, detector.origin_)
+        for method in ("decision_function", "predict", "predict_proba", "predict_confidence"):
+            one, other = (getattr(each, method)(rows[:1000]) for each in (again, detector))
+            np.testing.assert_array_equal(one, other)
+        one, other = (each.predict_proba(rows, method="unify") for each in (again, detector))
+        np.testing.assert_array_equal(one, other)
         assert pickle.dumps(reload(again), protocol=4) == pickle.dumps(again, protocol=4)
-        assert again.fit(rows[:200]).n_features_in_ == 13
+
+    def test_a_reloaded_detector_fits_again(self, rows, detector):
+        again = reload(detector).fit(rows[:200])
+        assert again.n_features_in_ == 13
         assert not hasattr(again, "feature_names_in_")
 
     def test_unfitted_travels_too(self):
@@ -102,24 +81,40 @@ class TestArtifact:
         state = detector.__getstate__()
         state["content"][change] = 1
         with pytest.raises(ValueError, match="does not match its digest"):
-            PortableKNN.__new__(PortableKNN).__setstate__(state)
+            PortableKNN().__setstate__(state)
 
-    def test_wrong_scores_are_refused(self, training, detector):
-        shifted = artifact.to_npy(training + np.eye(13)[0])
-        state = tamper(detector, training_rows=shifted)
-        with pytest.raises(ValueError, match="where the detector was trained"):
-            PortableKNN.__new__(PortableKNN).__setstate__(state)
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"measures": [1.0] * 13}, r"trained with encodings \(HVDM\) of an earlier version"),
+            ({"format": 1}, "format 1 found, format 2 expected"),
+            *(
+                ({"threshold": threshold}, r"expected .* of its scores")
+                for threshold in (np.nan, np.inf, -1.0, 0.0, 3.0)
+            ),
+            *(
+                ({"feature_names": names}, "expected 13 distinct feature names")
+                for names in (
+                    *(NAMES[:12], [*NAMES[:12], NAMES[0]], [*NAMES[:12], 7]),
+                    *("abcdefghijklm", 13),
+                )
+            ),
+        ],
+    )
+    def test_content_of_the_right_digest_that_cannot_be(self, detector, changes, words):
+        with pytest.raises(ValueError, match=words):
+            PortableKNN().__setstate__(tamper(detector, **changes))
 
-    @pytest.mark.parametrize(("error", "accepted"), [(1e-12, True), (1e-8, False)])
-    def test_scores_may_differ_by_a_relative_1e9th(self, detector, error, accepted):
-        scores = (detector.self_test_scores_ * (1 + error)).tolist()
-        state = tamper(detector, check_scores=scores)
-        again = PortableKNN.__new__(PortableKNN)
-        if accepted:
-            again.__setstate__(state)
-        else:
+    def test_rows_and_scores_must_agree(self, training, detector):
+        """To a relative 1e-9."""
+        scores = detector.self_test_scores_
+        PortableKNN().__setstate__(tamper(detector, check_scores=(scores * (1 + 1e-12)).tolist()))
+        for changes in (
+            {"check_scores": (scores * (1 + 1e-8)).tolist()},
+            {"training_rows": artifact.to_npy(training + np.eye(13)[0])},
+        ):
             with pytest.raises(ValueError, match="where the detector was trained"):
-                again.__setstate__(state)
+                PortableKNN().__setstate__(tamper(detector, **changes))
 
     def test_the_published_one_holds_what_it_held(self, detector):
         content = detector.__getstate__()["content"]
@@ -128,28 +123,17 @@ class TestArtifact:
             *("score_mean", "score_deviation", "n_classes", "feature_names", "origin"),
             *("check_rows", "check_scores"),
         }
-        assert content["format"] == 2
-
-    def test_encodings_are_refused(self, detector):
-        state = tamper(detector, measures=[1.0] * 13)
-        with pytest.raises(
-            ValueError, match=r"trained with encodings \(HVDM\) of an earlier version"
-        ):
-            PortableKNN.__new__(PortableKNN).__setstate__(state)
-
-    def test_an_earlier_format_is_refused(self, detector):
-        state = tamper(detector, format=1)
-        with pytest.raises(ValueError, match="format 1 found, format 2 expected"):
-            PortableKNN.__new__(PortableKNN).__setstate__(state)
 
 
 class TestSave:
-    def test_joblib_loads_it_and_anyone_may_read_it(self, detector, tmp_path):
+    def test_it_loads_and_anyone_may_read_it(self, detector, rows, tmp_path):
         path = tmp_path / "model.joblib"
         detector.save(path)
-        assert joblib.load(path).threshold_ == detector.threshold_
         assert path.stat().st_mode & 0o777 == 0o644
-        assert pickle.loads(zlib.decompress(path.read_bytes())).threshold_ == detector.threshold_
+        expected = detector.decision_function(rows[:100])
+        plain = pickle.loads(zlib.decompress(path.read_bytes()))
+        for again in (joblib.load(path), portable_knn.load(path), plain):
+            np.testing.assert_array_equal(again.decision_function(rows[:100]), expected)
 
     def test_a_failed_save_leaves_the_old_file_whole(self, detector, tmp_path, monkeypatch):
         path = tmp_path / "model.joblib"
@@ -176,12 +160,6 @@ class Hostile:
 
 
 class TestLoad:
-    def test_it_is_what_was_saved(self, detector, rows, tmp_path):
-        detector.save(tmp_path / "model.joblib")
-        again = portable_knn.load(tmp_path / "model.joblib")
-        expected = detector.decision_function(rows[:100])
-        np.testing.assert_array_equal(again.decision_function(rows[:100]), expected)
-
     @pytest.mark.parametrize("compress", [zlib.compress, bytes])
     def test_it_runs_nothing(self, compress, tmp_path):
         path, created = tmp_path / "model.joblib", tmp_path / "created"
@@ -224,10 +202,8 @@ class TestRefusedFiles:
             load_module(tmp_path)
         assert str(caught.value) == self.fail(tmp_path)
 
-    def test_missing(self, tmp_path):
+    def test_missing_or_a_directory(self, tmp_path):
         assert "No such file" in self.fail(tmp_path)
-
-    def test_a_directory(self, tmp_path):
         (tmp_path / "monitoring_model.joblib").mkdir()
         assert "Is a directory" in self.fail(tmp_path)
 
@@ -235,47 +211,24 @@ class TestRefusedFiles:
     def test_something_else(self, tmp_path, content):
         self.fail(tmp_path, content)
 
-    def test_another_object(self, tmp_path):
-        joblib.dump({"age": 38}, tmp_path / "monitoring_model.joblib")
-        assert "expected a PortableKNN, got a dict" in self.fail(tmp_path)
+    def test_another_object(self, tmp_path, rows):
+        for value, words in (
+            ({"age": 38}, "expected a PortableKNN, got a dict"),
+            (KNN().fit(rows[:100]), "expected a PortableKNN, got a KNN"),
+            (PortableKNN().fit(rows[:100]), "feature_names_in_"),
+        ):
+            joblib.dump(value, tmp_path / "monitoring_model.joblib")
+            assert words in self.fail(tmp_path)
 
-    def test_a_plain_pyod_detector(self, tmp_path, rows):
-        joblib.dump(KNN().fit(rows[:100]), tmp_path / "monitoring_model.joblib")
-        assert "expected a PortableKNN, got a KNN" in self.fail(tmp_path)
-
-    def test_a_detector_without_feature_names(self, tmp_path, rows):
-        detector = portable_knn.PortableKNN().fit(rows[:100])
-        detector.save(tmp_path / "monitoring_model.joblib")
-        assert "feature_names_in_" in self.fail(tmp_path)
-
-    def test_flipped_bytes_never_load(self, tmp_path, artifact):
+    def test_flipped_and_truncated_files_never_load(self, tmp_path, artifact):
         content = artifact.read_bytes()
         for position in np.linspace(0, len(content) - 1, 50).astype(int):
             flipped = bytearray(content)
             flipped[position] ^= 0x10
             self.fail(tmp_path, flipped)
-
-    def test_truncated_files_never_load(self, tmp_path, artifact):
-        content = artifact.read_bytes()
-        for length in np.linspace(0, len(content) - 1, 50).astype(int):
-            self.fail(tmp_path, content[:length])
+            self.fail(tmp_path, content[:position])
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
     def test_unreadable(self, tmp_path):
         (tmp_path / "monitoring_model.joblib").touch(mode=0o000)
         assert "Permission denied" in self.fail(tmp_path)
-
-
-class TestValuesOfTheRightDigest:
-    @pytest.mark.parametrize("threshold", [np.nan, np.inf, -1.0, 0.0, 3.0])
-    def test_a_threshold_that_the_scores_contradict(self, detector, threshold):
-        state = tamper(detector, threshold=float(threshold))
-        with pytest.raises(ValueError, match=r"expected .* of its scores"):
-            PortableKNN().__setstate__(state)
-
-    @pytest.mark.parametrize(
-        "names", [NAMES[:12], [*NAMES[:12], NAMES[0]], [*NAMES[:12], 7], "abcdefghijklm", 13]
-    )
-    def test_names_that_are_none(self, detector, names):
-        with pytest.raises(ValueError, match="expected 13 distinct feature names"):
-            PortableKNN().__setstate__(tamper(detector, feature_names=names))

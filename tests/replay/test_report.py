@@ -3,99 +3,124 @@
 import numpy as np
 import pytest
 
-from monitoring.detection.change_detection import measure_levels
+from monitoring.data.loading import load_census
+from monitoring.data.provenance import hold_out
+from monitoring.detection.change import REPEATS
+from monitoring.detection.verdict import Change, Verdict
 from monitoring.replay import plot as plot_module
-from monitoring.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay
-from monitoring.replay.report import describe, detect_changes, format_summary
+from monitoring.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay, judge
+from monitoring.replay.report import describe, format_summary
 
-NAMES = ("age", "classes")
-
-
-@pytest.fixture(scope="module")
-def calibration():
-    random = np.random.default_rng(0)
-    levels = measure_levels(random.exponential(size=20_000), random.exponential(size=5000))
-    return {**levels, "top_features": {"age": 200, "classes": 50}}
+CALIBRATION = {
+    "fields": {"age": [[0.2, 0.5], [500, 10], [1000, 1000]], "classes": [[0.2], [200], [1000]]},
+    "rarities": {"age": [0.5, 0.9], "classes": [0.2, 0.9]},
+}
+CHANGE = Change(500, 503, 599, 4, 1e6, "age")
 
 
-def make_replay(*parts, source="mine.csv"):
+def make_replay(*parts, changes=(), missing=(), source="mine.csv", step=1):
     """Return a replay of parts: how many requests, their result, the corruption's name."""
-    outcomes, tops = [], []
-    random = np.random.default_rng(1)
+    outcomes, surprises = [], []
     for count, result, corruption in parts:
+        scored = result in (PASSED, ALARM)
+        score = {PASSED: 1.0, ALARM: 99.0}.get(result, np.nan)
+        end = "" if scored else "why", 1.0, 2.0 if scored else np.nan
         for _ in range(count):
-            value = 99.0 if result == ALARM else min(random.exponential(), 2.9)
-            scored = result in (PASSED, ALARM)
-            reason = "" if scored else "why"
-            row = len(outcomes)
-            sent = (1.0, 0.0)
-            outcomes.append(
-                Outcome(
-                    row, corruption, sent, value, result, reason, 1.0, 2.0 if scored else np.nan
-                )
-            )
-            tops.append("age" if scored else "")
-    return Replay(NAMES, source, 3.0, outcomes, np.full(len(outcomes), 0.5), tops)
+            row = step * len(outcomes)
+            outcomes.append(Outcome(row, corruption, (1.0, 0.0), score, result, *end))
+            surprises.append([0.9 * (result == ALARM), 0.0] if scored else [np.nan, np.nan])
+    n_scored = sum(one.is_scored for one in outcomes)
+    verdict = Verdict(len(outcomes), n_scored, 0, 0.0, tuple(changes), tuple(missing))
+    n = len(outcomes)
+    known = np.full(n, 0.5), np.array(surprises), 0, verdict, np.zeros(n)
+    return Replay(CALIBRATION, source, 3.0, outcomes, *known)
 
 
 class TestDescribe:
-    def test_a_change_that_is_detected(self, calibration):
-        replay = make_replay((500, PASSED, ""), (100, ALARM, "age-in-months"))
-        detections, evidence = detect_changes(replay, calibration)
-        assert len(evidence) == 600
-        rate, detected, field = describe(replay, detections)
-        assert rate == (
-            "age-in-months from request 500 on: alarms 0.0% before, 100.0% since, 16.7% in all"
-        )
-        assert detected == (
+    def test_a_change_that_is_detected(self):
+        parts = (500, PASSED, ""), (100, ALARM, "age-in-months")
+        assert describe(make_replay(*parts, changes=[CHANGE])) == [
+            "age-in-months from request 500 on: alarms 0.0% before, 100.0% since, 16.7% in all",
             "change detected at request 503, 3 after the corruption began; it began at about"
-            " request 500"
-        )
-        assert field == "age: 100 of 100 requests, 4 usual"
-
-    def test_requests_that_were_not_scored_are_no_evidence(self, calibration):
-        """And the requests are counted as they were sent."""
-        replay = make_replay((200, PASSED, ""), (50, REJECTED, ""), (50, ALARM, ""))
-        detections, evidence = detect_changes(replay, calibration)
-        assert len(evidence) == 250
-        assert (detections[0].request, detections[0].onset) == (253, 250)
-
-    def test_none_is_detected(self, calibration):
-        replay = make_replay((300, PASSED, ""))
-        assert describe(replay, detect_changes(replay, calibration)[0]) == [
-            "0.0% of 300 requests raise an alarm",
-            "no change detected",
+            " request 500",
+            "age: 100 of 100 requests, 1 usual",
         ]
 
-    def test_before_the_corruption(self, calibration):
-        replay = make_replay((50, ALARM, ""), (300, PASSED, "age-missing"))
-        _, detected, _ = describe(replay, detect_changes(replay, calibration)[0])
-        assert ", 46 before the corruption began; " in detected
+    def test_what_follows_a_change_that_is_over_is_not_counted(self):
+        parts = (500, PASSED, ""), (100, ALARM, ""), (200, PASSED, "")
+        over = CHANGE._replace(last=519)
+        assert (
+            describe(make_replay(*parts, changes=[over]))[-1] == "age: 20 of 20 requests, 0 usual"
+        )
 
-    def test_a_corruption_from_the_start(self, calibration):
+    @pytest.mark.parametrize(("field", "words"), [(REPEATS, [REPEATS]), ("", [])])
+    def test_a_change_of_no_field(self, field, words):
+        replay = make_replay((600, PASSED, ""), changes=[CHANGE._replace(field=field)])
+        assert describe(replay)[1:] == [
+            "change detected at request 503; it began at about request 500",
+            *words,
+        ]
+
+    def test_requests_are_counted_as_they_were_sent(self):
+        """Where a replay is interrupted, some of the last ones have no outcome."""
+        replay = make_replay((600, PASSED, ""), changes=[CHANGE], step=2)
+        assert "at request 1,006; it began at about request 1,000" in describe(replay)[1]
+
+    def test_before_the_corruption(self):
+        replay = make_replay((600, ALARM, ""), (50, PASSED, "age-missing"), changes=[CHANGE])
+        assert ", 97 before the corruption began; " in describe(replay)[1]
+
+    def test_a_corruption_from_the_start(self):
         replay = make_replay((1, ALARM, "age-missing"), (1, PASSED, "age-missing"))
-        assert describe(replay, [])[0] == "age-missing from request 0 on: alarms 50.0%"
+        assert describe(replay)[0] == "age-missing from request 0 on: alarms 50.0%"
 
-    def test_losses_are_named(self, calibration):
-        replay = make_replay((1, PASSED, ""), (1, REJECTED, ""), (2, FAILED, "age-missing"))
-        assert describe(replay, []) == [
+    def test_losses_are_named(self):
+        parts = (1, PASSED, ""), (1, REJECTED, ""), (2, FAILED, "age-missing")
+        lost = Change(1, 3, 3, 3, 1e6)
+        assert describe(make_replay(*parts, missing=[lost])) == [
             "1 of 4 rejected: why",
             "2 of 4 failed: why",
             "age-missing from request 2 on: alarms 0.0% before, none scored since, 0.0% in all",
+            "loss of scores detected at request 3, 1 after the corruption began; it began at about"
+            " request 1",
             "no change detected",
         ]
 
-    def test_nothing_scored(self, calibration):
+    def test_nothing_scored(self):
         replay = make_replay((2000, REJECTED, ""))
-        assert describe(replay, detect_changes(replay, calibration)[0]) == [
-            "2,000 of 2,000 rejected: why"
-        ]
+        assert describe(replay) == ["2,000 of 2,000 rejected: why"]
         assert "metric" not in format_summary(replay)
+
+    def test_top_features_of_alarms(self):
+        summary = format_summary(make_replay((5, PASSED, ""), (3, ALARM, "")))
+        assert summary.splitlines()[-1] == "top features of alarms: age 3"
+
+
+def test_requests_that_were_not_scored_are_no_evidence(func_main):
+    """They are of another change, that of missing scores; their place in the stream is kept."""
+    detector = func_main.detector
+    values = hold_out(load_census("sample"), detector.origin_).values[:300].copy()
+    values[250:, 0] *= 12
+    scores = detector.decision_function(values)
+    results = [FAILED if 200 <= row < 250 else PASSED for row in range(300)]
+    outcomes = [
+        # A target that fails leaves no answer to send on.
+        Outcome(row, "", tuple(one[:12]), np.nan, result, "why", 1.0, np.nan)
+        if result == FAILED
+        else Outcome(row, "", tuple(one), score, result, "", 1.0, 2.0)
+        for row, (one, score, result) in enumerate(zip(values, scores, results, strict=True))
+    ]
+    replay = judge(outcomes[::-1], "mine.csv", detector.threshold_, detector)
+    (change,), (lost,) = replay.verdict.changes, replay.verdict.missing
+    assert (change.field, change.onset, change.detected < 260) == ("age", 250, True)
+    assert (lost.onset, lost.detected < 210) == (200, True)
+    assert replay.evidence[199:250].tolist() == [replay.evidence[199]] * 51
+    assert set(replay.top_features[200:]) == {"", "age"}
 
 
 class TestPicture:
     @pytest.fixture
-    def draw(self, calibration, monkeypatch, tmp_path):
+    def draw(self, monkeypatch, tmp_path):
         """Return a function that draws a replay, and gives the figure back."""
         figures = []
         save = plot_module.save
@@ -104,26 +129,22 @@ class TestPicture:
         )
 
         def draw(replay):
-            plot_module.plot(replay, *detect_changes(replay, calibration), tmp_path / "a.png")
+            plot_module.plot(replay, tmp_path / "a.png")
             return figures[-1]
 
         return draw
 
     @pytest.mark.parametrize(
-        ("parts", "source", "words"),
+        ("part", "others", "words"),
         [
-            ([(300, PASSED, "")], "mine.csv", "no change detected"),
-            (
-                [(300, PASSED, ""), (50, ALARM, "mix")],
-                "mine.csv",
-                "detected at request 303, 3 after",
-            ),
-            ([(20, REJECTED, "")], "mine.csv", "20 of 20 rejected: why"),
-            ([(2, PASSED, "")], "sample", "a sample of synthetic people"),
+            ((300, PASSED, ""), {}, "no change detected"),
+            ((600, PASSED, ""), {"changes": [CHANGE]}, "change detected at request 503; "),
+            ((20, REJECTED, ""), {}, "20 of 20 rejected: why"),
+            ((2, PASSED, ""), {"source": "sample"}, "a sample of synthetic people"),
         ],
     )
-    def test_its_title(self, draw, parts, source, words):
-        assert words in draw(make_replay(*parts, source=source)).get_suptitle()
+    def test_its_title(self, draw, part, others, words):
+        assert words in draw(make_replay(part, **others)).get_suptitle()
 
     def test_its_legend_hides_no_point(self, draw):
         figure = draw(make_replay((300, PASSED, ""), (50, ALARM, "mix")))

@@ -16,7 +16,8 @@ from helpers import PNG, assert_one_line, run, run_process, served, served_packa
 import shadow
 from monitoring.data import adult
 from monitoring.data.loading import load_census
-from monitoring.detection.attribution import Attribution
+from monitoring.detection.calibration import rank_fields
+from monitoring.detection.surprise import FieldSurprise
 from monitoring.hydrosphere.server import PREDICT, load_function, start_server
 from monitoring.replay.sender import Plan
 
@@ -104,12 +105,19 @@ class TestReplay:
         assert (request - after, after < 10, abs(onset - 80) < 15) == (80, True, True)
         assert re.fullmatch(r"age: (39|40|41|42) of \d\d requests, \d usual", field)
 
+    def test_a_change_of_a_code_is_one_change(self, send):
+        lines = send("--rows", 500, "--drift", "sex-flipped@250").out.splitlines()
+        (detected,) = [line for line in lines if "detected" in line]
+        assert 0 < int(re.search(r", (\d+) after", detected)[1]) < 40
+        assert lines[-1].startswith("sex: ")
+
     def test_each_score_is_attributed(self, replayed, func_main):
         detector, kept = func_main.detector, replayed[1]
-        tops = Attribution(detector).top_features(read_codes(kept))
-        for line, top in zip(kept, tops, strict=True):
+        surprises = FieldSurprise.of(detector).surprise(read_codes(kept))
+        rarest = rank_fields(detector.calibration_, surprises).argmax(axis=1)
+        for line, place in zip(kept, rarest, strict=True):
             assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
-            assert line["top_feature"] == top
+            assert line["top_feature"] == adult.FEATURES[place]
         assert {line["top_feature"] for line in kept[80:]} == {"age"}
 
     def test_a_metric_that_serves_another_artifact(self, send, lines, tmp_path):
@@ -118,7 +126,7 @@ class TestReplay:
         train_package(other, "sample", "--neighbors", 5)
         with served_package(other) as metric:
             result = send("--rows", 30, metric=metric)
-        words = "30 of 30 scores are not those of the artifact here: the metric serves another"
+        words = "of 30 scores are not those of the artifact here: the metric serves another"
         assert_one_line(result, words)
         assert "change" not in result.out
         assert {(line["p_value"], line["top_feature"]) for line in lines()} == {("nan", "")}
@@ -155,6 +163,26 @@ class TestReplay:
         out = send("--rows", 20, data=path).out
         assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 7 times$", out, re.M)
         assert len({tuple(row) for row in read_codes(lines())[:, :-1].tolist()}) == 3
+
+    def test_a_client_that_polls_raises_no_alert(self, send, lines):
+        result = send("--repeat", 20)
+        assert result.out.splitlines()[-1] == "no change detected"
+        assert re.search(r"^data .*, each sent up to 20 times$", result.out, re.MULTILINE)
+        sent = read_codes(lines()).reshape(100, 20, 13)
+        assert (sent == sent[:, :1]).all()
+        assert len(np.unique(sent[:, 0], axis=0)) > 90
+
+    def test_the_hours_have_their_own_rows(self, send, lines, tmp_path):
+        """The age of each is its hour; at 7 there are four times as many, and some have no time."""
+        hours = np.array([*range(24), 7, 7, 7, 3])
+        columns = dict.fromkeys(adult.FEATURES, np.ones(28, int)) | {"age": hours}
+        times = [f"2026-11-2{day % 5}T{hour:02}:30" for day, hour in enumerate(hours[:27])] + [""]
+        lines_of = zip(times, *columns.values(), strict=True)
+        text = [",".join(map(str, line)) for line in [("_hs_timestamp", *columns), *lines_of]]
+        (tmp_path / "log.csv").write_text("\n".join(text))
+        send("--rows", 54, "--pattern", "hours", data=tmp_path / "log.csv")
+        sent = read_codes(lines())[:, 0].tolist()
+        assert sent == sorted(hours[:27]) * 2
 
     def test_another_threshold(self, send, lines):
         send("--rows", 40, "--threshold", 2)
@@ -311,6 +339,8 @@ class TestBadOptions:
             ("--concurrency 0", "--concurrency"),
             ("--rate -1", "--rate"),
             ("--rate nan", "--rate"),
+            ("--repeat 0", "--repeat"),
+            ("--pattern hours", "--pattern=hours: the rows of sample have no times"),
             ("--artifact none", "cannot load none (No such file"),
         ],
     )

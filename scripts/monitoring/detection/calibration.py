@@ -31,7 +31,7 @@ def calibrate(
     detector: PortableKNN,
     is_code: Sequence[bool],
     held_out: np.ndarray,
-    groups: Sequence[Group] = (),
+    groups: Sequence[Group] | None = None,
     rejected: tuple[int, int] = (0, 1),
     copies: float = 1.0,
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def calibrate(
     is_code : sequence of bool, length m
         Which fields hold codes.
     held_out : ndarray, shape (n, m)
-    groups : sequence of Group
+    groups : sequence of Group, optional
         Held-out rows by hours and by weekdays; without, all rows are one group.
     rejected : tuple of int
         How many of the source's rows could not be used, of how many.
@@ -79,7 +79,7 @@ def calibrate(
         "alarms": int(np.sum(scores > detector.threshold_)),
         "codes": [name for name, code in zip(names, is_code, strict=True) if code],
         "confidence": 1 - RISK / n_bounds,
-        "clock": [group.name for group in groups],
+        "clock": None if groups is None else [group.name for group in groups],
         "score": measure(scores, known, positions),
         "fields": {name: measure(column, levels, measured) for name, column, levels in by_field},
         "rarities": {name: _rarities(column) for name, column, _ in by_field},
@@ -99,13 +99,14 @@ def _measure(
 ) -> list[list[float]]:
     """Return `Levels` of held-out values, each counted in the group that exceeds it most."""
     distinct = np.unique(levels)
-    above, rows = [], []
+    found = Levels(distinct.tolist(), [], [])
     for level in distinct:
         counts = [(int(np.sum(values[group] > level)), len(group)) for group in groups]
-        worst = max(counts, key=lambda one: bound_proportion(*one, confidence, copies))
-        above.append(worst[0])
-        rows.append(worst[1])
-    return list(Levels(distinct.tolist(), above, rows))
+        bounds = [bound_proportion(above, rows, confidence, copies) for above, rows in counts]
+        above, rows = counts[int(np.argmax(bounds))]
+        found.above.append(above)
+        found.rows.append(rows)
+    return list(found)
 
 
 def _rarities(column: np.ndarray) -> list[float]:

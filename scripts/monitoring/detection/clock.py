@@ -29,7 +29,7 @@ class Group(NamedTuple):
     positions: np.ndarray
 
 
-def group_by_clock(times: np.ndarray | None) -> list[Group]:
+def group_by_clock(times: np.ndarray | None) -> list[Group] | None:
     """Part rows by the hour of the day and by the weekday, in UTC.
 
     Neighbours are put together until a group has `LEAST` rows.
@@ -41,11 +41,11 @@ def group_by_clock(times: np.ndarray | None) -> list[Group]:
 
     Returns
     -------
-    list of Group
-        None where all rows would be in one group, which says nothing of the others.
+    list of Group or None
+        Empty where there are too few rows for two groups; None where no row has a time.
     """
     if times is None or (times == NO_TIME).all():
-        return []
+        return None
     hours, weekdays = times // HOUR % 24, (times // DAY + THURSDAY) % 7
     both = [(hours, [f"{hour:02}" for hour in range(24)], "h"), (weekdays, WEEKDAYS, "")]
     return [group for values, names, unit in both for group in _part(values, times, names, unit)]
@@ -77,11 +77,12 @@ def _name(part: Sequence[int], names: Sequence[str]) -> str:
     return "-".join(ends)
 
 
-def describe_clock(names: Sequence[str]) -> str:
+def describe_clock(names: Sequence[str] | None) -> str:
     """Say for which hours and days the bounds hold."""
-    if not names:
-        return (
-            "for traffic as a whole, since the rows have no times to tell hours by: traffic that"
-            " depends on the hour may raise an alert at night"
-        )
-    return f"in each of {', '.join(names)}, UTC"
+    if names:
+        return f"in each of {', '.join(names)}, UTC"
+    why = "have no times" if names is None else "are too few to tell hours apart"
+    return (
+        f"for traffic as a whole, since the rows {why}: where traffic depends on the hour, an alert"
+        " may come every night"
+    )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from monitoring.cli import UserError
-from monitoring.detection.attribution import Attribution
+from monitoring.detection.calibration import (
+    MEASURED,
+    RARITIES,
+    rank_fields,
+    require_calibration,
+)
 from monitoring.detection.detectors import describe_detector
+from monitoring.detection.surprise import Expected, FieldSurprise
 from monitoring.tables import format_fields, format_table
 
 if TYPE_CHECKING:
@@ -55,15 +61,15 @@ def _parse_pair(text: str, labels: Labels) -> tuple[str, float]:
 
 
 def format_explanation(detector: PortableKNN, row: Sequence[float], labels: Labels) -> str:
-    """Return the score, then each feature: what the score would be without it, and its proportion.
+    """Return the score, then each field: what it should be by the others; the rarest comes first.
 
-    The features without which the score would be lowest come first.
+    Raises
+    ------
+    UserError
+        If the artifact has no levels of fields.
     """
-    attribution = Attribution(detector)
-    rows = np.array([row], dtype=np.float64)
-    score, threshold = float(detector.decision_function(rows)[0]), float(detector.threshold_)
-    (without,) = attribution.scores_without(rows)
-    (proportions,), (neighbor,) = attribution.proportions(rows)
+    calibration = require_calibration(detector)
+    (score,), threshold = detector.decision_function([row]).tolist(), float(detector.threshold_)
     (p_value,) = detector.p_value([score])
     is_alarm = score > threshold
     head = {
@@ -71,15 +77,46 @@ def format_explanation(detector: PortableKNN, row: Sequence[float], labels: Labe
         "score": f"{score!r}, {'alarm' if is_alarm else 'no alarm'} at threshold {threshold!r}",
         "p-value": f"{p_value:.2g} of the training rows have such a score or a higher one",
     }
-    table = [["feature", "score without", "", "proportion", "value", "value of neighbor"]]
-    table[0][-1] += f" {detector.n_neighbors}"
-    for place in np.lexsort((-proportions, without)):
-        name = detector.feature_names_in_[place]
-        values = (describe_value(one[place], labels.get(name)) for one in (row, neighbor))
-        end = "no alarm" if is_alarm and without[place] <= threshold else ""
-        cells = [name, f"{without[place]:.6g}", end, f"{proportions[place]:.1%}", *values]
-        table.append(cells)
-    return f"{format_fields(head)}\n\n{format_table(table, '<><><<')}"
+    fields = FieldSurprise.of(detector)
+    (ranks,) = rank_fields(calibration, fields.surprise(np.array([row])))
+    expected = fields.expect(row)
+    table = [["field", "value", "expected, by similar training rows", "how rare"]]
+    for place in np.argsort(-ranks, kind="stable"):
+        name, value = detector.feature_names_in_[place], row[place]
+        codes = labels.get(name)
+        if name in calibration["codes"]:
+            should = _expect_code(expected[place], value, codes)
+        else:
+            should = _expect_number(expected[place])
+        rare = _describe_rarity(int(ranks[place]), name, calibration)
+        table.append([name, describe_value(value, codes), should, rare])
+    return f"{format_fields(head)}\n\n{format_table(table, '<<<<')}"
+
+
+def _expect_code(expected: Expected, value: float, codes: Mapping[str, int] | None) -> str:
+    """Say what share of the nearest rows has a code, and which codes most of them have."""
+    known, places = np.unique(expected.values, return_inverse=True)
+    shares = np.bincount(places, expected.counts) / expected.counts.sum()
+    own = shares[known == value].sum()
+    frequent = np.argsort(-shares, kind="stable")[:2]
+    names = [f"{describe_value(known[one], codes)} ({shares[one]:.0%})" for one in frequent]
+    return f"{own:.0%} have it; most: {', '.join(names)}"
+
+
+def _expect_number(expected: Expected) -> str:
+    low, high = expected.values.min(), expected.values.max()
+    mean = np.average(expected.values, weights=expected.counts)
+    return f"{mean:.6g} on average, {low:.6g} to {high:.6g}"
+
+
+def _describe_rarity(exceeded: int, name: str, calibration: Mapping[str, Any]) -> str:
+    """Say how rare a surprise is that exceeds so many of the field's `rarities`."""
+    if not exceeded:
+        return "usual"
+    if exceeded < len(calibration["rarities"][name]):
+        return f"rarer than {100 * (1 - RARITIES[exceeded - 1]):.6g}%"
+    step = -(-calibration["rows"] // MEASURED)
+    return f"rarer than all {-(-calibration['rows'] // step):,}"
 
 
 def describe_value(value: float, codes: Mapping[str, int] | None) -> str:

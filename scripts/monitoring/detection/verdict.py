@@ -59,6 +59,10 @@ class Change(NamedTuple):
         """Whether too few requests precede the onset to say that the change began there."""
         return self.onset <= self.detected - self.onset
 
+    def goes_on(self, requests: int) -> bool:
+        """Tell whether it has not ended after so many requests: its next alert is not overdue."""
+        return requests - 1 - self.last <= self.patience
+
 
 class Verdict(NamedTuple):
     """What a stream of requests says.
@@ -82,8 +86,8 @@ class Verdict(NamedTuple):
     missing: tuple[Change, ...]
 
     def goes_on(self, change: Change) -> bool:
-        """Tell whether a change has not ended: its next alert is not overdue."""
-        return self.requests - 1 - change.last <= change.patience
+        """Tell whether a change has not ended."""
+        return change.goes_on(self.requests)
 
 
 class _Remembered(NamedTuple):
@@ -125,7 +129,9 @@ class Stream:
         self._missing: list[Change] = []
         self._requests = self._checked = self._alarms = 0
 
-    def feed(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def feed(
+        self, rows: np.ndarray, scores: np.ndarray, surprises: np.ndarray | None = None
+    ) -> np.ndarray:
         """Take the next requests.
 
         Parameters
@@ -134,6 +140,8 @@ class Stream:
             The fields of each request; NaN throughout where they are not known.
         scores : ndarray, shape (n,)
             NaN where the check is missing.
+        surprises : ndarray, shape (n, m), optional
+            Of each field where there is a score, if they are measured already.
 
         Returns
         -------
@@ -141,8 +149,8 @@ class Stream:
             The evidence with each request, an alert's before it starts again from 0.
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
-        is_scored = ~np.isnan(scores)
-        values = self._measure(rows, scores, is_scored)
+        is_scored: np.ndarray = np.isfinite(scores)
+        values = self._measure(rows, scores, is_scored, surprises)
         exceeded = self._bets.exceeded(values)
         unknown = np.isnan(rows).all(axis=1)
         reached = np.empty(len(rows))
@@ -157,11 +165,19 @@ class Stream:
         self._alarms += int(np.sum(scores[is_scored] > self._threshold))
         return reached
 
-    def _measure(self, rows: np.ndarray, scores: np.ndarray, is_scored: np.ndarray) -> np.ndarray:
+    def _measure(
+        self,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        is_scored: np.ndarray,
+        surprises: np.ndarray | None,
+    ) -> np.ndarray:
         values = np.full((len(rows), len(self._bets.names)), -np.inf)
         values[:, 0] = scores
         known = is_scored & ~np.isnan(rows).any(axis=1)
-        if self._surprise is not None and known.any():
+        if surprises is not None:
+            values[:, 1:] = surprises
+        elif self._surprise is not None and known.any():
             values[known, 1:] = self._surprise.surprise(rows[known])
         return values
 
@@ -185,7 +201,8 @@ class Stream:
 
     def _look_into(self, change: Change) -> Change:
         """Name the field of a change, and the request since its onset that shows it best."""
-        since = [one for one in self._remembered if one.position >= change.onset]
+        end = self._requests if change.goes_on(self._requests) else change.last
+        since = [one for one in self._remembered if change.onset <= one.position <= end]
         in_a_row = self._evidence.repeats[0].equal_in_a_row
         field = self._bets.strongest(np.array([one.exceeded for one in since]), in_a_row)
         if field == REPEATS or not since:
@@ -226,5 +243,5 @@ def add_alert(changes: list[Change], onset: int, position: int, evidence: float)
 
 def bound_missing(calibration: Mapping[str, Any]) -> float:
     """Return the proportion of checks that may be missing: as many as training rejected rows."""
-    bound = bound_proportion(*calibration["rejected"], calibration["confidence"])
-    return max(bound, LEAST_MISSING)
+    rejected, rows = calibration["rejected"]
+    return max(bound_proportion(rejected, rows, calibration["confidence"]), LEAST_MISSING)

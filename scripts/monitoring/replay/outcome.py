@@ -6,11 +6,13 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from monitoring.detection.attribution import Attribution
+from monitoring.detection.calibration import rank_fields, require_calibration
+from monitoring.detection.surprise import FieldSurprise
+from monitoring.detection.verdict import Stream, Verdict
 from monitoring.files import replacing_file
 
 if TYPE_CHECKING:
@@ -59,12 +61,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Replay:
-    """A replay, and what the artifact at hand knows of its scores.
+    """A replay, and what the artifact at hand makes of it.
 
     Attributes
     ----------
-    names : tuple of str
-        Of the metric's inputs, in the contract's order.
+    calibration : dict
+        Of the artifact.
     source : str
         Where the rows are from.
     threshold : float
@@ -73,52 +75,67 @@ class Replay:
     p_values : ndarray, shape (n,), dtype float64
         Empirical: the proportion of training rows with such a score or a higher one; NaN if there
         is none.
-    top_features : list of str, length n
-        The feature that each score comes from, '' if there is none.
+    surprises : ndarray, shape (n, m), dtype float64
+        Of each field; NaN if there is no score.
+    n_others : int
+        How many scores are not the artifact's: another one is served, and nothing is said of them.
+    verdict : Verdict
+    evidence : ndarray
+        Of a change, with each request.
     """
 
-    names: tuple[str, ...]
+    calibration: dict[str, Any]
     source: str
     threshold: float
     outcomes: list[Outcome]
     p_values: np.ndarray
-    top_features: list[str]
+    surprises: np.ndarray
+    n_others: int
+    verdict: Verdict
+    evidence: np.ndarray
 
     @property
-    def scored(self) -> list[int]:
-        """The positions of the requests that were scored."""
-        return [place for place, one in enumerate(self.outcomes) if one.is_scored]
+    def names(self) -> list[str]:
+        """The metric's inputs, in the contract's order."""
+        return list(self.calibration["fields"])
+
+    @property
+    def n_scored(self) -> int:
+        return sum(one.is_scored for one in self.outcomes)
+
+    @property
+    def top_features(self) -> list[str]:
+        """The field of each request whose surprise is rarest, '' if that is not known."""
+        if self.n_others:
+            return [""] * len(self.outcomes)
+        tops = rank_fields(self.calibration, self.surprises).argmax(axis=1)
+        pairs = zip(self.outcomes, tops, strict=True)
+        return [self.names[top] if one.is_scored else "" for one, top in pairs]
 
 
-def attribute_replay(
-    outcomes: Sequence[Outcome],
-    names: tuple[str, ...],
-    source: str,
-    threshold: float,
-    detector: PortableKNN,
-) -> tuple[Replay, int]:
-    """Attribute the scores of a replay, where they are the detector's own.
-
-    Returns
-    -------
-    Replay
-    int
-        How many scores are not the detector's: another artifact is served.
-    """
+def judge(
+    outcomes: Sequence[Outcome], source: str, threshold: float, detector: PortableKNN
+) -> Replay:
+    """Say what an artifact makes of the requests of a replay."""
+    calibration = require_calibration(detector)
     ordered = sorted(outcomes, key=lambda outcome: outcome.row)
-    p_values, top_features = np.full(len(ordered), np.nan), [""] * len(ordered)
-    scored = [place for place, outcome in enumerate(ordered) if outcome.is_scored]
-    n_others = 0
-    if scored:
-        rows = np.array([ordered[place].sent for place in scored])
-        values = np.array([ordered[place].value for place in scored])
-        own = detector.decision_function(rows)
-        n_others = int(np.sum(own != values))
-        p_values[scored] = np.where(own == values, detector.p_value(own), np.nan)
-        tops = Attribution(detector).top_features(rows) if not n_others else [""] * len(rows)
-        for place, top in zip(scored, tops, strict=True):
-            top_features[place] = top
-    return Replay(names, source, threshold, ordered, p_values, top_features), n_others
+    unknown = (np.nan,) * detector.training_rows_.shape[1]
+    rows = np.array([one.sent if len(one.sent) == len(unknown) else unknown for one in ordered])
+    scores = np.array([one.value for one in ordered])
+    scored = np.flatnonzero([one.is_scored for one in ordered])
+    p_values, surprises = np.full(len(rows), np.nan), np.full(rows.shape, np.nan)
+    fields = FieldSurprise.of(detector)
+    stream, evidence, n_others = Stream(calibration, threshold, fields), np.empty(0), 0
+    if len(scored):
+        n_others = int(np.sum(detector.decision_function(rows[scored]) != scores[scored]))
+    if not n_others:
+        p_values[scored] = detector.p_value(scores[scored])
+        surprises[scored] = fields.surprise(rows[scored])
+        evidence = stream.feed(rows, scores, surprises)
+    verdict = stream.verdict()
+    return Replay(
+        calibration, source, threshold, ordered, p_values, surprises, n_others, verdict, evidence
+    )
 
 
 def write_csv(replay: Replay, path: Path) -> None:

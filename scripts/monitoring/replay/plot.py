@@ -9,28 +9,28 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monitoring.detection.change_detection import ALERT
+from monitoring.detection.change import ALERT
 from monitoring.plotting import add_title, mark, save
 from monitoring.replay.outcome import ALARM, PASSED, Replay
-from monitoring.replay.report import Detection, corruption_start, describe
+from monitoring.replay.report import corruption_start, describe
 
 
-def plot(replay: Replay, detections: Sequence[Detection], evidence: np.ndarray, path: Path) -> None:
-    """Draw a replay; `evidence` is that after each scored request."""
+def plot(replay: Replay, path: Path) -> None:
+    """Draw a replay."""
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _plot_scores(top, replay)
-    _plot_evidence(bottom, [replay.outcomes[place].row for place in replay.scored], evidence)
+    _plot_evidence(bottom, [one.row for one in replay.outcomes], replay.evidence)
     end = replay.outcomes[-1].row + 1
     bottom.set_xlim(-0.01 * end, 1.01 * end)
     start = corruption_start(replay.outcomes)
     if start is not None:
         mark((top, bottom), start, f"corruption begins, {start:,}", "black")
-    for detection in detections[:1]:
-        label = f"change detected, {detection.request:,}"
-        mark((top, bottom), detection.request, label, "tab:green")
+    for change in replay.verdict.changes[:1]:
+        detected = replay.outcomes[change.detected].row
+        mark((top, bottom), detected, f"change detected, {detected:,}", "tab:green")
     rows = "a sample of synthetic people" if replay.source == "sample" else replay.source
-    add_title(figure, "\n".join([*describe(replay, detections), f"rows: {rows}"]))
+    add_title(figure, "\n".join([*describe(replay), f"rows: {rows}"]))
     figure.legend(loc="outside lower center", ncols=4, markerscale=2)
     save(figure, path)
 

@@ -4,49 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from monitoring.detection.attribution import Excess, find_excess
-from monitoring.detection.change_detection import Bets, ChangeDetector
+from monitoring.detection.change import REPEATS
+from monitoring.detection.verdict import Change
 from monitoring.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay
 from monitoring.tables import format_table
-
-
-class Detection(NamedTuple):
-    """A change that was detected in a replay.
-
-    Attributes
-    ----------
-    request, onset : int
-        Rows of the replay: of the first alert, and about where the change began.
-    excess : Excess or None
-        The feature that alarms since the onset come from.
-    """
-
-    request: int
-    onset: int
-    excess: Excess | None
-
-
-def detect_changes(
-    replay: Replay, calibration: dict[str, Any]
-) -> tuple[list[Detection], np.ndarray]:
-    """Detect changes among the scores; return them with the evidence after each scored request."""
-    detector = ChangeDetector(Bets.of(calibration))
-    places = replay.scored
-    evidence = np.array([detector.add(replay.outcomes[place].value) for place in places])
-    detections = []
-    for change in detector.changes:
-        end = len(places) if detector.goes_on(change) else change.last + 1
-        since = places[change.onset : end]
-        alarms = [place for place in since if replay.outcomes[place].result == ALARM]
-        tops = [replay.top_features[place] for place in alarms]
-        excess = find_excess(tops, len(since), calibration)
-        request, onset = (replay.outcomes[places[p]].row for p in (change.detected, change.onset))
-        detections.append(Detection(request, onset, excess))
-    return detections, evidence
 
 
 def corruption_start(outcomes: Sequence[Outcome]) -> int | None:
@@ -54,21 +18,21 @@ def corruption_start(outcomes: Sequence[Outcome]) -> int | None:
     return next((outcome.row for outcome in outcomes if outcome.corruption), None)
 
 
-def describe(replay: Replay, detections: Sequence[Detection]) -> list[str]:
+def describe(replay: Replay) -> list[str]:
     """Say what was lost, what proportion of the requests raised an alarm, and what was detected."""
-    outcomes = replay.outcomes
+    outcomes, verdict = replay.outcomes, replay.verdict
     lines = []
     for result in (REJECTED, FAILED):
         lost = [outcome.reason for outcome in outcomes if outcome.result == result]
         if lost:
             lines.append(f"{len(lost):,} of {len(outcomes):,} {result}: {lost[0]}")
-    if replay.scored:
+    if replay.n_scored:
         lines.append(_describe_rate(outcomes))
-        start = corruption_start(outcomes)
-        for one in detections:
-            lines.append(describe_detection(one, start))
-            lines += [str(one.excess)] if one.excess else []
-        lines += [] if detections else ["no change detected"]
+        lines += [_describe_change(outcomes, one, "loss of scores") for one in verdict.missing]
+        for one in verdict.changes:
+            lines.append(_describe_change(outcomes, one))
+            lines += [_describe_field(replay, one)] if one.field else []
+        lines += [] if verdict.changes else ["no change detected"]
     return lines
 
 
@@ -90,14 +54,27 @@ def _percent(outcomes: Sequence[Outcome]) -> str:
     return f"{np.mean(alarms):.1%}" if alarms else "none scored"
 
 
-def describe_detection(detection: Detection, start: int | None) -> str:
+def _describe_change(outcomes: Sequence[Outcome], change: Change, what: str = "change") -> str:
     """Say at which request a change was detected, and about when it began."""
-    after = ""
+    detected, onset = (outcomes[place].row for place in (change.detected, change.onset))
+    start, after = corruption_start(outcomes), ""
     if start is not None:
-        gap = detection.request - start
+        gap = detected - start
         after = f", {abs(gap):,} {'after' if gap >= 0 else 'before'} the corruption began"
-    began = f"it began at about request {detection.onset:,}"
-    return f"change detected at request {detection.request:,}{after}; {began}"
+    return f"{what} detected at request {detected:,}{after}; it began at about request {onset:,}"
+
+
+def _describe_field(replay: Replay, change: Change) -> str:
+    """Say how many requests since the onset exceed that level of the field which most exceed."""
+    if change.field == REPEATS:
+        return REPEATS
+    end = None if replay.verdict.goes_on(change) else change.last + 1
+    column = replay.surprises[change.onset : end, replay.names.index(change.field)]
+    requests = int(np.sum(~np.isnan(column)))
+    known = zip(*replay.calibration["fields"][change.field], strict=True)
+    counts = [(int(np.sum(column > level)), requests * above / n) for level, above, n in known]
+    above, usual = max(counts, key=lambda one: one[0] - one[1])
+    return f"{change.field}: {above:,} of {requests:,} requests, {usual:,.0f} usual"
 
 
 def format_summary(replay: Replay) -> str:

@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monitoring.cli import UserError
 from monitoring.data.corruptions import Corruption, corrupt, corrupt_answer
 from monitoring.data.rows import Rows
+from monitoring.data.times import NO_TIME
+from monitoring.detection.clock import HOUR
 from monitoring.hydrosphere.server import serving
 from monitoring.hydrosphere.target import is_address
 from monitoring.replay.gateway import Change, Gateway, Request
@@ -34,6 +37,11 @@ class Plan(NamedTuple):
     corruption : Corruption or None
     start : int
         The request from which on rows are corrupted.
+    repeat : int
+        How many times in a row each row is sent.
+    by_hour : bool
+        Whether the requests go around the day: rows of each hour after those of the one before,
+        as many as the hour's proportion of all rows.
     """
 
     rows: Rows
@@ -41,14 +49,27 @@ class Plan(NamedTuple):
     seed: int
     corruption: Corruption | None
     start: int
+    repeat: int = 1
+    by_hour: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """How many times the rows are gone through."""
+        return -(-self.n_requests // (self.repeat * len(self.rows)))
 
     def requests(self) -> Iterator[Request]:
-        rows = self.rows.take(np.random.default_rng(self.seed).permutation(len(self.rows)))
+        order = np.random.default_rng(self.seed).permutation(len(self.rows))
+        if self.by_hour and self.rows.times is not None:
+            order = order[np.argsort(self.rows.times[order] // HOUR % 24, kind="stable")]
+        # Each round spreads over all rows, and so over the whole day, however few of them it takes.
+        n_turns = -(-self.n_requests // self.repeat)
+        turns = np.arange(n_turns) * self.rounds * len(order) // n_turns % len(order)
+        rows = self.rows.take(order)
         corrupted = corrupt(self.corruption, rows, self.seed) if self.corruption else rows
         name = self.corruption.name if self.corruption else ""
         for number in range(self.n_requests):
             begun = number >= self.start
-            values = (corrupted if begun else rows).values[number % len(rows)]
+            values = (corrupted if begun else rows).values[turns[number // self.repeat]]
             yield Request(number, name if begun else "", values)
 
     def change(self) -> Change | None:
@@ -60,9 +81,22 @@ class Plan(NamedTuple):
         def change(field: str, answer: float, row: int) -> float:
             if field not in corruption.fields or len(corruption.fields) > 1:
                 return answer
-            return corrupt_answer(corruption, answer, rows, seed=row)
+            return corrupt_answer(corruption, answer, rows, seed=row // self.repeat)
 
         return change
+
+
+def take_timed(rows: Rows) -> Rows:
+    """Return the rows that have a time.
+
+    Raises
+    ------
+    UserError
+        If none has one.
+    """
+    if rows.times is None or (rows.times == NO_TIME).all():
+        raise UserError(f"--pattern=hours: the rows of {rows.source} have no times, see --time")
+    return rows.take(np.flatnonzero(rows.times != NO_TIME))
 
 
 def serve_or_call(place: str | Path) -> AbstractContextManager[str]:

@@ -1,0 +1,151 @@
+"""What a stream of requests says, however it is fed."""
+
+import numpy as np
+import pytest
+
+from monitoring.data import provenance
+from monitoring.data.corruptions import corrupt, parse_corruption
+from monitoring.data.loading import load_census
+from monitoring.detection.change import REPEATS
+from monitoring.detection.surprise import FieldSurprise
+from monitoring.detection.verdict import PATIENCE, Stream, add_alert
+
+
+@pytest.fixture(scope="module")
+def detector(func_main):
+    return func_main.detector
+
+
+@pytest.fixture(scope="module")
+def surprise(detector):
+    return FieldSurprise.of(detector)
+
+
+@pytest.fixture(scope="module")
+def healthy(detector):
+    return provenance.hold_out(load_census("sample"), detector.origin_)
+
+
+@pytest.fixture
+def look_at(detector, surprise):
+    """Return a function that tests rows, whole or in parts."""
+
+    def look(values, scores=None, size=None, fields=surprise):
+        stream = Stream(detector.calibration_, detector.threshold_, fields)
+        scores = detector.decision_function(values) if scores is None else scores
+        size = size or len(values)
+        evidence = [
+            stream.feed(values[first : first + size], scores[first : first + size])
+            for first in range(0, len(values), size)
+        ]
+        return stream.verdict(), np.concatenate(evidence)
+
+    return look
+
+
+def breaking(healthy, name, start=500):
+    """Rows of which those from `start` on are corrupted."""
+    broken = corrupt(parse_corruption(name, healthy), healthy)
+    return np.concatenate([healthy.values[:start], broken.values[start:1000]])
+
+
+def test_healthy_traffic(look_at, healthy):
+    verdict, evidence = look_at(healthy.values)
+    assert (verdict.changes, verdict.missing) == ((), ())
+    assert (verdict.requests, verdict.checked) == (1400, 1400)
+    assert verdict.evidence == evidence[-1]
+
+
+@pytest.mark.parametrize(
+    ("corruption", "field"),
+    [("sex-flipped", "sex"), ("age-in-months", "age"), ("flip:classes", "classes")],
+)
+def test_one_change_of_one_field(corruption, field, look_at, healthy):
+    verdict, _ = look_at(breaking(healthy, corruption))
+    (change,) = verdict.changes
+    assert change.field == field
+    assert abs(change.onset - 500) < 15
+    assert change.detected < 560
+    assert change.example >= 500
+    assert not change.began_earlier
+    assert verdict.goes_on(change)
+    assert verdict.evidence >= 100_000
+
+
+def test_without_the_artifact_no_field_is_named(look_at, healthy):
+    verdict, _ = look_at(breaking(healthy, "age-in-months"), fields=None)
+    (change,) = verdict.changes
+    assert (change.field, change.detected < 510) == ("", True)
+    assert look_at(breaking(healthy, "sex-flipped"), fields=None)[0].changes == ()
+
+
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_it_does_not_depend_on_how_often_one_looks(size, look_at, healthy):
+    values = breaking(healthy, "sex-flipped")
+    whole, evidence = look_at(values)
+    parts, same = look_at(values, size=size)
+    assert (evidence == same).all()
+    assert whole == parts
+
+
+def test_a_change_that_began_before_the_first_request(look_at, healthy):
+    verdict, _ = look_at(breaking(healthy, "sex-flipped", start=0))
+    assert verdict.changes[0].began_earlier
+
+
+def test_a_change_that_is_over(look_at, healthy):
+    broken = corrupt(parse_corruption("sex-flipped", healthy), healthy).values
+    values = np.concatenate([healthy.values[:400], broken[400:500], healthy.values[500:]])
+    verdict, _ = look_at(values)
+    (change,) = verdict.changes
+    assert not verdict.goes_on(change)
+    assert 450 < change.last < 520
+
+
+def test_traffic_that_is_stuck_and_clients_that_retry(look_at, healthy):
+    stuck = np.concatenate([healthy.values[:300], np.repeat(healthy.values[300:301], 300, axis=0)])
+    verdict, _ = look_at(stuck)
+    (change,) = verdict.changes
+    assert change.field == REPEATS
+    assert change.onset in (300, 301)
+    assert 500 < change.detected < 600
+    for times in (2, 20, 200):
+        repeated = np.repeat(healthy.values[: 5000 // times], times, axis=0)
+        assert look_at(repeated)[0].changes == ()
+
+
+class TestMissingChecks:
+    def test_inputs_that_become_nan(self, look_at, detector, healthy):
+        """18% of the requests cannot be scored any more."""
+        values = healthy.values.copy()
+        scores = detector.decision_function(values)
+        lost = (np.random.default_rng(0).random(len(values)) < 0.18) & (np.arange(1400) >= 700)
+        values[lost, 0], scores[lost] = np.nan, np.nan
+        verdict, _ = look_at(values, scores)
+        (missing,) = verdict.missing
+        assert verdict.changes == ()
+        assert 690 < missing.onset < 740
+        assert missing.detected < 780
+        assert verdict.checked == 1400 - lost.sum()
+
+    def test_few_are_healthy(self, look_at, detector, healthy):
+        scores = detector.decision_function(healthy.values)
+        scores[::120] = np.nan
+        assert look_at(healthy.values, scores)[0].missing == ()
+
+    def test_a_metric_that_died(self, look_at, healthy):
+        verdict, _ = look_at(healthy.values[:20], np.full(20, np.nan))
+        assert verdict.missing[0].detected < 6
+        assert verdict.checked == 0
+
+    def test_requests_that_are_not_known_are_no_repeats(self, look_at):
+        verdict, _ = look_at(np.full((400, 13), np.nan), np.full(400, np.nan))
+        assert verdict.changes == ()
+        assert verdict.missing[-1].last > 390
+
+
+def test_alerts_that_follow_each_other_are_one_change():
+    changes = []
+    for position in (10, 50, 50 + PATIENCE, 51 + 4 * PATIENCE):
+        add_alert(changes, 8, position, 2e5)
+    assert [(one.detected, one.last) for one in changes] == [(10, 150), (451, 451)]

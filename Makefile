@@ -103,11 +103,11 @@ slow: setup ## run the tests that take long: figures on UCI's data, each kind of
 cluster: setup ## score a history on a real Dask cluster, and break it in every way
 	@$(PY) -m pytest -n 2 -m cluster
 
-bench: setup ## measure latency, start, training, batches and growth beside pyod
-	@$(RUN) scripts/bench.py
+bench: setup ## measure latency, start, training and batches beside pyod
+	@$(RUN) benchmarks/environments.py
 
 score-bench: setup ## measure the speed and memory of score on ten million rows
-	@$(RUN) scripts/score_bench.py
+	@$(RUN) benchmarks/histories.py
 
 soak: setup ## fuzz predict for long, and send a million requests through the local runtime
 	@$(PY) -m pytest -s -m soak

@@ -26,15 +26,11 @@ from monitoring import cli, files
 from monitoring.contract import Contract
 from monitoring.data.readers import TIME
 from monitoring.data.sources import KEPT, plan
-from monitoring.detection.change_detection import Bets, require_calibration
-from monitoring.detection.detectors import baseline_rate, load_detector
+from monitoring.detection.calibration import require_calibration
+from monitoring.detection.detectors import load_detector
 from monitoring.history.executor import connecting
-from monitoring.history.output import (
-    require_no_input_in,
-    require_replaceable,
-    sum_tallies,
-    write_scores,
-)
+from monitoring.history.output import require_no_input_in, require_replaceable, write_scores
+from monitoring.history.periods import find_changes
 from monitoring.history.report import format_history, plot
 
 
@@ -48,28 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     artifact = arguments.artifact or files.artifact_path(files.ROOT)
     detector = load_detector(artifact)
-    bets = Bets.of(require_calibration(detector))
+    calibration = require_calibration(detector)
     types = name_types(detector.feature_names_in_.tolist())
     rows = arguments.rows_per_block
     wanted, blocks = plan(arguments.data, types, arguments.keep, rows, arguments.time)
     require_no_input_in(out, blocks)
     with files.replacing_folder(out) as folder:
         with connecting(arguments.scheduler, artifact) as engine:
-            tallies = write_scores(engine, wanted, blocks, rows, folder)
-        total = sum_tallies(tallies)
+            total = write_scores(engine, wanted, blocks, rows, folder)
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
             raise cli.UserError(f"{', '.join(arguments.data)}: no rows")
-    expected = baseline_rate(detector, detector.threshold_)
+    changed = find_changes(detector, total.periods())
+    expected = calibration["alarms"] / calibration["rows"]
     seconds = time.perf_counter() - began
-    print(format_history(total, expected, bets))
+    print(format_history(total, changed, expected))
     searching = f"{total.search_seconds / total.seconds:.0%} of the threads' time in the search"
     print(f"took {seconds:.1f} s, {n_rows / seconds:,.0f} rows a second, {searching}")
     print(f"scores are in {files.shorten(out)}")
     if not total.scored:
         picture.unlink(missing_ok=True)  # of an earlier run
         return 1
-    plot(total, expected, bets, picture)
+    plot(total, changed, expected, picture)
     print(f"the picture is {files.shorten(picture)}")
     return 0
 

@@ -5,7 +5,6 @@ import pytest
 
 from monitoring.cli import UserError
 from monitoring.contract import Contract
-from monitoring.files import ROOT
 
 SERVING = """\
 kind: Model
@@ -44,13 +43,6 @@ def test_its_fields(read):
     assert [field.holds_codes for field in contract.inputs] == [False, True, False, False]
     assert [field.shape for field in contract.inputs] == [*["scalar"] * 3, "[28, -1]"]
     assert contract.inputs[3].dims == (28, -1)
-
-
-def test_the_packages_own():
-    contract = Contract.read(ROOT)
-    assert len(contract.inputs) == 13
-    assert {field.type for field in contract.inputs} == {"int64"}
-    assert [field.name for field in contract.outputs] == ["value"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from helpers import UNIT, attach, load_script, make_home, run, served_package
+from helpers import UNIT, load_script, make_home, run, served_package
 
 from monitoring.data import adult
 from monitoring.files import ROOT
@@ -38,7 +38,7 @@ def find_script(target):
     """Return the script that a make target runs."""
     dry = ["make", "--dry-run", target]
     recipe = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return re.search(r"(scripts\}?/\w+\.py)", recipe)[1].replace("}", "")
+    return re.search(r"((?:scripts|benchmarks)\}?/\w+\.py)", recipe)[1].replace("}", "")
 
 
 class TestPages:
@@ -264,17 +264,3 @@ class TestAnotherModel:
         assert "alarm at threshold" in printed["explain"]
         assert "change detected at request 3" in printed["shadow"]
         assert printed["shadow"].splitlines()[-1].startswith("tenure: ")
-
-
-def test_what_is_attached_is_listed_and_replaced(manager, artifact):
-    """The lines of on-call.md that need an earlier version."""
-    metric = load_script(ROOT / "scripts" / "metric.py").main
-    manager.add_version("adult", 1)
-    for number in (1, 2, 3):
-        manager.add_version("census_monitoring", number)
-    attach(manager, "census_monitoring", 1.0, manager.versions[3]["id"])
-    where = ("--cluster", manager.address, "--artifact", artifact)
-    listed = run(metric, "adult:1", *where, "--list").out
-    assert "census_monitoring:3" in listed
-    assert run(metric, "adult:1", *where, "--metric", "census_monitoring:2").status == 0
-    assert "census_monitoring:2" in run(metric, "adult:1", *where, "--list").out

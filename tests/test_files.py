@@ -89,10 +89,26 @@ class TestRequireWritable:
     def test_what_cannot(self, tmp_path):
         (tmp_path / "file").touch()
         (tmp_path / "folder").mkdir()
-        with pytest.raises(files.UserError, match="Not a directory"):
-            files.require_writable(tmp_path / "file" / "a.csv")
-        with pytest.raises(files.UserError, match="Is a directory"):
-            files.require_writable(tmp_path / "folder")
+        os.mkfifo(tmp_path / "fifo.png")
+        for name, words in (
+            ("file/a.csv", "Not a directory"),
+            ("folder", "Is a directory"),
+            ("fifo.png", "Is no regular file"),
+        ):
+            with pytest.raises(UserError, match=words):
+                files.require_writable(tmp_path / name)
+
+    def test_an_input_and_a_link_to_it(self, tmp_path):
+        data, link = tmp_path / "data.csv", tmp_path / "link.csv"
+        data.touch()
+        link.symlink_to(data)
+        with pytest.raises(UserError) as caught:
+            files.require_writable(link, inputs=[str(data)])
+        assert str(caught.value) == f"{link} cannot be written: {data} is read"
+
+    def test_another_output(self, tmp_path):
+        with pytest.raises(UserError, match="is written too"):
+            files.require_writable(tmp_path / "a.png", tmp_path / "b" / ".." / "a.png")
 
 
 def test_where_modes_cannot_be_set(tmp_path, monkeypatch):
@@ -110,27 +126,6 @@ def test_where_modes_cannot_be_set(tmp_path, monkeypatch):
     assert set(os.listdir(tmp_path)) == {"a.png", "model.joblib", "model.joblib.previous"}
     copy_payload(files.ROOT, Contract.read(files.ROOT).payload, tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()
-
-
-class TestWhatIsNoOutput:
-    """An output is never an input, another output, or anything but a file."""
-
-    def test_an_input_and_a_link_to_it(self, tmp_path):
-        data, link = tmp_path / "data.csv", tmp_path / "link.csv"
-        data.touch()
-        link.symlink_to(data)
-        with pytest.raises(UserError) as caught:
-            files.require_writable(link, inputs=[str(data)])
-        assert str(caught.value) == f"{link} cannot be written: {data} is read"
-
-    def test_another_output(self, tmp_path):
-        with pytest.raises(UserError, match="is written too"):
-            files.require_writable(tmp_path / "a.png", tmp_path / "b" / ".." / "a.png")
-
-    def test_a_fifo(self, tmp_path):
-        os.mkfifo(tmp_path / "fifo.png")
-        with pytest.raises(UserError, match="Is no regular file"):
-            files.require_writable(tmp_path / "fifo.png")
 
 
 def test_through_a_link_its_target_is_replaced(tmp_path):

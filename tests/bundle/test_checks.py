@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import assert_one_line, run
+from helpers import run
 
 import check
 from monitoring.bundle import checks, payload
@@ -91,9 +91,6 @@ class TestWhole:
         assert problems[0].startswith("inputs are years, workclass,")
         assert problems[1:] == ["predict fails on the contract's inputs: ValueError: age: missing"]
 
-    def test_no_contract(self, tmp_path):
-        assert_one_line(run(check.main, "--model", tmp_path), "serving.yaml: No such file")
-
 
 class TestContract:
     @pytest.fixture
@@ -102,9 +99,6 @@ class TestContract:
 
     def problems(self, contract, found):
         return "; ".join(checks.problems_of_contract(contract, found))
-
-    def test_none(self, contract, found):
-        assert self.problems(contract, found) == ""
 
     @pytest.mark.parametrize(
         ("change", "problem"),
@@ -129,12 +123,6 @@ class TestContract:
         problem = "input age is int64, and the artifact was trained on fractions"
         assert self.problems(contract, fractions) == problem
 
-    def test_swapped_inputs(self, contract, found):
-        swapped = replace(contract, inputs=contract.inputs[::-1])
-        problem = self.problems(swapped, found)
-        assert problem.startswith("inputs are classes, country")
-        assert "expected age, workclass" in problem
-
     @pytest.mark.parametrize(
         ("output", "problem"),
         [
@@ -143,14 +131,13 @@ class TestContract:
             (Field("value", "double", (1,)), "output value is [1], but has 0 dimensions"),
         ],
     )
-    def test_a_changed_output(self, contract, found, output, problem):
+    def test_another_output_or_order_or_no_function(self, contract, found, output, problem):
         assert problem in self.problems(replace(contract, outputs=(output,)), found)
-
-    def test_a_function_that_is_not_there(self, contract, found):
-        without = {**found, "function": False}
-        assert self.problems(replace(contract, function="score"), without) == (
-            "func_main has no function score"
-        )
+        swapped = self.problems(replace(contract, inputs=contract.inputs[::-1]), found)
+        assert swapped.startswith("inputs are classes, country")
+        assert "expected age, workclass" in swapped
+        without = self.problems(replace(contract, function="score"), {**found, "function": False})
+        assert without == "func_main has no function score"
 
 
 class TestTraining:
@@ -285,12 +272,11 @@ def test_runtime(runtime, platform, problem):
     assert (problem in found) if problem else (found == "")
 
 
-@pytest.mark.parametrize(
-    ("name", "taken"),
-    [("census_monitoring", True), ("a-1", True), ("Census", False), ("a.b", False), ("", False)],
-)
-def test_name(name, taken):
-    assert (list(checks.problems_of_name(name)) == []) == taken
+def test_name():
+    for name in ("census_monitoring", "a-1"):
+        assert list(checks.problems_of_name(name)) == []
+    for name in ("Census", "a.b", ""):
+        assert list(checks.problems_of_name(name)) != []
 
 
 @pytest.mark.parametrize(

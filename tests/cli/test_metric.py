@@ -4,7 +4,7 @@ import json
 
 import joblib
 import pytest
-from helpers import assert_one_line, run
+from helpers import assert_one_line, make_home, run
 from stubs import manager as stub_manager
 
 import metric
@@ -45,19 +45,19 @@ def wanted(artifact):
     }
 
 
-def test_it_creates_the_metric(attach, manager, wanted):
+def test_it_creates_the_metric_once(attach, manager, wanted):
     result = attach()
     assert result.status == 0, result.err
     assert f"healthy if value LessEq {wanted['config']['threshold']!r}" in result.out
     assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
-
-
-def test_again_changes_nothing(attach, manager):
-    attach()
     before = list(manager.specs)
-    result = attach()
-    assert "attached to adult:1 already" in result.out
+    assert "attached to adult:1 already" in attach().out
     assert manager.specs == before
+    assert attach("--list").out.splitlines()[1].split(None, 2) == [
+        "census_monitoring",
+        "census_monitoring:2",
+        f"healthy if value LessEq {wanted['config']['threshold']!r}",
+    ]
 
 
 def test_another_threshold_replaces_it(attach, manager, wanted):
@@ -102,12 +102,8 @@ def test_dry_run_prints_the_request(attach, manager, wanted):
 
 
 def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
-    config = tmp_path / ".hs" / "config.yaml"
-    config.parent.mkdir()
-    config.write_text(
-        f"clusters: [{{name: a, cluster: {{server: '{manager.address}'}}}}]\ncurrent_cluster: a\n"
-    )
-    monkeypatch.setenv("HOME", str(tmp_path))
+    environment = make_home(tmp_path, 3, manager.address)
+    monkeypatch.setenv("HOME", environment["HOME"])
     result = run(metric.main, "adult:1", "--artifact", artifact)
     assert result.status == 0, result.err
     assert len(manager.specs) == 1
@@ -136,13 +132,10 @@ class TestDetach:
         attach()
         other = {**wanted, "id": "other", "name": "latency"}
         manager.specs.append(other)
-        result = attach("--detach")
-        assert result.out == "census_monitoring is detached from adult:1\n"
-        assert manager.specs == [other]
-
-    def test_none_to_remove(self, attach):
-        result = attach("--detach")
-        assert (result.status, result.out) == (0, "census_monitoring is not attached to adult:1\n")
+        for words in ("is detached from", "is not attached to"):
+            result = attach("--detach")
+            assert (result.status, result.out) == (0, f"census_monitoring {words} adult:1\n")
+            assert manager.specs == [other]
 
     def test_dry_run_removes_nothing(self, attach, manager):
         attach()
@@ -226,23 +219,9 @@ class TestReleased:
     @pytest.mark.parametrize("status", ["Assembling", "Failed"])
     def test_another_status_is_refused(self, attach, manager, status):
         manager.add_version("adult", 2, status=status)
+        manager.add_version("other", 1, status=status)
         assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
-
-    def test_none_is_released(self, attach, manager):
-        manager.add_version("other", 1, status="Assembling")
-        result = attach("--metric", "other")
-        assert_one_line(result, "other:1 is Assembling, not Released")
-
-
-def test_what_is_attached_is_listed(attach, wanted):
-    attach()
-    result = attach("--list")
-    threshold = repr(wanted["config"]["threshold"])
-    assert result.out.splitlines()[1].split(None, 2) == [
-        "census_monitoring",
-        "census_monitoring:2",
-        f"healthy if value LessEq {threshold}",
-    ]
+        assert_one_line(attach("--metric", "other"), f"other:1 is {status}, not Released")
 
 
 def test_a_server_that_drips(attach, manager, monkeypatch):

@@ -87,16 +87,19 @@ class TestCensus:
         rows = load_census(str(uci))
         assert (rows.source, len(rows)) == ("uci", 32561)
 
-    def test_an_altered_uci_file_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(adult, "UCI_PATH", tmp_path / "adult.data")
-        adult.UCI_PATH.write_text(ROW)
-        with pytest.raises(UserError, match="delete it to download it again"):
-            load_census("uci")
-
-    def test_offline_says_what_to_type(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (ROW, "delete it to download it again"),
+            (None, "ConnectionError.*with --data=path/to/adult.data, or --data=sample"),
+        ],
+        ids=["altered", "offline"],
+    )
+    def test_uci_that_cannot_be_had(self, content, words, tmp_path, monkeypatch):
         monkeypatch.setattr(adult, "UCI_PATH", tmp_path / "adult.data")
         monkeypatch.setattr(adult, "UCI_URL", "http://127.0.0.1:1/adult.data")
-        words = "ConnectionError.*with --data=path/to/adult.data, or --data=sample"
+        if content:
+            adult.UCI_PATH.write_text(content)
         with pytest.raises(UserError, match=words):
             load_census("uci")
 
@@ -106,13 +109,13 @@ class TestCensus:
             load_rows("sample", contract)
 
     def test_recorded_requests_of_the_census(self, tmp_path, census_contract):
-        """What the platform recorded: a table under the contract's names."""
+        """What the platform recorded: a table under the contract's names and profiles."""
         sample = load_census("sample")
         columns = dict(zip(sample.names, sample.values.astype(int).T, strict=True))
         parquet.write_table(pa.table(columns), tmp_path / "lake.parquet")
         rows = load_rows(str(tmp_path / "lake.parquet"), census_contract)
         np.testing.assert_array_equal(rows.values, sample.values)
-        assert rows.source == "lake.parquet"
+        assert (rows.source, rows.is_code) == ("lake.parquet", sample.is_code)
 
 
 class TestTables:
@@ -129,15 +132,13 @@ class TestTables:
         assert rows.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
 
     def test_a_folder_has_one_digest_over_all(self, table, contract, tmp_path):
-        for number, name in enumerate(("a.parquet", "b.parquet")):
+        names = ("a.parquet", "b.parquet")
+        for number, name in enumerate(names):
             parquet.write_table(table.slice(25 * number, 25), tmp_path / name)
         rows = load_rows(str(tmp_path), contract)
         assert len(rows) == 50
         assert rows.source == f"{tmp_path.name} (2 files)"
-        digests = [
-            hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-            for name in ("a.parquet", "b.parquet")
-        ]
+        digests = [hashlib.sha256((tmp_path / one).read_bytes()).hexdigest() for one in names]
         assert rows.sha256 == hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def test_few_unusable_rows_are_left_out_and_counted(self, table, contract, tmp_path):
@@ -174,14 +175,18 @@ class TestTables:
         with pytest.raises(UserError, match=f"{name}: no column plan, active"):
             load_rows(str(tmp_path / name), contract)
 
-    def test_a_url_whose_driver_is_not_installed(self, contract):
-        with pytest.raises(UserError, match=r"s3://bucket/rows\.parquet: .*s3fs"):
-            load_rows("s3://bucket/rows.parquet", contract)
-
-    @pytest.mark.parametrize("name", ["none.csv", "."])
-    def test_what_is_not_there(self, name, contract, tmp_path):
-        with pytest.raises(UserError, match=r"No such file|no Parquet, CSV or JSON lines file"):
-            load_rows(str(tmp_path / name), contract)
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("s3://bucket/rows.parquet", r"s3://bucket/rows\.parquet: .*s3fs"),
+            ("none.csv", "No such file"),
+            (".", "no Parquet, CSV or JSON lines file"),
+        ],
+    )
+    def test_what_is_not_there(self, name, words, contract, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UserError, match=words):
+            load_rows(name, contract)
 
 
 def test_a_url_of_a_web_server(table, contract, tmp_path):
@@ -190,15 +195,6 @@ def test_a_url_of_a_web_server(table, contract, tmp_path):
         rows = load_rows(f"{address}/rows.parquet", contract)
     assert len(rows) == 50
     assert rows.source == "rows.parquet"
-
-
-def test_recorded_requests_of_the_census_have_its_codes(census_contract, tmp_path):
-    """The contract's profiles say what the rows of UCI's file know."""
-    rows = load_census("sample")
-    table = pa.table({name: rows.column(name)[:200] for name in rows.names})
-    parquet.write_table(table, tmp_path / "requests.parquet")
-    recorded = load_rows(str(tmp_path / "requests.parquet"), census_contract)
-    assert recorded.is_code == rows.is_code
 
 
 def test_an_input_that_is_no_number(contract, table, tmp_path):

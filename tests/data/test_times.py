@@ -43,11 +43,17 @@ def test_each_spelling_of_one_second(value, kind):
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"),
-    [("2026-03-02", None), (date(2026, 3, 2), pa.date32()), (date(2026, 3, 2), pa.date64())],
+    ("value", "kind", "expected"),
+    [
+        ("2026-03-02", None, MIDNIGHT),
+        (date(2026, 3, 2), pa.date32(), MIDNIGHT),
+        (date(2026, 3, 2), pa.date64(), MIDNIGHT),
+        (datetime(1969, 12, 31, 23), pa.timestamp("ms"), -3600),
+        ("1969-12-31T23:00:00Z", None, -3600),
+    ],
 )
-def test_a_date_is_its_midnight(value, kind):
-    assert second(value, kind) == MIDNIGHT
+def test_a_date_is_its_midnight_and_1969_is_before_zero(value, kind, expected):
+    assert second(value, kind) == expected
 
 
 @pytest.mark.parametrize(
@@ -78,11 +84,6 @@ def test_a_date_is_its_midnight(value, kind):
 )
 def test_what_is_no_time_has_no_second(value, kind):
     assert second(value, kind) == NO_TIME
-
-
-def test_before_1970():
-    assert second(datetime(1969, 12, 31, 23), pa.timestamp("ms")) == -3600
-    assert second("1969-12-31T23:00:00Z") == -3600
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 from helpers import assert_one_line
 from histories import read, write_csv
-from matplotlib.axes import Axes
 from pyarrow import parquet
 
 from monitoring.data import adult
@@ -182,21 +181,6 @@ class TestOutputs:
         assert_one_line(scoring(tmp_path / "rows.parquet"), "out.png is there: --overwrite")
         assert (tmp_path / "out.png").read_text() == "mine"
         assert not (tmp_path / "out").exists()
-
-    def test_without_days_there_are_thirty_blocks(self, scoring, history, tmp_path, monkeypatch):
-        drawn = []
-        plot = Axes.plot
-        monkeypatch.setattr(Axes, "plot", lambda *a, **k: drawn.append(a) or plot(*a, **k))
-        table = history.drop_columns(["_hs_timestamp"])
-        parquet.write_table(table, tmp_path / "rows.parquet")
-        scoring(tmp_path / "rows.parquet", "--rows-per-block", 250)
-        places, rates = drawn[0][1:3]
-        assert len(places) >= 30
-        assert places[-1] == 500
-        alarms = read(tmp_path / "out")["alarm"].to_pylist()
-        widths = [end - begin for begin, end in zip([0, *places], places, strict=False)]
-        counted = sum(rate * width for rate, width in zip(rates, widths, strict=True)) / 100
-        assert counted == pytest.approx(sum(alarms))
 
 
 def test_days_of_a_long_file_of_json(scoring, rows, tmp_path):

@@ -17,9 +17,17 @@ import score
 from monitoring.data import adult, validation
 from monitoring.data.sources import plan
 from monitoring.data.validation import PROBLEMS, read_numbers, read_rows
-from monitoring.detection.attribution import Attribution
+from monitoring.detection.calibration import rank_fields
+from monitoring.detection.surprise import FieldSurprise
 from monitoring.history.output import SCORES as OUTPUT
 from portable_knn import messages
+
+
+def replace(table, **columns):
+    """Return a table with other values in some columns."""
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    return table
 
 
 class TestScores:
@@ -41,7 +49,9 @@ class TestScores:
         assert found["alarm"].to_pylist() == alarms.tolist()
         assert found["p_value"].to_pylist() == detector.p_value(expected).tolist()
         tops = np.full(500, None)
-        tops[alarms] = Attribution(detector).top_features(rows[:500][alarms])
+        surprises = FieldSurprise.of(detector).surprise(rows[:500][alarms])
+        ranks = rank_fields(detector.calibration_, surprises)
+        tops[alarms] = detector.feature_names_in_[ranks.argmax(axis=1)]
         assert found["top_feature"].to_pylist() == tops.tolist()
         assert not (tmp_path / "out" / "rejected").exists()
         assert len(list((tmp_path / "out").iterdir())) > 4
@@ -75,26 +85,14 @@ class TestScores:
     def test_many_days_are_told_by_those_that_are_changed(self, scoring, history, tmp_path):
         age = np.where(np.arange(500) // 10 == 40, 12_000, history["age"].to_numpy())
         days = pa.array(BEGIN + 24 * HOUR * (np.arange(500) // 10))
-        place = history.column_names.index
-        table = history.set_column(place("age"), "age", pa.array(age))
-        table = table.set_column(place("_hs_timestamp"), "_hs_timestamp", days)
-        parquet.write_table(table, tmp_path / "rows.parquet")
-        result = scoring(tmp_path / "rows.parquet")
+        parquet.write_table(replace(history, age=age, _hs_timestamp=days), tmp_path / "a.parquet")
+        result = scoring(tmp_path / "a.parquet")
         listed = [line.split() for line in result.out.splitlines() if line.startswith("2020-")]
         day = datetime.fromtimestamp(BEGIN / 1000, UTC).toordinal() + 40
-        assert [line[:4] for line in listed] == [
-            [str(datetime.fromordinal(day).date()), "10", "10", "100.00%"]
+        assert listed == [
+            [str(datetime.fromordinal(day).date()), "10", "10", "100.00%", "changed:", "age"]
         ]
         assert "1 of 50 days are changed" in result.out
-
-    def test_without_times_the_picture_is_by_block(self, scoring, history, tmp_path):
-        table = history.drop_columns(["_hs_timestamp", "_hs_request_id", "_hs_error"])
-        parquet.write_table(table, tmp_path / "rows.parquet")
-        result = scoring(tmp_path / "rows.parquet", "--rows-per-block", 100)
-        assert result.status == 0, result.err
-        assert "day" not in result.out
-        assert read(tmp_path / "out").column_names == SCORES
-        assert (tmp_path / "out.png").read_bytes().startswith(PNG)
 
     def test_days_of_the_only_column_that_holds_times(self, scoring, history, tmp_path):
         times = [f"2024-02-{1 + number // 250:02}T00:00:00Z" for number in range(500)]
@@ -208,14 +206,11 @@ class TestRejected:
     @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.jsonl", "mongo.json"])
     def test_no_row_is_lost(self, name, scoring, history, tmp_path):
         """Of 500 rows 497 are scored; the others are kept with their reason."""
-        place = history.column_names.index
         age, sex = history["age"].to_pylist(), history["sex"].to_pylist()
         age[7] = sex[7] = None
         sex[400] = None
         errors = ["cannot answer" if number == 300 else None for number in range(500)]
-        table = history.set_column(place("age"), "age", pa.array(age))
-        table = table.set_column(place("sex"), "sex", pa.array(sex))
-        table = table.set_column(place("_hs_error"), "_hs_error", pa.array(errors, pa.string()))
+        table = replace(history, age=age, sex=sex, _hs_error=pa.array(errors, pa.string()))
         WRITERS[name](table, tmp_path / name)
         result = scoring(tmp_path / name, "--rows-per-block", 64)
         assert result.status == 0, result.err

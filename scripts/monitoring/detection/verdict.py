@@ -152,10 +152,9 @@ class Stream:
         is_scored: np.ndarray = np.isfinite(scores)
         values = self._measure(rows, scores, is_scored, surprises)
         exceeded = self._bets.exceeded(values)
-        unknown = np.isnan(rows).all(axis=1)
         reached = np.empty(len(rows))
         for place, row in enumerate(rows):
-            key = None if unknown[place] else row.tobytes()
+            key = None if np.isnan(row).all() else row.tobytes()
             self._take_missing(~is_scored[place : place + 1], key)
             reached[place] = self._take(
                 exceeded[place], values[place], key, is_scored[place : place + 1]

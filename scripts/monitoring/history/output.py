@@ -53,9 +53,10 @@ def require_no_input_in(out: Path, blocks: Sequence[Block]) -> None:
 
 def write_scores(
     engine: Engine, wanted: Wanted, blocks: Sequence[Block], rows: int, folder: Path
-) -> list[Tally]:
-    """Score all blocks into a folder; return the tally of each."""
-    tallies = [Tally() for _ in blocks]
+) -> Tally:
+    """Score all blocks into a folder; return what became of their rows."""
+    total, n_added = Tally(), 0
+    waiting: dict[int, Tally] = {}  # for blocks before theirs
     with tqdm(total=len(blocks), desc="scoring", unit="block", disable=None) as bar:
         for number, scored in score_blocks(engine, wanted, blocks, rows):
             name = f"part-{number:05}.parquet"
@@ -64,19 +65,15 @@ def write_scores(
                 _write(folder / "rejected" / name, scored.rejects)
             except OSError as error:
                 raise UserError(f"the scores cannot be written: {error.strerror}") from error
-            tallies[number] = scored.tally
+            waiting[number] = scored.tally
+            while n_added in waiting:
+                total.add(waiting.pop(n_added))
+                n_added += 1
             bar.update()
-    return tallies
+    return total
 
 
 def _write(path: Path, content: bytes) -> None:
     if content:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-
-
-def sum_tallies(tallies: Sequence[Tally]) -> Tally:
-    total = Tally()
-    for tally in tallies:
-        total.add(tally)
-    return total

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,16 +18,14 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from monitoring.data.readers import Block, Wanted
-from monitoring.data.times import EPOCH, NO_DAY
+from monitoring.data.times import EPOCH
 from monitoring.data.validation import read_rows
-from monitoring.detection.attribution import Attribution
-from monitoring.detection.change_detection import PROPORTIONS, Bets, require_calibration
+from monitoring.detection.calibration import rank_fields
+from monitoring.detection.surprise import FieldSurprise
+from monitoring.history.periods import NO_DAY, Period, give_turns, measure_distinct, part_by_day
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
-
-PIECES = 30  # of a picture, where there are no days
-N_COUNTS = len(PROPORTIONS) + 1
 
 
 @dataclass
@@ -35,44 +34,52 @@ class Tally:
 
     Attributes
     ----------
-    exceeded : ndarray of int
-        Scored rows by the number of levels of the calibration that they exceed.
-    alarms : int
     rejected : Counter
         Rows that could not be scored, by reason.
     features : Counter
         Alarms, by their top feature.
     days : dict
-        Of each day its alarms, and then its rows as `exceeded` counts them.
-    series : list
-        The same of rows that follow each other, `PIECES` of each part that was scored.
+        Scored rows by the day since 1970.
+    undated : list of Period
+        Of each block its scored rows that have no day.
     seconds, search_seconds : float
         That a thread took for all, and for the search in it.
     """
 
-    exceeded: np.ndarray = field(default_factory=lambda: np.zeros(N_COUNTS, int))
-    alarms: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     features: Counter[str] = field(default_factory=Counter)
-    days: dict[str, np.ndarray] = field(default_factory=dict)
-    series: list[np.ndarray] = field(default_factory=list)
+    days: dict[int, Period] = field(default_factory=dict)
+    undated: list[Period] = field(default_factory=list)
     seconds: float = 0.0
     search_seconds: float = 0.0
 
     @property
     def scored(self) -> int:
-        return int(self.exceeded.sum())
+        return sum(one.scored for one in (*self.days.values(), *self.undated))
 
-    def add(self, other: Tally) -> None:
-        self.exceeded = self.exceeded + other.exceeded
-        self.alarms += other.alarms
-        self.rejected += other.rejected
-        self.features += other.features
-        for day, counts in other.days.items():
-            self.days[day] = self.days.get(day, 0) + counts
-        self.series += other.series
-        self.seconds += other.seconds
-        self.search_seconds += other.search_seconds
+    @property
+    def alarms(self) -> int:
+        return sum(one.alarms for one in (*self.days.values(), *self.undated))
+
+    def add(self, later: Tally) -> None:
+        self.rejected += later.rejected
+        self.features += later.features
+        for day, period in later.days.items():
+            self.days[day] = self.days[day].join(period) if day in self.days else period
+        self.undated += later.undated
+        self.seconds += later.seconds
+        self.search_seconds += later.search_seconds
+
+    def periods(self) -> dict[str, Period]:
+        """Return each day; where no row has one, each block."""
+        if self.days:
+            days = sorted(self.days.items())
+            return {date.fromordinal(EPOCH + day).isoformat(): one for day, one in days}
+        ends = accumulate(one.scored for one in self.undated)
+        return {
+            f"rows {end - one.scored:,} to {end - 1:,}": one
+            for end, one in zip(ends, self.undated, strict=True)
+        }
 
 
 class Scored(NamedTuple):
@@ -102,68 +109,49 @@ def score_block(artifact: str, wanted: Wanted, block: Block, rows: int) -> Score
     began = time.perf_counter()
     loaded = load_once(artifact)
     tally, scores, rejects = Tally(), ParquetBytes(), ParquetBytes()
-    for kept, values, days, rejected in read_rows(wanted, block, rows):
+    for kept, values, times, rejected in read_rows(wanted, block, rows):
         rejects.write(rejected)
         tally.rejected.update(rejected.column("reason").to_pylist())
         if len(values):
-            scores.write(score_rows(loaded, kept, values, days, tally))
+            scores.write(score_rows(loaded, kept, values, times, tally))
+    if NO_DAY in tally.days:
+        tally.undated.append(tally.days.pop(NO_DAY))
     tally.seconds = time.perf_counter() - began
     return Scored(tally, scores.close(), rejects.close())
 
 
 @cache
-def load_once(artifact: str) -> tuple[PortableKNN, Attribution, Bets]:
+def load_once(artifact: str) -> tuple[PortableKNN, FieldSurprise]:
     from portable_knn import load
 
     detector = load(artifact)
-    return detector, Attribution(detector), Bets.of(require_calibration(detector))
+    return detector, FieldSurprise.of(detector)
 
 
 def score_rows(
-    loaded: tuple[PortableKNN, Attribution, Bets],
+    loaded: tuple[PortableKNN, FieldSurprise],
     kept: pa.Table,
     values: np.ndarray,
-    days: np.ndarray,
+    times: np.ndarray,
     tally: Tally,
 ) -> pa.Table:
     """Return the kept columns with the scores beside them, and count the rows."""
-    detector, attribution, bets = loaded
+    detector, surprise = loaded
     began = time.perf_counter()
     scores = detector.decision_function(values)
     tally.search_seconds += time.perf_counter() - began
     alarms = scores > detector.threshold_
     tops = np.full(len(scores), None)
     if alarms.any():
-        tops[alarms] = attribution.top_features(values[alarms])
-    levels = np.searchsorted(bets.levels, scores)
-    by_day = count_days(days, alarms, levels)
-    counts = np.bincount(levels, minlength=N_COUNTS)
-    series = count_series(alarms, levels)
-    n_alarms, features = int(alarms.sum()), Counter(tops[alarms])
-    tally.add(Tally(counts, n_alarms, features=features, days=by_day, series=series))
+        surprises = measure_distinct(surprise, values[alarms], n_jobs=1)
+        ranks = rank_fields(detector.calibration_, surprises)
+        tops[alarms] = detector.feature_names_in_[ranks.argmax(axis=1)]
+    turns = give_turns(kept.column("file"), kept.column("row"))
+    days = part_by_day(times, alarms, np.column_stack([turns, scores, values]))
+    tally.add(Tally(features=Counter(tops[alarms]), days=days))
     columns = {name: kept.column(name) for name in kept.column_names}
     columns |= {"value": scores, "alarm": alarms, "p_value": detector.p_value(scores)}
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
-
-
-def count_series(alarms: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
-    """Count alarms and rows by piece, in order."""
-    pieces = np.array_split(np.arange(len(alarms)), min(PIECES, len(alarms)))
-    return [
-        np.array([alarms[one].sum(), *np.bincount(levels[one], minlength=N_COUNTS)])
-        for one in pieces
-    ]
-
-
-def count_days(days: np.ndarray, alarms: np.ndarray, levels: np.ndarray) -> dict[str, np.ndarray]:
-    """Count alarms and rows by day."""
-    dated = days != NO_DAY
-    found, places = np.unique(days[dated], return_inverse=True)
-    counts = np.zeros((len(found), 1 + N_COUNTS), int)
-    counts[:, 0] = np.bincount(places, alarms[dated], len(found))
-    np.add.at(counts, (places, 1 + levels[dated]), 1)
-    names = [date.fromordinal(EPOCH + day).isoformat() for day in found.tolist()]
-    return dict(zip(names, counts, strict=True))
 
 
 class ParquetBytes:

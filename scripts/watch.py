@@ -16,7 +16,7 @@ exit status:
 Each request bets against healthy traffic, and the evidence is what the bets have won. It may be
 looked at any time: on average, at least 100,000 healthy requests pass between false alerts, however
 often they are read. The same requests give the same verdict, read one by one or all at once. The
-levels to bet on come from the held-out rows of the artifact that the metric was uploaded with, or of
+levels to bet on come from held-out rows of the artifact that the metric was uploaded with, or of
 the one at hand. Only with that at hand are fields tested beside the score, and one is named. Checks
 before the metric's first one are not missing.
 

@@ -15,10 +15,10 @@ exit status:
 
 Each request bets against healthy traffic, and the evidence is what the bets have won. It may be
 looked at any time: on average, at least 100,000 healthy requests pass between false alerts, however
-often they are read. The same requests give the same verdict, and a window that is read afresh never
-alerts where the whole stream would not. The levels to bet on come from the held-out rows of the
-artifact that the metric was uploaded with, or of the one at hand. Only with that at hand are fields
-tested beside the score, and one is named. Checks before the metric's first one are not missing.
+often they are read. The same requests give the same verdict, read one by one or all at once. The
+levels to bet on come from held-out rows of the artifact that the metric was uploaded with, or of
+the one at hand. Only with that at hand are fields tested beside the score, and one is named. Checks
+before the metric's first one are not missing.
 
 --json prints an object with target, cluster, alert, line, and metrics: a list of objects with name,
 alert, requests, checked, missing, missing_since, alarms, rate and expected_rate (null if not

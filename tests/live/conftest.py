@@ -8,6 +8,7 @@ import watch
 from monitoring.data import provenance
 from monitoring.data.corruptions import corrupt, parse_corruption
 from monitoring.data.loading import load_census
+from monitoring.hydrosphere.manager import describe_artifact
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +29,10 @@ def broken(healthy):
 
 
 @pytest.fixture
-def cluster(manager, detector):
-    """A cluster on which the metric is attached to adult:1."""
+def cluster(manager, artifact, detector):
+    """A cluster on which the metric is attached to adult:1, as it was uploaded."""
     manager.add_version("adult", 1)
-    manager.add_version(METRIC, 1)
+    manager.add_version(METRIC, 1, metadata=describe_artifact(artifact, detector))
     attach(manager, METRIC, float(detector.threshold_))
     return manager
 

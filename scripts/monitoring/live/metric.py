@@ -121,9 +121,8 @@ class Metric:
 
     def _forget(self) -> None:
         self.requests: list[Seen] = []
-        self._parts: list[
-            tuple[np.ndarray, np.ndarray]
-        ] = []  # fed while the artifact at hand seems the metric's
+        # What was fed while the artifact at hand seemed the metric's.
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -163,7 +162,7 @@ class Metric:
 
     def _read_score(self, request: Request) -> float:
         check = request.checks.get(self.name)
-        return check.value if check else math.nan
+        return check.value if check and math.isfinite(check.value) else math.nan
 
     def _read_row(self, inputs: dict[str, Any]) -> list[float]:
         """Return the artifact's fields; NaN throughout where one of them cannot be read."""

@@ -138,6 +138,16 @@ class TestMissingChecks:
         assert verdict.missing[0].detected < 6
         assert verdict.checked == 0
 
+    def test_a_metric_that_died_while_clients_poll(self, look_at, detector, healthy):
+        """A dozen requests over and over; and one that is retried and cannot be scored."""
+        values = np.tile(healthy.values[:12], (40, 1))
+        scores = detector.decision_function(values)
+        retried = scores.copy()
+        scores[240:] = np.nan
+        assert look_at(values, scores)[0].missing[0].detected < 250
+        retried[5::12] = np.nan
+        assert look_at(values, retried)[0].missing == ()
+
     def test_requests_that_are_not_known_are_no_repeats(self, look_at):
         verdict, _ = look_at(np.full((400, 13), np.nan), np.full(400, np.nan))
         assert verdict.changes == ()

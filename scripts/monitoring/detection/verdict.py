@@ -181,7 +181,10 @@ class Stream:
         return values
 
     def _take_missing(self, is_missing: np.ndarray, key: bytes | None) -> None:
-        _, (alerted,), (onset,) = self._missing_evidence.add(is_missing[:, None] * 1, [key])
+        # A request that is repeated bets once more where its check is missing for the first time:
+        # else a metric that died would not be noticed among clients that poll.
+        own = None if key is None else (key, bool(is_missing[0]))
+        _, (alerted,), (onset,) = self._missing_evidence.add(is_missing[:, None] * 1, [own])
         if alerted:
             reached = float(self._missing_evidence.evidence[0])
             add_alert(self._missing, int(onset), self._requests, reached)

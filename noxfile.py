@@ -10,26 +10,13 @@ import subprocess
 
 import nox
 
-from monitoring.files import ROOT
-from monitoring.hydrosphere.releases import HS, IMAGES
+from knn_metric.files import ROOT
+from knn_metric.platform.releases import HS, IMAGES
 
 MATRIX = ROOT / ".nox" / "matrix"
-PINS = (ROOT / "requirements-dev.txt").read_text().splitlines()
 # Nearly half of pip's time goes into byte code of modules that these sessions never import.
 QUICKLY = ("--quiet", "--no-compile")
 TRAINERS = ("3.11", "3.13")
-# What train.py needs besides what is uploaded.
-NEEDED = (
-    "PyYAML",
-    "requests",
-    "tqdm",
-    "fsspec",
-    "pyarrow",
-    "protobuf",
-    "hydro-serving-grpc",
-    "grpcio",
-)
-TRAINING = [pin for pin in PINS if pin.startswith(NEEDED)]
 SERVERS = [
     ("3.6", "2.2.0"),
     ("3.6", "2.4.3"),
@@ -56,15 +43,15 @@ if shutil.which("pyenv"):  # its shims run only the versions that are named
 def train(session):
     """Train an artifact, and score every row of the data with it."""
     session.chdir(ROOT)
-    session.install(*QUICKLY, "-r", "requirements.txt", *TRAINING)
-    session.env["PYTHONPATH"] = os.pathsep.join(("src", "scripts"))
+    session.install(*QUICKLY, "--editable", ".")
     data = "uci" if (ROOT / "data" / "adult.data").exists() else "sample"
     package = MATRIX / f"trained-{session.python}"
     shutil.rmtree(package, ignore_errors=True)
-    shutil.copytree(ROOT / "src", package / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    artifact, plot = package / "monitoring_model.joblib", package / "knn_comparison.png"
-    options = ["--data", data, "--out", artifact, "--plot", plot]
-    session.run("python", "scripts/train.py", *map(str, options))
+    session.run("knn-metric", "new", str(package), "--for", "examples/adult")
+    plot = package / "knn_comparison.png"
+    session.run(
+        "knn-metric", "train", "--data", data, "--package", str(package), "--plot", str(plot)
+    )
     session.run("python", "tests/compat/matrix.py", "score", str(package), data)
 
 
@@ -81,7 +68,7 @@ def serve(session, image):
 
 @nox.session(python=["3.7", "3.8"])
 def image(session):
-    """Make the environment of release 3.0.3's image, with what scripts/serve.py needs besides."""
+    """Make the environment of release 3.0.3's image, with what `knn-metric serve` needs besides."""
     session.chdir(ROOT)
     install_image(session, "3.0.3", "--quiet")
     session.install("--quiet", "grpcio-health-checking", "grpcio-reflection", *IMAGES["3.0.3"])

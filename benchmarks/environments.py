@@ -25,16 +25,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 
-from monitoring import cli, files
-from monitoring.contract import Contract
-from monitoring.data.loading import load_rows
-from monitoring.data.provenance import describe_traffic, hold_out
-from monitoring.data.rows import Rows
-from monitoring.detection.detectors import load_detector
-from monitoring.detection.training import PARAMS, fit_detector
-from monitoring.hydrosphere.server import PREDICT, serving
-from monitoring.hydrosphere.target import open_channel
-from monitoring.hydrosphere.tensors import encode
+from knn_metric import cli, files
+from knn_metric.cli import PARAMS
+from knn_metric.contract import Contract
+from knn_metric.data.loading import load_rows
+from knn_metric.data.provenance import describe_traffic, hold_out
+from knn_metric.data.rows import Rows
+from knn_metric.detection.detectors import load_detector
+from knn_metric.detection.training import fit_detector
+from knn_metric.platform.server import PREDICT, serving
+from knn_metric.platform.target import open_channel
+from knn_metric.platform.tensors import encode
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -66,7 +67,7 @@ def predict(**inputs):
 
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.make_parser(__file__, __doc__)
+    parser = cli.Parser(__doc__, prog="environments.py")
     parser.data()
     arguments = parser.parse_args(argv)
     contract = Contract.read(files.ROOT)

@@ -1,4 +1,4 @@
-"""Measure the speed and memory of score.py, beside pyod's own search, with one and two workers.
+"""Measure the speed and memory of `score`, beside pyod's search, with one and two workers.
 
 The rows are drawn at random from those of UCI's data that training held out.
 
@@ -25,13 +25,13 @@ from distributed import LocalCluster
 from pyarrow import parquet
 from pyod.models.knn import KNN
 
-from monitoring import cli, files
-from monitoring.contract import Contract
-from monitoring.data.loading import load_rows
-from monitoring.data.provenance import describe_traffic, hold_out
-from monitoring.data.rows import Rows
-from monitoring.detection.detectors import load_detector
-from monitoring.detection.training import PARAMS
+from knn_metric import cli, files
+from knn_metric.cli import PARAMS
+from knn_metric.contract import Contract
+from knn_metric.data.loading import load_rows
+from knn_metric.data.provenance import describe_traffic, hold_out
+from knn_metric.data.rows import Rows
+from knn_metric.detection.detectors import load_detector
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -43,7 +43,7 @@ TOOK = r"took (\S+) s, (\S+) rows a second, (\d+%)"
 
 
 class Run(NamedTuple):
-    """Of score.py: the seconds and the speed that it printed, and the memory of all processes."""
+    """Of `score`: the seconds and the speed that it printed, and the memory of all processes."""
 
     seconds: float
     speed: str
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.make_parser(__file__, __doc__)
+    parser = cli.Parser(__doc__, prog="histories.py")
     parser.data()
     parser.number("--rows", int, 1000, 10**9, default=10_000_000, help="to score")
     arguments = parser.parse_args(argv)
@@ -91,8 +91,8 @@ def write_history(rows: Rows, count: int, folder: Path) -> None:
 
 
 def run_score(folder: Path, *options: str) -> Run:
-    """Run score.py, and add up the memory of this process' children meanwhile."""
-    line = [sys.executable, str(files.ROOT / "scripts" / "score.py"), str(folder / "history")]
+    """Run `score`, and add up the memory of this process' children meanwhile."""
+    line = [sys.executable, "-m", "knn_metric", "score", str(folder / "history")]
     line += ["--out", str(folder / "scores"), "--overwrite", *options]
     most = 0
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
@@ -101,7 +101,7 @@ def run_score(folder: Path, *options: str) -> Run:
             time.sleep(0.1)
         found = re.search(TOOK, process.stdout.read() if process.stdout else "")
     if found is None:
-        raise cli.UserError("score.py did not end well")
+        raise cli.UserError("`knn-metric score` did not end well")
     return Run(float(found[1]), found[2], found[3], most)
 
 

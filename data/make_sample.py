@@ -1,8 +1,8 @@
 """Draw data/census_sample.csv: synthetic people, from frequencies measured on the UCI file.
 
 examples:
-  make_sample.py                       measure UCI's adult.data, downloaded once
-  make_sample.py --data adult.data     measure a file you already have
+  python data/make_sample.py                       measure UCI's adult.data, downloaded once
+  python data/make_sample.py --data adult.data     measure a file you already have
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from monitoring import cli, files
-from monitoring.data import adult
-from monitoring.data.loading import read_content
+from knn_metric import cli, files
+from knn_metric.data import adult
+from knn_metric.data.loading import read_content
 
 Record = tuple[str, ...]
 # Each column is drawn given the columns beside it, the most telling first; the last ones are left
@@ -46,9 +46,10 @@ FEWEST = 30
 
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.make_parser(__file__, __doc__)
+    parser = cli.Parser(__doc__, prog="make_sample.py")
     option = parser.add_argument
-    parser.data()
+    what = "a file in UCI's format (default: uci, which is downloaded once)"
+    option("--data", default="uci", metavar="PATH", help=what)
     parser.number("--rows", int, 1, 1_000_000, default=7000, help="people to draw")
     parser.number("--seed", int, 0, 2**32 - 1, default=0, help="of the draws")
     option("--out", type=Path, default=adult.SAMPLE_PATH, help="file to write")

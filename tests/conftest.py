@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
 
-from monitoring.data import adult
-from monitoring.data.loading import load_census
-from monitoring.files import ROOT
-from monitoring.hydrosphere.server import load_module
+from knn_metric.data import adult
+from knn_metric.data.loading import load_census
+from knn_metric.files import ROOT
+from knn_metric.platform.server import load_module
 
 set_hypothesis_home_dir(ROOT / ".venv" / "hypothesis")
 # What is started here can be interrupted, also where nohup has the suite ignore it.
@@ -90,7 +90,7 @@ def adult_package(tmp_path_factory):
     ignore = shutil.ignore_patterns("__pycache__", "*.json*", "*.csv", "train.py")
     shutil.copytree(ROOT / "examples" / "adult", folder, ignore=ignore, dirs_exist_ok=True)
     main = load_script(ROOT / "examples" / "adult" / "train.py").main
-    result = run(main, "--data", "sample", "--out", folder / "classifier.json")
+    result = run(main, "--data", "sample", "--package", folder)
     assert result.status == 0, result.err
     return folder
 
@@ -104,13 +104,13 @@ def func_main(package):
 def uci():
     """UCI's adult.data, where it is at hand."""
     if not adult.UCI_PATH.exists():
-        pytest.skip("UCI's adult.data is not at hand: `make train` downloads it")
+        pytest.skip("UCI's adult.data is not at hand: `knn-metric train` downloads it")
     return adult.UCI_PATH
 
 
 @pytest.fixture(scope="session")
 def uci_package(uci, tmp_path_factory):
-    """The payload in a folder of its own, trained on UCI's data, and train.py's report."""
+    """The payload in a folder of its own, trained on UCI's data, and the report."""
     folder = tmp_path_factory.mktemp("uci_package")
     return folder, train_package(folder, uci)
 

@@ -21,10 +21,11 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
 from pyarrow import parquet
 
-from monitoring.data import adult
-from monitoring.files import ROOT
-from monitoring.hydrosphere import hs
-from monitoring.hydrosphere.server import load_function, start_server
+from knn_metric.__main__ import main
+from knn_metric.data import adult
+from knn_metric.files import ROOT
+from knn_metric.platform import hs
+from knn_metric.platform.server import load_function, start_server
 
 PNG = b"\x89PNG\r\n"
 # An invented person, raw and encoded.
@@ -67,20 +68,21 @@ class Result(NamedTuple):
     err: str
 
 
-def run(main, *arguments):
-    """Run a command in this process, and return its exit status and what it printed."""
+def run(command, *arguments):
+    """Run a subcommand, or a script's main, here; return its exit status and what it printed."""
     out, err = io.StringIO(), io.StringIO()
+    words = list(map(str, arguments))
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            status = main(list(map(str, arguments)))
+            status = command(words) if callable(command) else main([command, *words])
         except SystemExit as end:  # argparse's way out
             status = end.code
     return Result(status, out.getvalue(), err.getvalue())
 
 
-def run_process(script, *arguments, **options):
-    """Run a script as a user would."""
-    line = [sys.executable, ROOT / script, *map(str, arguments)]
+def run_process(*arguments, **options):
+    """Run a subcommand as a user would."""
+    line = [sys.executable, "-m", "knn_metric", *map(str, arguments)]
     result = subprocess.run(line, capture_output=True, text=True, timeout=120, **options)
     return Result(result.returncode, result.stdout, result.stderr)
 
@@ -94,16 +96,22 @@ def assert_one_line(result, *words):
 
 
 def train_package(folder, data, *options):
-    """Copy the payload and train its artifact; return the report that train.py printed."""
-    import train
-
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "serving.yaml", folder)
-    shutil.copy(ROOT / "requirements.txt", folder)
-    out, plot = folder / "monitoring_model.joblib", folder / "reports" / "knn.png"
-    result = run(train.main, "--data", data, "--out", out, "--plot", plot, *options)
+    """Copy the payload and train its artifact; return the report that is printed."""
+    copy_package(folder)
+    plot = folder / "reports" / "knn.png"
+    result = run("train", "--data", data, "--package", folder, "--plot", plot, *options)
     assert result.status == 0, result.err
     return result.out
+
+
+def copy_package(folder, detector=None):
+    """Copy the payload, and save a detector as its artifact."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("serving.yaml", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    if detector:
+        detector.save(folder / "monitoring_model.joblib")
+    return folder
 
 
 def make_home(tmp_path, generation, address):

@@ -15,16 +15,10 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
 from pyarrow import parquet
 
-import check
-import evaluate
-import explain
-import score
-import shadow
-import train
-from monitoring import files
-from monitoring.contract import Contract
-from monitoring.files import ROOT
-from monitoring.hydrosphere.tensors import encode
+from knn_metric import files
+from knn_metric.contract import Contract
+from knn_metric.files import ROOT
+from knn_metric.platform.tensors import encode
 from portable_knn import load
 
 N_ROWS = 600
@@ -113,9 +107,8 @@ def write_formats(folder, columns):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_every_path_gives_the_same_score(name, tmp_path, monkeypatch):
+def test_every_path_gives_the_same_score(name, tmp_path):
     kind, reports = KINDS[name], tmp_path / "reports"
-    monkeypatch.setattr(files, "ROOT", tmp_path)
     make_package(tmp_path, kind)
     columns = make_rows(kind)
     paths = write_formats(tmp_path, columns)
@@ -128,8 +121,8 @@ def test_every_path_gives_the_same_score(name, tmp_path, monkeypatch):
 
     trained = []
     for path in paths:
-        options = ("--data", path, "--model", tmp_path, "--plot", reports / "knn.png")
-        command(train.main, *options)
+        options = ("--data", path, "--package", tmp_path, "--plot", reports / "knn.png")
+        command("train", *options)
         trained.append(load(artifact))
     for other in trained[1:]:
         np.testing.assert_array_equal(other.training_rows_, trained[0].training_rows_)
@@ -138,17 +131,17 @@ def test_every_path_gives_the_same_score(name, tmp_path, monkeypatch):
     values = np.array([column.astype(float) for column in columns.values()]).T
     expected = detector.decision_function(values)
 
-    command(check.main, "--model", tmp_path)
-    own = ("--artifact", artifact)
+    command("check", "--package", tmp_path)
+    own = ("--package", tmp_path)
     for path in paths:
-        command(score.main, path, *own, "--out", reports / path.suffix)
+        command("score", path, *own, "--out", reports / path.suffix)
         scored = pa.concat_tables(
             parquet.read_table(one) for one in (reports / path.suffix).glob("*.parquet")
         )
         assert scored["value"].to_pylist() == expected.tolist()
 
     text = [f"{name}={column[0]}" for name, column in zip(columns, values.T, strict=True)]
-    explained = command(explain.main, *own, *text)
+    explained = command("explain", *own, *text)
     assert repr(float(expected[0])) in explained
     with served_package(tmp_path) as address, grpc.insecure_channel(address) as channel:
         for row, score_of_row in list(zip(values, expected, strict=True))[:20]:
@@ -160,15 +153,15 @@ def test_every_path_gives_the_same_score(name, tmp_path, monkeypatch):
         if len(columns) == 1:  # a target has nothing to answer from
             return
         with served_package(tmp_path / "target") as target:
-            options = ("--metric", address, "--target", target, "--rows", 40, "--reports", reports)
+            options = ("--runtime", address, "--target", target, "--rows", 40, "--out", reports)
             drift = "flip" if kind.n_classes else "scale:field_0:2"
-            command(shadow.main, "--data", paths[0], *own, *options, "--drift", f"{drift}@20")
-    with (reports / "shadow.csv").open() as file:
+            command("replay", "--data", paths[0], *own, *options, "--corrupt", f"{drift}@20")
+    with (reports / "replay.csv").open() as file:
         sent = list(csv.DictReader(file))
     replayed = detector.decision_function([[float(one[name]) for name in columns] for one in sent])
     assert [float(one["value"]) for one in sent] == replayed.tolist()
-    options = ("--artifact", artifact, "--target", tmp_path / "target", "--reports", reports)
-    drift = ("--drift", "scale:field_0:10,mix")
-    command(evaluate.main, "--data", paths[0], *options, *drift)
+    options = ("--package", tmp_path, "--target", tmp_path / "target", "--out", reports)
+    drift = ("--corrupt", "scale:field_0:10,mix")
+    command("evaluate", "--data", paths[0], *options, *drift)
     found = json.loads((reports / "evaluation.json").read_text())
     assert found["scale:field_0:10"]["median"] is not None

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from monitoring.cli import UserError
-from monitoring.contract import Contract
+from knn_metric.cli import UserError
+from knn_metric.contract import Contract
 
 SERVING = """\
 kind: Model
@@ -70,5 +70,5 @@ def test_what_is_malformed_is_one_line(old, new, problem, read):
 
 
 def test_a_missing_one(tmp_path):
-    with pytest.raises(UserError, match=r"serving\.yaml: No such file"):
+    with pytest.raises(UserError, match=r"serving\.yaml is not there: name the folder"):
         Contract.read(tmp_path)

@@ -15,11 +15,12 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from helpers import UNIT, load_script, make_home, run, served_package
+from helpers import UNIT, copy_package, make_home, run, served_package
 
-from monitoring.data import adult
-from monitoring.files import ROOT
-from monitoring.hydrosphere.server import PREDICT
+from knn_metric.__main__ import SUBCOMMANDS, make_parser
+from knn_metric.data import adult
+from knn_metric.files import ROOT
+from knn_metric.platform.server import PREDICT
 from portable_knn import load
 
 README = ROOT / "README.md"
@@ -27,18 +28,13 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 PLATFORM = (ROOT / "docs" / "platform.md").read_text()
 ANOTHER = (ROOT / "docs" / "another-model.md").read_text()
 ADDRESS = "127.0.0.1:9090"
-LINE = re.compile(r"^ {4,}(make .*)$", re.MULTILINE)
+LINE = re.compile(r"^ {4,}((?:make|knn-metric|python|cd) .*)$", re.MULTILINE)
+# In text: what begins with a subcommand's name, or names an option or a target.
+OPTION = re.compile(r"`(--[a-z-]+)[^`]*`")
 
 
 def name(path):
     return path.name
-
-
-def find_script(target):
-    """Return the script that a make target runs."""
-    dry = ["make", "--dry-run", target]
-    recipe = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return re.search(r"((?:scripts|benchmarks)\}?/\w+\.py)", recipe)[1].replace("}", "")
 
 
 class TestPages:
@@ -68,21 +64,21 @@ class TestPages:
             assert (path.parent / picture).read_bytes().startswith(b"\x89PNG")
 
     @pytest.mark.parametrize("path", [README, *PAGES], ids=name)
-    def test_every_command_line_exists(self, path):
-        """Each names a target, whose script takes its variables."""
-        for line in LINE.findall(path.read_text()):
-            words = shlex.split(line)[1:]
-            names = [word.partition("=")[0] for word in words if "=" in word]
-            targets = [word for word in words if "=" not in word]
-            for target in targets:
-                makefile = (ROOT / "Makefile").read_text()
-                assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
-            if names:
-                (target,) = targets
-                described = run(load_script(ROOT / find_script(target)).main, "--help").out
-            for one in set(names) - {"MODEL"}:
-                option = one.lower().replace("_", "-")
-                assert re.search(rf"--{option}\b|\b{one}\b", described), line
+    def test_every_command_line_is_taken(self, path):
+        """By the parser as it is written; options in the text are those of some subcommand."""
+        text = path.read_text()
+        for line in LINE.findall(text):
+            program, *words = shlex.split(line)
+            if program == "knn-metric":
+                make_parser(words[0]).parse_args(words)
+            elif program == "make":
+                assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), line
+            elif program == "python":
+                assert (ROOT / words[0]).exists(), line
+        known = " ".join(
+            run(name, "--help").out for names in SUBCOMMANDS.values() for name in names
+        )
+        assert set(OPTION.findall(text)) <= set(re.findall("--[a-z-]+", known))
 
 
 @pytest.fixture
@@ -129,30 +125,21 @@ class TestClients:
 
 
 class Checkout:
-    """A copy of what is committed, in which command lines run as make runs them."""
+    """A copy of what a clone has to run from, in which lines run as a user types them."""
 
     def __init__(self, folder, environment):
-        self.folder, self.environment = folder, environment
-        for part in ("scripts", "src", "data", "examples"):
-            ignore = shutil.ignore_patterns("__pycache__", "*.json", "training_data.csv")
-            shutil.copytree(ROOT / part, folder / part, ignore=ignore)
-        for part in ("serving.yaml", "requirements.txt"):
-            shutil.copy(ROOT / part, folder)
+        self.folder = copy_package(folder)
+        programs = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
+        self.environment = {**environment, "PATH": programs}
+        ignore = shutil.ignore_patterns("__pycache__", "*.json", "training_data.csv")
+        shutil.copytree(ROOT / "examples", folder / "examples", ignore=ignore)
 
     def run(self, line):
-        _, target, *variables = shlex.split(line)
-        given = dict(variable.split("=", 1) for variable in variables)
-        script = find_script(target)
-        if target == "train" and "MODEL" in given:
-            script = f"{given.pop('MODEL')}/train.py"
-        made = {"MAKE_TARGET": target, "MAKE_GIVEN": " ".join(given), **given}
-        return subprocess.run(
-            [sys.executable, script],
-            cwd=self.folder,
-            env={**self.environment, **made},
-            capture_output=True,
-            text=True,
-        )
+        if line.startswith("cd "):
+            self.folder /= line.removeprefix("cd ")
+            return subprocess.CompletedProcess(line, 0, "", "")
+        words, own = shlex.split(line), {"cwd": self.folder, "env": self.environment}
+        return subprocess.run(words, **own, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -172,16 +159,18 @@ class TestReadme:
         assert lines[0] == "make demo"
         assert lines[-1] == "make bench"
         printed = {}
-        lines.remove("make evaluate")  # which tests/cli/test_evaluate.py does with UCI's data
+        lines.remove(
+            "knn-metric evaluate --target examples/adult"
+        )  # which tests/cli/test_evaluate.py does with UCI's data
         for line in lines[1:-1]:
-            if line.startswith("make watch"):
+            if line.startswith("knn-metric watch"):
                 self.send_requests(manager, checkout.folder)
             result = checkout.run(line)
             printed[line] = result.stdout
             assert (result.returncode, result.stderr) == (0, ""), line
-        assert "threshold_  4.236688464332743" in printed["make train"]
+        assert "threshold_  4.236688464332743" in printed["knn-metric train"]
         assert "4.236688464332743" in README.read_text()
-        assert printed["make watch TARGET=adult:1"].endswith("ok\n")
+        assert printed["knn-metric watch adult:1"].endswith("ok\n")
         assert [spec["name"] for spec in manager.specs] == ["census_monitoring"]
 
     def send_requests(self, manager, folder):
@@ -237,30 +226,26 @@ class TestAnotherModel:
         (folder / "src" / "func_main.py").write_text(CHURN)
         return folder
 
-    def test_the_contract_is_what_make_prints(self, inputs, target):
-        result = run(load_script(ROOT / "scripts" / "contract.py").main, "--from", target)
-        assert (result.status, result.out) == (0, inputs)
+    def test_the_contract_is_what_new_writes(self, inputs, target, tmp_path):
+        assert run("new", tmp_path / "written", "--for", target).status == 0
+        assert inputs in (tmp_path / "written" / "serving.yaml").read_text()
 
     @pytest.mark.slow
     def test_its_lines_run(self, inputs, target, manager, tmp_path):
         """From the contract to a detected change, as far as no upload is needed."""
-        environment = make_home(tmp_path, 3, manager.address)
-        checkout = Checkout(tmp_path / "checkout", environment)
-        path = checkout.folder / "serving.yaml"
-        text = re.sub(r"  inputs:.*(?=  outputs:)", inputs, path.read_text(), flags=re.DOTALL)
-        path.write_text(text.replace("name: census_monitoring", "name: churn_monitoring"))
+        checkout = Checkout(tmp_path / "checkout", make_home(tmp_path, 3, manager.address))
         (header,) = re.findall(r"```csv\n(.*)\n", ANOTHER)
         rows = [",".join(map(str, row)) for row in zip(*make_customers(), strict=True)]
-        (checkout.folder / "requests.csv").write_text("\n".join([header, *rows]))
         printed = {}
         for line in LINE.findall(ANOTHER):
-            if re.search("make (upload|metric|watch)|TARGET=churn:3", line):
+            if re.search("knn-metric (upload|attach|watch)", line):
                 continue
-            line = line.replace("path/to/package", str(target))
-            result = checkout.run(line)
+            line = line.replace("--for churn:3", f"--for {target}")
+            result = checkout.run(line.replace("path/to/package", str(target)))
             assert (result.returncode, result.stderr) == (0, ""), line
             printed[shlex.split(line)[1]] = result.stdout
-        assert {"train", "check", "explain", "evaluate", "shadow"} == printed.keys()
+            (checkout.folder / "requests.csv").write_text("\n".join([header, *rows]))
+        assert {"new", "train", "check", "explain", "evaluate", "replay"} <= printed.keys()
         assert "alarm at threshold" in printed["explain"]
-        assert "change detected at request 3" in printed["shadow"]
-        assert printed["shadow"].splitlines()[-1].startswith("tenure: ")
+        assert "change detected at request 3" in printed["replay"]
+        assert printed["replay"].splitlines()[-1].startswith("tenure: ")

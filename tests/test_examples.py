@@ -13,12 +13,9 @@ import yaml
 from helpers import METRIC, Result, attach
 from stubs import manager as stub_manager
 
-from monitoring.files import ROOT
-from monitoring.hydrosphere.manager import describe_artifact
-from monitoring.live.notify import CHANGE, MISSING
-
-# What a stock image has not, and watch.py must not need there.
-HEAVY = "sklearn joblib numba pyod matplotlib grpc google packaging".split()
+from knn_metric.files import ROOT
+from knn_metric.live.notify import CHANGE, MISSING
+from knn_metric.platform.manager import describe_artifact
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +88,9 @@ class TestCronJob:
         assert rule == {"action": "FailJob", "onExitCodes": codes}
         assert (pod["containers"][0]["name"], pod["restartPolicy"]) == ("watch", "Never")
 
-    def test_it_installs_what_is_pinned(self, pod):
-        """The second home of these versions."""
-        (script,) = pod["initContainers"][0]["args"]
-        pins = set(re.findall(r"\S+==\S+", script))
-        assert "-r /watch/source/requirements.txt " in script
-        lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
-        assert len(pins) == 3
-        assert pins <= set(lines)
-
     @pytest.mark.parametrize("at_hand", [True, False], ids=["ConfigMap", "none"])
     def test_it_fetches_and_watches(self, pod, tmp_path, func_main, artifact, rows, at_hand):
-        """All but pip's part; without the artifact in a process that lacks what only that needs."""
+        """All but pip's part, which test_cli.py has; with the artifact and without."""
 
         def local(text):
             return text.replace("/watch/", f"{tmp_path}/")
@@ -110,7 +98,7 @@ class TestCronJob:
         (fetch,), (watch,) = pod["initContainers"], pod["containers"]
         with tarfile.open(tmp_path / "v1.tar.gz", "w:gz") as archive:
             for name in ("scripts", "src"):
-                archive.add(ROOT / name, arcname=f"census-monitoring-1/{name}")
+                archive.add(ROOT / name, arcname=f"knn-metric-1/{name}")
         script, pip, _ = local(fetch["args"][0]).partition("pip install")
         assert pip
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -120,10 +108,6 @@ class TestCronJob:
         if at_hand:
             (tmp_path / "artifact").mkdir()
             shutil.copy(artifact, tmp_path / "artifact")
-        else:
-            (tmp_path / "packages").mkdir()
-            lacking = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))"
-            (tmp_path / "packages" / "sitecustomize.py").write_text(lacking)
         detector, threshold = func_main.detector, float(func_main.detector.threshold_)
         sent = rows[:100].copy()
         sent[:, detector.feature_names_in_.tolist().index("hours_per_week")] *= 4

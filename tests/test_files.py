@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import run
+from helpers import copy_package, run
 
-from monitoring import files
-from monitoring.bundle.payload import copy_payload
-from monitoring.cli import UserError
-from monitoring.contract import Contract
+from knn_metric import files
+from knn_metric.cli import UserError
+from knn_metric.contract import Contract
+from knn_metric.package.payload import copy_payload
 
 
 class TestReplacingFile:
@@ -112,18 +112,18 @@ class TestRequireWritable:
 
 
 def test_where_modes_cannot_be_set(tmp_path, monkeypatch):
-    """As on a Windows drive: train.py finishes, and a payload is copied."""
-    import train
+    """As on a Windows drive: training finishes, and a payload is copied."""
 
     def refuse(*_, **__):
         raise PermissionError(1, "Operation not permitted")
 
+    folder = copy_package(tmp_path / "package")
     monkeypatch.setattr(os, "chmod", refuse)
-    out, plot = tmp_path / "model.joblib", tmp_path / "a.png"
+    options = ("--package", folder, "--plot", tmp_path / "a.png")
     for _ in range(2):
-        result = run(train.main, "--data", "sample", "--out", out, "--plot", plot)
+        result = run("train", "--data", "sample", *options)
         assert (result.status, result.err) == (0, "")
-    assert set(os.listdir(tmp_path)) == {"a.png", "model.joblib", "model.joblib.previous"}
+    assert (folder / "monitoring_model.joblib.previous").exists()
     copy_payload(files.ROOT, Contract.read(files.ROOT).payload, tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()
 

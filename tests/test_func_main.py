@@ -12,9 +12,9 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitoring.data.adult import FEATURES
-from monitoring.hydrosphere import tensors
-from monitoring.hydrosphere.server import load_module
+from knn_metric.data.adult import FEATURES
+from knn_metric.platform import tensors
+from knn_metric.platform.server import load_module
 from portable_knn import messages
 
 

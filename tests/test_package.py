@@ -8,8 +8,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from monitoring.data import adult
-from monitoring.files import ROOT
+from knn_metric.data import adult
+from knn_metric.files import ROOT
 
 PYTHONS = ("3.6", "3.7", "3.8", "3.11", "3.12", "3.13")
 SOURCES = sorted((ROOT / "src").glob("**/*.py"))

@@ -1,6 +1,6 @@
 """Tables are aligned."""
 
-from monitoring.tables import format_fields, format_table
+from knn_metric.tables import format_fields, format_table
 
 
 def test_columns():

@@ -1,8 +1,8 @@
 """Train the income classifier that the metric watches: a logistic regression, saved as JSON.
 
 examples:
-  train.py                 train on UCI's adult.data, downloaded once
-  train.py --data sample   train on the synthetic sample, for trying out
+  python examples/adult/train.py                 train on UCI's adult.data, downloaded once
+  python examples/adult/train.py --data sample   train on the synthetic sample, for trying out
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from monitoring import cli, files
-from monitoring.data import adult, provenance
-from monitoring.data.loading import load_census
-from monitoring.data.rows import Rows
-from monitoring.tables import format_fields
+from knn_metric import cli, files
+from knn_metric.data import adult, provenance
+from knn_metric.data.loading import load_census
+from knn_metric.data.rows import Rows
+from knn_metric.tables import format_fields
 
 FOLDER = Path(__file__).resolve().parent
+ARTIFACT = "classifier.json"
 TRAINING_DATA = "training_data.csv"  # beside the artifact, as serving.yaml has it
 *FEATURES, OUTCOME = adult.FEATURES
 N_CODES = {name: max(codes.values()) + 1 for name, codes in adult.CATEGORIES.items()}
@@ -30,14 +31,13 @@ N_CODES |= dict.fromkeys(adult.HIGH_ABOVE, 3)
 
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.make_parser(__file__, __doc__)
-    option = parser.add_argument
-    parser.data()
-    provenance.add_split_options(parser)
-    option("--out", type=Path, default=FOLDER / "classifier.json", help="artifact")
-    option("--force", action="store_true", help="let the sample replace what is no sample")
+    parser = cli.Parser(__doc__, prog="train.py")
+    what = "uci, sample, or a file in UCI's format (default: uci)"
+    parser.add_argument("--data", default="uci", metavar="PATH", help=what)
+    parser.split()
+    parser.package(default=FOLDER)
     arguments = parser.parse_args(argv)
-    out, training_data = arguments.out, arguments.out.with_name(TRAINING_DATA)
+    out, training_data = arguments.package / ARTIFACT, arguments.package / TRAINING_DATA
     files.require_writable(out, training_data)
     rows = load_census(arguments.data)
     if not arguments.force:

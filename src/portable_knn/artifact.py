@@ -41,7 +41,7 @@ def load(path):
     except Exception as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise RuntimeError(
-            f"cannot load {path} ({reason}): train it with `make train`, then upload again"
+            f"cannot load {path} ({reason}): train it with `knn-metric train`, then upload again"
         ) from error
 
 

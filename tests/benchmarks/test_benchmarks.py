@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from helpers import load_script
 
-from monitoring.data.loading import load_census
-from monitoring.detection.detectors import load_detector
-from monitoring.files import ROOT
+from knn_metric.data.loading import load_census
+from knn_metric.detection.detectors import load_detector
+from knn_metric.files import ROOT
 
 environments = load_script(ROOT / "benchmarks" / "environments.py")
 

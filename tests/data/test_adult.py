@@ -3,9 +3,9 @@
 import pytest
 from helpers import CODES, ROW
 
-from monitoring.cli import UserError
-from monitoring.data import adult
-from monitoring.data.loading import load_census
+from knn_metric.cli import UserError
+from knn_metric.data import adult
+from knn_metric.data.loading import load_census
 
 
 def read(text):

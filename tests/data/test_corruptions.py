@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.cli import UserError
-from monitoring.data import adult
-from monitoring.data.corruptions import (
+from knn_metric.cli import UserError
+from knn_metric.data import adult
+from knn_metric.data.corruptions import (
     corrupt,
     corrupt_answer,
     list_corruptions,
     parse_corruption,
 )
-from monitoring.data.loading import load_census
-from monitoring.data.rows import Rows
+from knn_metric.data.loading import load_census
+from knn_metric.data.rows import Rows
 
 CHANGED = {
     "age-in-months": ["age"],

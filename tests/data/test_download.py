@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from helpers import ROW
 
-from monitoring.cli import UserError
-from monitoring.data.download import download
+from knn_metric.cli import UserError
+from knn_metric.data.download import download
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -8,13 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from helpers import NORMAL, assert_one_line, load_script, run, run_process
+from helpers import NORMAL, assert_one_line, load_script, run
 
-import check
-from monitoring.data import adult, provenance
-from monitoring.data.loading import load_census
-from monitoring.files import ROOT
-from monitoring.hydrosphere.server import load_module
+from knn_metric.data import adult, provenance
+from knn_metric.data.loading import load_census
+from knn_metric.files import ROOT
+from knn_metric.platform.server import load_module
 
 PERSON = {name: code for name, code in NORMAL.items() if name != "classes"}
 TRAIN = ROOT / "examples" / "adult" / "train.py"
@@ -37,7 +36,7 @@ def train():
 
 @pytest.mark.slow
 def test_accuracy_on_uci(uci, train, tmp_path):
-    result = run(train, "--data", uci, "--out", tmp_path / "classifier.json")
+    result = run(train, "--data", uci, "--package", tmp_path)
     assert result.status == 0, result.err
     (line,) = [line for line in result.out.splitlines() if line.startswith("held-out")]
     assert float(line.split()[1]) >= 0.82
@@ -45,9 +44,8 @@ def test_accuracy_on_uci(uci, train, tmp_path):
 
 
 def test_the_function_predicts_as_trained(adult_package, parts, tmp_path):
-    """And the script runs as a process of its own."""
     folder = shutil.copytree(adult_package, tmp_path / "adult")
-    result = run_process(TRAIN, "--data", "sample", "--out", folder / "classifier.json")
+    result = run(load_script(TRAIN).main, "--data", "sample", "--package", folder)
     (line,) = [line for line in result.out.splitlines() if line.startswith("held-out")]
     function = load_module(folder)
     people = [dict(zip(adult.FEATURES, row, strict=True)) for row in parts[1].tolist()]
@@ -91,15 +89,14 @@ def test_the_training_data_is_what_the_platform_sees(adult_package, function, pa
 
 
 def test_a_failure_leaves_both_files(train, tmp_path, monkeypatch):
-    out = tmp_path / "classifier.json"
-    assert run(train, "--data", "sample", "--out", out).status == 0
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run(train, "--data", "sample", "--package", tmp_path).status == 0
+    before, out = {path: path.read_bytes() for path in tmp_path.iterdir()}, ("--package", tmp_path)
 
     def fail(*_, **__):
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savetxt", fail)
-    assert_one_line(run(train, "--data", "sample", "--seed", 1, "--out", out), "disk full")
+    assert_one_line(run(train, "--data", "sample", "--seed", 1, *out), "disk full")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -124,30 +121,31 @@ def test_bad_input_is_named(function):
 
 
 def test_a_missing_artifact_says_what_to_do(function, tmp_path):
-    with pytest.raises(RuntimeError, match=r"cannot load .*`make train MODEL=examples/adult`"):
+    with pytest.raises(RuntimeError, match=r"cannot load .* train it with examples/adult/train.py"):
         function.load(tmp_path / "classifier.json")
 
 
 def test_check_accepts_it(adult_package):
-    result = run(check.main, "--model", adult_package, "--allow-sample")
+    result = run("check", "--package", adult_package, "--allow-sample")
     assert result.status == 0, result.out
-    assert "the synthetic sample" in run(check.main, "--model", adult_package).out
+    assert "the synthetic sample" in run("check", "--package", adult_package).out
 
 
 def test_one_class_cannot_be_learned(train, tmp_path):
     path = tmp_path / "poor.csv"
     lines = adult.SAMPLE_PATH.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "<=50K" in line))
-    result = run(train, "--data", path, "--out", tmp_path / "classifier.json")
+    result = run(train, "--data", path, "--package", tmp_path)
     assert_one_line(result, "all training rows are of one class")
     assert not (tmp_path / "classifier.json").exists()
 
 
 def test_the_sample_does_not_replace_another_model(train, tmp_path):
     path, out = tmp_path / "mine.csv", tmp_path / "classifier.json"
+    own = ("--package", tmp_path)
     path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:500]))
-    assert run(train, "--data", path, "--out", out).status == 0
+    assert run(train, "--data", path, *own).status == 0
     before = out.read_bytes()
-    assert_one_line(run(train, "--data", "sample", "--out", out), "--force does")
-    assert run(train, "--data", "sample", "--out", out, "--force").status == 0
+    assert_one_line(run(train, "--data", "sample", *own), "--force does")
+    assert run(train, "--data", "sample", *own, "--force").status == 0
     assert (tmp_path / "classifier.json.previous").read_bytes() == before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitoring.data.extended_json import read_number
+from knn_metric.data.extended_json import read_number
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.cli import UserError
-from monitoring.data import provenance
-from monitoring.data.loading import load_census
-from monitoring.detection.training import train
+from knn_metric.cli import UserError
+from knn_metric.data import provenance
+from knn_metric.data.loading import load_census
+from knn_metric.detection.training import train
 
 
 @pytest.fixture(scope="module")

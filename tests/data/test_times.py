@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.data.times import NO_TIME, looks_like_time, read_times
+from knn_metric.data.times import NO_TIME, looks_like_time, read_times
 
 SECOND = 1_772_425_800  # 2026-03-02T04:30:00Z
 MIDNIGHT = SECOND - 16_200

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from monitoring.detection.change import (
+from knn_metric.detection.change import (
     ALERT,
     PASSED_OVER,
     REPEATED,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitoring.detection.surprise import NEAREST, PRIOR, UNIT, FieldSurprise
+from knn_metric.detection.surprise import NEAREST, PRIOR, UNIT, FieldSurprise
 
 
 def measure_plainly(training, is_code, rows):

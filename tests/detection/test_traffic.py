@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.contract import Contract
-from monitoring.data import provenance
-from monitoring.data.corruptions import corrupt, parse_corruption
-from monitoring.data.loading import load_rows
-from monitoring.data.rows import Rows
-from monitoring.detection.calibration import calibrate
-from monitoring.detection.change import Bets, Evidence
-from monitoring.detection.clock import group_by_clock
-from monitoring.detection.evaluation import STREAMS, Judge, Streams
-from monitoring.detection.training import find_drift, train
-from monitoring.files import ROOT
+from knn_metric.contract import Contract
+from knn_metric.data import provenance
+from knn_metric.data.corruptions import corrupt, parse_corruption
+from knn_metric.data.loading import load_rows
+from knn_metric.data.rows import Rows
+from knn_metric.detection.calibration import calibrate
+from knn_metric.detection.change import Bets, Evidence
+from knn_metric.detection.clock import group_by_clock
+from knn_metric.detection.evaluation import STREAMS, Judge, Streams
+from knn_metric.detection.training import find_drift, train
+from knn_metric.files import ROOT
 
 pytestmark = pytest.mark.slow
 MONDAY = 1_767_571_200  # 2026-01-05T00:00:00Z

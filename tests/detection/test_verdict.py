@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from monitoring.data import provenance
-from monitoring.data.corruptions import corrupt, parse_corruption
-from monitoring.data.loading import load_census
-from monitoring.detection.change import REPEATS
-from monitoring.detection.surprise import FieldSurprise
-from monitoring.detection.verdict import PATIENCE, Stream, add_alert
+from knn_metric.data import provenance
+from knn_metric.data.corruptions import corrupt, parse_corruption
+from knn_metric.data.loading import load_census
+from knn_metric.detection.change import REPEATS
+from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.detection.verdict import PATIENCE, Stream, add_alert
 
 
 @pytest.fixture(scope="module")

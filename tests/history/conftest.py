@@ -5,9 +5,8 @@ import pytest
 from helpers import run
 from histories import BEGIN, HOUR
 
-import score
-from monitoring.data import adult
-from monitoring.detection.detectors import load_detector
+from knn_metric.data import adult
+from knn_metric.detection.detectors import load_detector
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +27,9 @@ def history(rows):
 
 @pytest.fixture
 def scoring(artifact, tmp_path):
-    """Run score.py into a folder `out`."""
+    """Run `score` into a folder `out`."""
 
     def run_score(*arguments):
-        return run(score.main, *arguments, "--artifact", artifact, "--out", tmp_path / "out")
+        return run("score", *arguments, "--package", artifact.parent, "--out", tmp_path / "out")
 
     return run_score

@@ -16,10 +16,9 @@ from distributed import versions
 from helpers import assert_one_line, damage, run
 from pyarrow import parquet
 
-import score
-from monitoring.cli import INTERRUPTED
-from monitoring.data import adult
-from monitoring.files import ROOT
+from knn_metric.cli import INTERRUPTED
+from knn_metric.data import adult
+from knn_metric.files import ROOT
 
 pytestmark = pytest.mark.cluster
 BLOCK = 3500
@@ -103,14 +102,14 @@ def history(rows, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(history, artifact):
-    return [history, "--artifact", artifact, "--rows-per-block", BLOCK]
+    return [history, "--package", artifact.parent, "--rows-per-block", BLOCK]
 
 
 @pytest.fixture(scope="module")
 def expected(options, tmp_path_factory):
     """What threads of this process write: each file's name and bytes."""
     out = tmp_path_factory.mktemp("threads") / "out"
-    assert run(score.main, *options, "--out", out).status == 0
+    assert run("score", *options, "--out", out).status == 0
     return read(out)
 
 
@@ -139,7 +138,7 @@ def test_one_and_two_workers_write_what_threads_write(whole_cluster, options, ex
     try:
         one.add_worker()
         for address, name in ((one.address, "one"), (whole_cluster.address, "two")):
-            result = run(score.main, *options, "--out", tmp_path / name, "--scheduler", address)
+            result = run("score", *options, "--out", tmp_path / name, "--scheduler", address)
             assert (result.status, result.err) == (0, "")
             assert read(tmp_path / name) == expected
     finally:
@@ -150,7 +149,7 @@ def test_one_and_two_workers_write_what_threads_write(whole_cluster, options, ex
 def test_a_worker_that_is_killed(cluster, options, expected, tmp_path):
     with when_half_written(tmp_path, cluster.workers[0].kill):
         address = cluster.address
-        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
     assert (result.status, result.err) == (0, "")
     assert cluster.workers[0].wait() == -signal.SIGKILL
     assert read(tmp_path / "out") == expected
@@ -166,13 +165,13 @@ def test_a_worker_that_comes_late(cluster, options, expected, tmp_path):
 
     with when_half_written(tmp_path, replace):
         address = cluster.address
-        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
     assert (result.status, result.err) == (0, "")
     assert read(tmp_path / "out") == expected
 
 
 def test_all_workers_that_are_killed(cluster, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("monitoring.history.executor.PATIENCE", 3)
+    monkeypatch.setattr("knn_metric.history.executor.PATIENCE", 3)
 
     def kill():
         for worker in cluster.workers:
@@ -180,7 +179,7 @@ def test_all_workers_that_are_killed(cluster, options, tmp_path, monkeypatch):
 
     with when_half_written(tmp_path, kill):
         address = cluster.address
-        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
     assert_one_line(result, "no worker is left")
     assert not list(tmp_path.iterdir())
 
@@ -188,7 +187,7 @@ def test_all_workers_that_are_killed(cluster, options, tmp_path, monkeypatch):
 def test_the_scheduler_is_killed(cluster, options, tmp_path):
     with when_half_written(tmp_path, cluster.scheduler.kill):
         address = cluster.address
-        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
     assert_one_line(result, "the connection to the scheduler is lost")
     assert not list(tmp_path.iterdir())
 
@@ -198,7 +197,7 @@ def test_the_scheduler_is_killed(cluster, options, tmp_path):
     [("threads", signal.SIGINT), ("threads", signal.SIGTERM), ("cluster", signal.SIGINT)],
 )
 def test_an_interruption(engine, number, options, tmp_path, request):
-    line = [sys.executable, ROOT / "scripts" / "score.py", *options, "--out", tmp_path / "out"]
+    line = [sys.executable, "-m", "knn_metric", "score", *options, "--out", tmp_path / "out"]
     if engine == "cluster":
         line += ["--scheduler", request.getfixturevalue("cluster").address]
     process = subprocess.Popen(
@@ -213,11 +212,11 @@ def test_an_interruption(engine, number, options, tmp_path, request):
 
 
 def test_a_cluster_without_workers(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("monitoring.history.executor.PATIENCE", 2)
+    monkeypatch.setattr("knn_metric.history.executor.PATIENCE", 2)
     cluster = Cluster(tmp_path)
     try:
         address = cluster.address
-        result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
     finally:
         cluster.stop()
     assert_one_line(result, f"the cluster at {address} has no workers")
@@ -230,7 +229,7 @@ def test_other_packages(whole_cluster, options, tmp_path, monkeypatch):
         versions, "_version_cached", lambda name: "0.1" if name == "numba" else known(name)
     )
     address = whole_cluster.address
-    result = run(score.main, *options, "--out", tmp_path / "out", "--scheduler", address)
+    result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
     assert_one_line(result, "worker tcp://", "numba", "(0.1 here)")
     assert not list(tmp_path.iterdir())
 
@@ -240,17 +239,17 @@ def test_a_damaged_file(whole_cluster, options, expected, history, tmp_path):
     damaged = tmp_path / "damaged.parquet"
     damage(history, damaged)
     address = ("--scheduler", whole_cluster.address)
-    result = run(score.main, damaged, *options[1:], "--out", tmp_path / "out", *address)
+    result = run("score", damaged, *options[1:], "--out", tmp_path / "out", *address)
     assert_one_line(result, damaged)
     assert list(tmp_path.iterdir()) == [damaged]
-    assert run(score.main, *options, "--out", tmp_path / "out", *address).status == 0
+    assert run("score", *options, "--out", tmp_path / "out", *address).status == 0
     assert read(tmp_path / "out") == expected
 
 
 def test_workers_need_no_more_than_is_uploaded():
     """What is imported there besides Dask and pyarrow, requirements.txt pins; psutil joblib may."""
     names = "{name.split('.')[0] for name in sys.modules}"
-    program = f"import sys, monitoring.history.scoring; print(*{names})"
+    program = f"import sys, knn_metric.history.scoring; print(*{names})"
     line = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
     result = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)

@@ -12,9 +12,9 @@ from helpers import assert_one_line
 from histories import read, write_csv
 from pyarrow import parquet
 
-from monitoring.data import adult
-from monitoring.data.sources import plan
-from monitoring.data.validation import read_numbers, read_rows
+from knn_metric.data import adult
+from knn_metric.data.sources import plan
+from knn_metric.data.validation import read_numbers, read_rows
 
 
 def test_each_file_has_times_of_its_own_type(scoring, history, tmp_path):

@@ -5,15 +5,14 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import assert_one_line, run
+from helpers import assert_one_line, copy_package, run
 from histories import SCORES, read
 from matplotlib.axes import Axes
 from pyarrow import parquet
 
-import score
-from monitoring.data import adult
-from monitoring.data.times import NO_TIME
-from monitoring.history.periods import NO_DAY, SAMPLE, Period, give_turns, part_by_day
+from knn_metric.data import adult
+from knn_metric.data.times import NO_TIME
+from knn_metric.history.periods import NO_DAY, SAMPLE, Period, give_turns, part_by_day
 from portable_knn import load
 
 DAY = 86_400_000
@@ -112,6 +111,5 @@ class TestSamples:
 def test_an_artifact_without_levels_of_fields(artifact, tmp_path):
     detector = load(artifact)
     del detector.calibration_["fields"]
-    detector.save(tmp_path / "old.joblib")
-    options = ("--artifact", tmp_path / "old.joblib", "--out", tmp_path / "out")
-    assert_one_line(run(score.main, "rows.parquet", *options), "no levels of fields")
+    options = ("--package", copy_package(tmp_path, detector), "--out", tmp_path / "out")
+    assert_one_line(run("score", "rows.parquet", *options), "no levels of fields")

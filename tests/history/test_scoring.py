@@ -13,13 +13,12 @@ from helpers import PNG, assert_one_line, damage, run
 from histories import BEGIN, HOUR, SCORES, WRITERS, read, write_csv, write_json
 from pyarrow import parquet
 
-import score
-from monitoring.data import adult, validation
-from monitoring.data.sources import plan
-from monitoring.data.validation import PROBLEMS, read_numbers, read_rows
-from monitoring.detection.calibration import rank_fields
-from monitoring.detection.surprise import FieldSurprise
-from monitoring.history.output import SCORES as OUTPUT
+from knn_metric.data import adult, validation
+from knn_metric.data.sources import plan
+from knn_metric.data.validation import PROBLEMS, read_numbers, read_rows
+from knn_metric.detection.calibration import rank_fields
+from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.history.output import SCORES as OUTPUT
 from portable_knn import messages
 
 
@@ -248,7 +247,7 @@ class TestRejected:
         table = history.set_column(12, "classes", pa.nulls(500))
         parquet.write_table(table, tmp_path / "rows.parquet")
         result = scoring(tmp_path / "rows.parquet")
-        assert result.status == 1
+        assert result.status == 2
         assert "500  classes: missing" in result.out
         assert len(read(tmp_path / "out" / "rejected")) == 500
 
@@ -351,7 +350,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ("", "DATA is missing, as in `score.py requests.parquet`"),
+            ("", "FILE is missing, as in `knn-metric score requests.parquet`"),
             ("nowhere.parquet", "nowhere.parquet: No such file"),
             ("nowhere*", "nowhere*: no Parquet, CSV or JSON lines file"),
             ("folder", "folder: no Parquet, CSV or JSON lines file"),
@@ -378,7 +377,7 @@ class TestFaults:
     )
     def test_bad_arguments(self, arguments, words, scoring, history, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("monitoring.history.executor.PATIENCE", 0.5)
+        monkeypatch.setattr("knn_metric.history.executor.PATIENCE", 0.5)
         (tmp_path / "folder").mkdir()
         for name in ("folder/notes.txt", "empty.parquet", "empty.csv"):
             (tmp_path / name).touch()
@@ -423,4 +422,4 @@ def test_a_column_to_keep_that_is_named_twice(scoring, history, tmp_path):
 
 
 def test_an_output_without_a_name():
-    assert_one_line(run(score.main, "rows.csv", "--out", "/"), "--out: / cannot be replaced")
+    assert_one_line(run("score", "rows.csv", "--out", "/"), "--out: / cannot be replaced")

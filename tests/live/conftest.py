@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from helpers import METRIC, attach, run
 
-import watch
-from monitoring.data import provenance
-from monitoring.data.corruptions import corrupt, parse_corruption
-from monitoring.data.loading import load_census
-from monitoring.hydrosphere.manager import describe_artifact
+from knn_metric.data import provenance
+from knn_metric.data.corruptions import corrupt, parse_corruption
+from knn_metric.data.loading import load_census
+from knn_metric.platform.manager import describe_artifact
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +59,7 @@ def look(cluster, artifact):
     """Return a function that watches adult:1."""
 
     def look(*options, target="adult:1", artifact=artifact):
-        own = ("--artifact", artifact) if artifact else ()
-        return run(watch.main, target, "--cluster", cluster.address, *own, *options)
+        own = ("--package", artifact.parent) if artifact else ()
+        return run("watch", target, "--cluster", cluster.address, *own, *options)
 
     return look

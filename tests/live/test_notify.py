@@ -12,7 +12,7 @@ import requests
 from helpers import METRIC
 from stubs.sonar import FIRST_SECOND
 
-from monitoring.live.notify import Alertmanager
+from knn_metric.live.notify import Alertmanager
 
 LABELS = {
     "alertname": "MonitoredTrafficChanged",
@@ -117,7 +117,7 @@ def test_a_change_of_a_thousand_requests_is_one_alert(
     alertmanager, look, feed, healthy, broken, monkeypatch
 ):
     """It seems to begin later in each window that is read, and is over at last."""
-    monkeypatch.setattr("watch.Alertmanager", lambda _: Alertmanager(alertmanager))
+    monkeypatch.setattr("knn_metric.live.notify.Alertmanager", lambda _: Alertmanager(alertmanager))
     feed(healthy, 100)
     kept = []
     for first in range(0, 1000, 100):

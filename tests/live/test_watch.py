@@ -1,4 +1,4 @@
-"""scripts/watch.py against a stub of the cluster: verdicts, what it says, and what may go wrong."""
+"""`watch` against a stub of the cluster: verdicts, what it says, and what may go wrong."""
 
 import json
 import math
@@ -8,19 +8,20 @@ import subprocess
 import sys
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import METRIC, PNG, assert_one_line, attach, run
 from stubs.sonar import FIRST_SECOND
 
-import watch
-from monitoring.detection.surprise import FieldSurprise
-from monitoring.detection.training import fit_detector
-from monitoring.files import ROOT
-from monitoring.hydrosphere.sonar import Check, Sonar, format_time
-from monitoring.live import monitor as monitor_module
-from monitoring.live.metric import Metric
+from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.detection.training import fit_detector
+from knn_metric.live import monitor as monitor_module
+from knn_metric.live.metric import Metric
+from knn_metric.platform.sonar import Check, Sonar, format_time
+
+NONE = Path("none") / "monitoring_model.joblib"
 
 
 def read_row(result):
@@ -62,7 +63,7 @@ class TestVerdict:
         place = 500 + surprises[:, broken.names.index("hours_per_week")].argmax()
         assert result.out.splitlines()[-2:] == [
             f"alert: the traffic changed at about {onset}, and it goes on; hours_per_week",
-            f"next: `make explain REQUEST={identify(place)} TARGET=adult:1` explains the request"
+            f"next: `knn-metric explain adult:1 --request {identify(place)}` explains the request"
             " that shows it best",
         ]
         details = read_details(result)
@@ -88,7 +89,7 @@ class TestVerdict:
     @pytest.mark.parametrize("at_hand", [True, False])
     def test_repeated_requests(self, look, feed, healthy, detector, artifact, at_hand):
         """An odd one is a client that retries; so many in a row are a change of their own."""
-        watched = partial(look, artifact=artifact if at_hand else "none")
+        watched = partial(look, artifact=artifact if at_hand else NONE)
         odd = healthy.take([detector.decision_function(healthy.values).argmax()] * 100)
         feed(healthy, 100)
         feed(odd)
@@ -98,7 +99,7 @@ class TestVerdict:
         feed(healthy, 9)
         result = watched()
         assert read_details(result)["field"] == "repeated requests"
-        example = int(re.search(r"REQUEST=(.{8})", result.out)[1], 16)
+        example = int(re.search(r"--request (.{8})", result.out)[1], 16)
         assert FIRST_SECOND + 100 <= example < FIRST_SECOND + 400
 
     @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ class TestVerdict:
         is_tested = calibration is None
         if not is_tested:
             cluster.versions[1]["metadata"]["artifact.calibration"] = calibration
-        result = look(artifact="none")
+        result = look(artifact=NONE)
         assert (result.status, read_row(result)["evidence"] != "-") == (is_tested, is_tested)
         assert read_details(result)["note"].startswith(note)
         assert "field" not in read_details(result)
@@ -129,9 +130,9 @@ class TestVerdict:
         other.calibration_ = detector.calibration_
         del cluster.versions[1]["metadata"]["artifact.calibration"]
         cluster.specs[0]["config"]["threshold"] = float(other.threshold_)
-        other.save(tmp_path / "other.joblib")
+        other.save(tmp_path / "monitoring_model.joblib")
         feed(broken, 100)
-        result = look(artifact=tmp_path / "other.joblib")
+        result = look(artifact=tmp_path / "monitoring_model.joblib")
         assert result.status == 1
         details = read_details(result)
         assert "field" not in details
@@ -153,14 +154,14 @@ class TestVerdict:
         self, look, feed, broken, tmp_path, monkeypatch
     ):
         """Of this package; the bounds are those that the version was uploaded with."""
-        monkeypatch.setattr(watch.files, "ROOT", tmp_path)
+        monkeypatch.chdir(tmp_path)
         (tmp_path / "monitoring_model.joblib").write_bytes(b"x")
         feed(broken, 100)
         result = look(artifact=None)
         assert result.status == 1
         assert "alert: the traffic changed at " in result.out
         (line,) = result.err.splitlines()
-        assert line.startswith(f"watch.py: cannot load {tmp_path}/monitoring_model.joblib")
+        assert line.startswith("knn-metric watch: cannot load monitoring_model.joblib")
 
 
 HAPPENS = {
@@ -246,7 +247,7 @@ class TestWindow:
     )
     def test_the_newest(self, look, feed, healthy, monkeypatch, options, requests):
         feed(healthy)
-        monkeypatch.setattr(watch.time, "time", lambda: FIRST_SECOND + 1400)
+        monkeypatch.setattr("time.time", lambda: FIRST_SECOND + 1400)
         assert read_row(look(*options))["requests"] == requests
 
     def test_what_arrives_meanwhile_counts_nothing_twice(
@@ -283,9 +284,9 @@ class TestOutputs:
         assert change["onset"] == FIRST_SECOND + 500
         assert change["field"] == "hours_per_week"
         assert change["goes_on"]
-        assert f"REQUEST={change['request']} " in look().out
+        assert f"--request {change['request']}` " in look().out
         assert metric["rate"] == metric["alarms"] / 600
-        words = set(re.findall(r"\w+", run(watch.main, "--help").out.split("--json prints")[1]))
+        words = set(re.findall(r"\w+", run("watch", "--help").out.split("--json prints")[1]))
         assert {*content, *metric, *change} <= words
 
     def test_the_picture(self, look, feed, healthy, broken, tmp_path):
@@ -345,8 +346,8 @@ class TestFollow:
 
     def test_ctrl_c(self, feed, cluster, healthy, tmp_path):
         feed(healthy, 100)
-        options = ("--cluster", cluster.address, "--follow", "60", "--artifact", tmp_path / "none")
-        line = [sys.executable, ROOT / "scripts" / "watch.py", "adult:1", *options]
+        options = ("--cluster", cluster.address, "--follow", "60", "--package", tmp_path)
+        line = [sys.executable, "-m", "knn_metric", "watch", "adult:1", *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(line, **pipes) as process:
             assert "no change detected" in process.stdout.readline()
@@ -410,7 +411,7 @@ class TestStrangeAnswers:
     )
     def test_another_server(self, look, cluster, path, body):
         cluster.instead[path] = (200, "application/json", body)
-        assert_one_line(look(), "watch.py: ", cluster.address)
+        assert_one_line(look(), "knn-metric watch: ", cluster.address)
 
     @pytest.mark.parametrize(("path", "answer", "words"), ODD)
     def test_an_odd_answer(self, look, cluster, path, answer, words):
@@ -433,7 +434,6 @@ class TestStrangeAnswers:
         ("adult:7", (), "no version 7 of adult at http"),
         ("adult:1", ("--since", "yesterday"), "--since: expected a number and s, m, h or d"),
         ("adult:1", ("--requests", 0), "--requests: must be from 1"),
-        ("adult:1", ("--artifact", ROOT), "Is a directory"),
     ],
 )
 def test_bad_options(look, target, options, words):

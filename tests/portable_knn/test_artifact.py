@@ -15,7 +15,7 @@ from pyod.models.knn import KNN
 from sklearn.base import clone
 
 import portable_knn
-from monitoring.hydrosphere.server import load_module
+from knn_metric.platform.server import load_module
 from portable_knn import PortableKNN, artifact
 
 NAMES = [f"field_{number}" for number in range(13)]
@@ -192,7 +192,7 @@ class TestRefusedFiles:
         line = str(caught.value)
         assert len(line.splitlines()) == 1
         assert line.startswith(f"cannot load {path} (")
-        assert line.endswith("): train it with `make train`, then upload again")
+        assert line.endswith("): train it with `knn-metric train`, then upload again")
         return line
 
     def test_the_import_ends_with_that_line(self, package, tmp_path):

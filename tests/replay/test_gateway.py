@@ -4,8 +4,8 @@ import pytest
 from helpers import message
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
-from monitoring.contract import Field
-from monitoring.replay.gateway import find_problem
+from knn_metric.contract import Field
+from knn_metric.replay.gateway import find_problem
 
 FIELDS = (Field("age", "int64"), Field("value", "double", (2,)))
 TENSORS = {"age": message(1), "value": message([1.0, 2.0], 2, "double_val", (2,))}

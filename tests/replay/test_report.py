@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from monitoring.data.loading import load_census
-from monitoring.data.provenance import hold_out
-from monitoring.detection.change import REPEATS
-from monitoring.detection.verdict import Change, Verdict
-from monitoring.replay import plot as plot_module
-from monitoring.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay, judge
-from monitoring.replay.report import describe, format_summary
+from knn_metric.data.loading import load_census
+from knn_metric.data.provenance import hold_out
+from knn_metric.detection.change import REPEATS
+from knn_metric.detection.verdict import Change, Verdict
+from knn_metric.replay import plot as plot_module
+from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay, judge
+from knn_metric.replay.report import describe, format_summary
 
 CALIBRATION = {
     "fields": {"age": [[0.2, 0.5], [500, 10], [1000, 1000]], "classes": [[0.2], [200], [1000]]},

@@ -13,7 +13,7 @@ def load(path):
     except Exception as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise RuntimeError(
-            f"cannot load {path} ({reason}): train it with `make train MODEL=examples/adult`"
+            f"cannot load {path} ({reason}): train it with examples/adult/train.py"
         ) from error
 
 

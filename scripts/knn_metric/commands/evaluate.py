@@ -1,0 +1,74 @@
+"""Measure what the metric sees: alarms on corrupted rows, and when a change is detected.
+
+The artifact is evaluated on rows that its training held out. With --target the model answers the
+corrupted requests, as on the platform. `median` and `90%` are of 200 streams of rows drawn at
+random, counted from where the corruption begins; - is where more than 5,000 requests pass.
+
+examples:
+  knn-metric evaluate --target examples/adult         the part of UCI's data that training held out
+  knn-metric evaluate --data adult.test               all of another file
+  knn-metric evaluate --corrupt scale:age:12,mix      these corruptions
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from knn_metric.cli import Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.data()
+    parser.package()
+    option = parser.add_argument
+    option("--target", help="the model: the folder of its package, or HOST:PORT")
+    what = "corruptions, with commas between them (default: a list for the fields)"
+    option("--corrupt", metavar="NAME,...", help=what)
+    parser.out()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import json
+    from contextlib import nullcontext
+
+    from knn_metric import files
+    from knn_metric.contract import Contract
+    from knn_metric.data.corruptions import list_corruptions, parse_corruption
+    from knn_metric.data.loading import load_rows
+    from knn_metric.data.provenance import describe_traffic, hold_out
+    from knn_metric.detection import evaluation
+    from knn_metric.detection.detectors import describe_detector, load_detector
+    from knn_metric.detection.evaluation_plot import plot
+    from knn_metric.platform.target import reaching
+    from knn_metric.tables import format_fields
+
+    picture, figures = (arguments.out / f"evaluation.{kind}" for kind in ("png", "json"))
+    files.require_writable(picture, figures, inputs=arguments.data)
+    contract = Contract.read(arguments.package)
+    detector = load_detector(files.artifact_path(arguments.package), contract.input_names)
+    rows = load_rows(arguments.data, contract, arguments.most_rejected)
+    rows = hold_out(rows, detector.origin_)
+    place = arguments.target
+    with reaching(place, contract.inputs) if place else nullcontext() as target:
+        answered = target.answered if target else rows.names[-1:]
+        asked = arguments.corrupt.split(",") if arguments.corrupt else None
+        names = asked or list_corruptions(rows, answered)
+        corruptions = [parse_corruption(name, rows) for name in names]
+        changed = evaluation.corrupt_rows(rows, corruptions, target)
+    results = evaluation.evaluate(detector, changed, corruptions)
+    answers = f"of {place}" if place else "as recorded, for want of a --target"
+    fields = {
+        "data": describe_traffic(rows, detector),
+        "answers": answers,
+        "detector": describe_detector(detector),
+        "threshold_": repr(float(detector.threshold_)),
+        "contamination": f"{detector.contamination:.2%} asked for",
+        "alarm rate": evaluation.format_clean(results[0]),
+    }
+    print(format_fields(fields), evaluation.format_results(results), sep="\n\n")
+    print("", evaluation.format_thresholds(results, detector.decision_scores_), "", sep="\n")
+    content = {one.name: one.to_json() for one in results}
+    with files.replacing_file(figures) as new:
+        new.write_text(json.dumps(content, indent=1))
+    plot(results, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
+    print(f"figures  {files.shorten(figures)}, picture: {files.shorten(picture)}")

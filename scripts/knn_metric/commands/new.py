@@ -1,0 +1,50 @@
+"""Write the package of a metric for a model: serving.yaml, src/ and requirements.txt.
+
+The metric takes the model's inputs and answers. What it cannot take is left out, and said.
+
+examples:
+  knn-metric new churn-metric --for churn:3                 a version on the cluster
+  knn-metric new churn-metric --for path/to/churn           the model's package, or its serving.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from knn_metric.cli import Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.required("folder", "churn-metric --for churn:3", type=Path, help="to write")
+    what = "NAME:VERSION on the cluster, the folder of its package, or its serving.yaml"
+    parser.required("--for", "churn:3", dest="model", metavar="MODEL", help=what)
+    parser.cluster()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from knn_metric.contract import Contract
+    from knn_metric.files import shorten
+    from knn_metric.package.new import select_inputs, write_package
+    from knn_metric.platform.hs import selected_cluster
+    from knn_metric.platform.manager import Manager
+    from knn_metric.platform.signatures import read_signature
+
+    place = Path(arguments.model)
+    if re.fullmatch(r"[^:/]+:\d+", arguments.model) and not place.exists():
+        manager = Manager(arguments.cluster or selected_cluster())
+        with manager.reading():
+            fields, others = read_signature(manager.version(arguments.model))
+        name = arguments.model.partition(":")[0]
+    else:
+        contract = Contract.read(place)
+        fields, others, name = [*contract.inputs, *contract.outputs], [], contract.name
+    inputs, left_out = select_inputs(fields)
+    folder = arguments.folder
+    write_package(folder, f"{name}_monitoring", inputs)
+    print(f"{shorten(folder)} has the package of {name}_monitoring: {len(inputs)} inputs, src/,")
+    print("requirements.txt and serving.yaml, where a profile says whether a field holds codes")
+    for line in [*left_out, *others]:
+        print(f"left out  {line}")
+    print(f"next      `knn-metric train --package {shorten(folder)} --data REQUESTS`")

@@ -1,0 +1,143 @@
+"""Replay rows through a target model and its metric as Hydrosphere shadows them.
+
+examples:
+  knn-metric replay --target examples/adult --corrupt age-in-months@1000
+  knn-metric replay --target examples/adult --data adult.test --rows 16281
+  knn-metric replay --target path/to/model --data requests.parquet --pattern hours
+  knn-metric replay --target path/to/model --repeat 20     as clients that poll
+  knn-metric replay --target HOST:PORT --runtime HOST:PORT     runtimes that are running already
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from knn_metric.cli import FAILED, INTERRUPTED, Parser, UserError, complain
+
+if TYPE_CHECKING:
+    from knn_metric.contract import Contract
+    from knn_metric.replay.outcome import Outcome
+    from knn_metric.replay.sender import Plan
+
+
+def add_arguments(parser: Parser) -> None:
+    option, number = parser.add_argument, parser.number
+    parser.data()
+    parser.time()
+    what = "the model: the folder of its package, which is served, or HOST:PORT"
+    parser.required("--target", "path/to/model", help=what)
+    parser.package()
+    what = "a running function of the package (default: it is served)"
+    option("--runtime", type=address, metavar="HOST:PORT", help=what)
+    number("--rows", int, 1, 1_000_000, default=2000, help="to send")
+    number("--rate", float, 0, 1e6, default=0, help="requests a second, 0 for no limit")
+    number("--concurrency", int, 1, 1000, default=4, help="requests at a time")
+    number("--seed", int, 0, 2**32 - 1, default=0, help="of the rows' order")
+    number("--repeat", int, 1, 1_000_000, default=1, help="times in a row that each row is sent")
+    what = "send rows by the hour of their time, around the day"
+    option("--pattern", choices=["hours"], help=what)
+    what = "a corruption, from that request on"
+    option("--corrupt", type=corruption_start, metavar="NAME@ROW", help=what)
+    number("--threshold", float, 0, float("inf"), help="of the alarm (default: the artifact's)")
+    parser.out()
+
+
+def address(text: str) -> str:
+    from knn_metric.platform.target import is_address
+
+    if not is_address(text):
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text!r}")
+    return text
+
+
+def corruption_start(text: str) -> tuple[str, int]:
+    name, _, row = text.rpartition("@")
+    if not name or not (row.isascii() and row.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected NAME@ROW, got {text!r}")
+    return name, int(row)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from knn_metric import files
+    from knn_metric.contract import Contract
+    from knn_metric.data.corruptions import parse_corruption
+    from knn_metric.data.loading import load_rows
+    from knn_metric.data.provenance import describe_traffic, hold_out
+    from knn_metric.detection.calibration import require_calibration
+    from knn_metric.detection.detectors import load_detector
+    from knn_metric.replay.outcome import judge, write_csv
+    from knn_metric.replay.plot import plot
+    from knn_metric.replay.report import describe, format_summary
+    from knn_metric.replay.sender import Plan, take_timed
+
+    name, start = arguments.corrupt or ("", arguments.rows)
+    if name and start >= arguments.rows:
+        raise UserError(f"--corrupt: only {arguments.rows:,} requests are sent, see --rows")
+    table, picture = (arguments.out / f"replay.{kind}" for kind in ("csv", "png"))
+    files.require_writable(table, picture, inputs=arguments.data)
+    contract = Contract.read(arguments.package)
+    detector = load_detector(files.artifact_path(arguments.package), contract.input_names)
+    require_calibration(detector)
+    rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
+    rows = hold_out(rows, detector.origin_)
+    if arguments.pattern:
+        rows = take_timed(rows)
+    corruption = parse_corruption(name, rows) if name else None
+    pattern = arguments.repeat, bool(arguments.pattern)
+    plan = Plan(rows, arguments.rows, arguments.seed, corruption, start, *pattern)
+    times = arguments.repeat * plan.rounds
+    repeated = f", each sent up to {times} times" if times > 1 else ""
+    print(f"data  {describe_traffic(rows, detector)}{repeated}", flush=True)
+    threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
+    outcomes, status = send(arguments, plan, contract, float(threshold))
+    if not outcomes:
+        return status
+    replay = judge(outcomes, rows.source, float(threshold), detector)
+    write_csv(replay, table)
+    print(format_summary(replay))
+    print(f"requests are in {files.shorten(table)}", flush=True)
+    if replay.n_others:
+        raise UserError(
+            f"{replay.n_others:,} of {replay.n_scored:,} scores are not those of the artifact here:"
+            " the metric serves another artifact, and what it detects cannot be said"
+        )
+    plot(replay, picture)
+    print(f"the picture is {files.shorten(picture)}")
+    print(*describe(replay), sep="\n")
+    return status or (0 if replay.n_scored else FAILED)
+
+
+def send(
+    arguments: argparse.Namespace, plan: Plan, contract: Contract, threshold: float
+) -> tuple[list[Outcome], int]:
+    """Serve what is not running yet, and send all requests; return what became of those sent."""
+    from tqdm import tqdm
+
+    from knn_metric.platform.target import answered_by
+    from knn_metric.replay.gateway import Gateway
+    from knn_metric.replay.sender import send_all, serve_or_call
+
+    outcomes: list[Outcome] = []
+    answered = answered_by(arguments.target, contract.inputs)
+    try:
+        with (
+            tqdm(total=plan.n_requests, desc="starting", unit="request", disable=None) as bar,
+            serve_or_call(arguments.target) as target,
+            serve_or_call(arguments.runtime or arguments.package) as metric,
+        ):
+            bar.set_description("replaying")
+            gateway = Gateway(target, metric, contract.inputs, answered, threshold, plan.change())
+            for outcome in send_all(gateway, plan, arguments.concurrency, arguments.rate):
+                outcomes.append(outcome)
+                bar.update()
+    except KeyboardInterrupt:
+        sent = f"{len(outcomes):,} of {plan.n_requests:,} requests"
+        complain(f"interrupted after {sent}")
+        return outcomes, INTERRUPTED
+    except UserError as error:
+        if not outcomes:
+            raise
+        complain(f"{error}, after {len(outcomes)} requests")
+        return outcomes, FAILED
+    return outcomes, 0

@@ -1,0 +1,71 @@
+"""Train the metric: fit the KNN detector, score held-out rows, draw the scores, save the artifact.
+
+examples:
+  knn-metric train                              UCI's adult.data, downloaded once
+  knn-metric train --data sample                the synthetic sample, for trying out
+  knn-metric train --data monday.csv tuesday.csv --package churn-metric
+  knn-metric train --data requests.parquet --contamination 0.01 --plot scores.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from knn_metric.cli import PARAMS, REPORTS, Parser
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def add_arguments(parser: Parser) -> None:
+    number = parser.number
+    parser.data()
+    parser.time()
+    parser.package()
+    k, p, contamination = PARAMS.values()
+    number("--neighbors", int, 1, 10_000, dest="n_neighbors", default=k, help="k")
+    number("--p", float, 1, 15, default=p, help="Minkowski's p")
+    what = "proportion of training rows above the threshold"
+    number("--contamination", float, 0.0001, 0.5, default=contamination, help=what)
+    parser.split()
+    plot = REPORTS / "knn_comparison.png"
+    parser.picture("--plot", default=plot, help=f"picture of the scores (default: {plot})")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from knn_metric import files
+    from knn_metric.contract import Contract
+    from knn_metric.data import provenance
+    from knn_metric.data.loading import load_rows
+    from knn_metric.detection.detectors import source_of
+    from knn_metric.detection.report import format_training, plot_scores
+    from knn_metric.detection.training import find_drift, train
+
+    out = files.artifact_path(arguments.package)
+    files.require_writable(out, arguments.plot, inputs=arguments.data)
+    steps = tqdm(total=5, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
+    with steps:
+        begin(steps, "reading rows")
+        contract = Contract.read(arguments.package)
+        rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
+        if not arguments.force:
+            provenance.require_replaceable(out, source_of(out), rows.source)
+        begin(steps, "fitting the detector")
+        params = {name: getattr(arguments, name) for name in PARAMS}
+        detector, scores = train(rows, arguments.test_size, arguments.seed, **params)
+        begin(steps, "looking for drift")
+        drift = find_drift(rows, arguments.seed, **params)
+        begin(steps, "drawing the picture")
+        plot_scores(detector, scores, arguments.plot)
+        begin(steps, "saving the artifact")
+        with files.keeping_previous(out):
+            detector.save(out)
+    print(format_training(detector, scores, rows.rejected, drift, out, arguments.plot))
+
+
+def begin(steps: tqdm, description: str) -> None:
+    steps.set_description_str(description)
+    steps.update()

@@ -1,0 +1,42 @@
+"""Check a package and upload it with the installed hs command line, of either generation.
+
+examples:
+  knn-metric upload                            this package, to the cluster that hs has selected
+  knn-metric upload --package examples/adult   another one
+  knn-metric upload --image IMAGE              in another image than the platform's usual one
+  knn-metric upload --allow-sample             a model trained on the sample, for a trial
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from knn_metric.cli import FOUND, Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.package()
+    parser.image()
+    parser.add_argument("--hs", default="hs", help="the command line to use (default: hs)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from knn_metric.contract import Contract
+    from knn_metric.package.checks import check, passes
+    from knn_metric.package.staging import staging
+    from knn_metric.platform.hs import generation_of_hs, run_hs, selected_cluster
+    from knn_metric.platform.manager import Manager
+    from knn_metric.platform.releases import USUAL_RUNTIME_3X
+
+    folder = arguments.package
+    generation = generation_of_hs(arguments.hs)
+    image = arguments.image or (USUAL_RUNTIME_3X if generation == 3 else None)
+    address = selected_cluster(generation)
+    findings = check(folder, image, generation, arguments.allow_sample)
+    if not passes(findings, "nothing was uploaded"):
+        return FOUND
+    Manager(address).call("GET", "model/version")  # hs 3.x would end in a traceback
+    print(f"uploading {Contract.read(folder).name} to {address} with hs {generation}.x")
+    with staging(folder, image) as staged:
+        run_hs(arguments.hs, generation, staged)
+    return 0

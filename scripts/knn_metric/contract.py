@@ -1,0 +1,153 @@
+"""serving.yaml as a class: a package's name, image and payload, and its function's fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from knn_metric.cli import UserError
+
+# Where serving.yaml has another name for a type than numpy.
+NUMPY_NAMES = {"double": "float64", "float": "float32", "string": "str"}
+TYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 str".split()
+CODE_PROFILES = ("categorical", "nominal", "ordinal")
+NUMBER_PROFILES = ("numerical", "continuous", "interval", "ratio")
+PROFILES = ("none", *CODE_PROFILES, *NUMBER_PROFILES, "image", "video", "audio", "text")
+
+
+@dataclass(frozen=True)
+class Field:
+    """An input or output of the function.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        As serving.yaml has it: ``'int64'``, ``'double'``, ...
+    dims : tuple of int
+        The shape, empty for a scalar; -1 for any length.
+    profile : str
+        What the numbers are: ``'numerical'``, ``'categorical'``, ..., or ``'none'``.
+    """
+
+    name: str
+    type: str
+    dims: tuple[int, ...] = ()
+    profile: str = "none"
+
+    @property
+    def numpy_type(self) -> Any:
+        return np.dtype(NUMPY_NAMES.get(self.type, self.type)).type
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a scalar that a metric can take."""
+        return not self.dims and self.numpy_type is not np.str_
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its type holds whole numbers only."""
+        return np.dtype(self.numpy_type).kind in "biu"
+
+    @property
+    def holds_codes(self) -> bool:
+        """Whether the numbers are codes of categories."""
+        return self.profile in CODE_PROFILES
+
+    @property
+    def shape(self) -> str:
+        """The shape as serving.yaml has it."""
+        return str(list(self.dims)) if self.dims else "scalar"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What serving.yaml says of a package.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    runtime : str
+        The image that the function runs in.
+    payload : tuple of str
+        Files and folders to upload.
+    install_command, training_data : str or None
+    function : str
+        Its name in func_main.
+    inputs, outputs : tuple of Field
+    """
+
+    name: str
+    runtime: str
+    payload: tuple[str, ...]
+    install_command: str | None
+    training_data: str | None
+    function: str
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.inputs)
+
+    @classmethod
+    def read(cls, folder: Path) -> Contract:
+        """Read the serving.yaml of a package's folder, or one that is named itself.
+
+        Raises
+        ------
+        UserError
+            If it is missing, malformed, or has a type that the platform does not know.
+        """
+        path = folder if folder.is_file() else folder / "serving.yaml"
+        try:
+            return _parse(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is not there: name the folder of a package") from error
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from error
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"{path} cannot be read: {problem}") from error
+
+
+def _parse(definition: Any) -> Contract:
+    if not isinstance(definition, dict):
+        raise ValueError("it holds no fields by name")
+    for key, kind in (("name", str), ("runtime", str), ("payload", list)):
+        if not isinstance(definition[key], kind):
+            raise ValueError(f"{key} is {definition[key]!r}, expected a {kind.__name__}")
+    for entry in definition["payload"]:
+        if Path(entry).is_absolute() or ".." in Path(entry).parts:
+            raise ValueError(f"payload: {entry} is outside the package")
+    signature = definition["contract"]
+    inputs, outputs = (
+        tuple(_parse_field(name, field) for name, field in signature[side].items())
+        for side in ("inputs", "outputs")
+    )
+    return Contract(
+        definition["name"],
+        definition["runtime"],
+        tuple(definition["payload"]),
+        definition.get("install-command"),
+        str(definition.get("training-data") or "") or None,
+        signature["name"],
+        inputs,
+        outputs,
+    )
+
+
+def _parse_field(name: str, field: dict) -> Field:
+    dims = () if field["shape"] == "scalar" else tuple(map(int, field["shape"]))
+    parsed = Field(name, field["type"], dims, field.get("profile", "none"))
+    if parsed.profile not in PROFILES:
+        expected = ", ".join(PROFILES)
+        raise ValueError(f"{name} has profile {parsed.profile!r}, expected one of {expected}")
+    if NUMPY_NAMES.get(parsed.type, parsed.type) not in TYPES:
+        raise ValueError(f"{name} has type {parsed.type!r}, expected one of {', '.join(TYPES)}")
+    return parsed

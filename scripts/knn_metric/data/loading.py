@@ -1,0 +1,187 @@
+"""The rows that a name means: UCI's file, the sample, or files of the user's under the contract."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from knn_metric.cli import MOST_REJECTED, UserError
+from knn_metric.contract import Contract
+from knn_metric.data import adult
+from knn_metric.data.download import download
+from knn_metric.data.readers import kind_of, opening
+from knn_metric.data.rows import Rows
+from knn_metric.data.sources import plan
+from knn_metric.data.times import NO_TIME
+from knn_metric.data.validation import read_rows
+from knn_metric.files import shorten
+
+BLOCK = 100_000  # rows
+HASHED_AT_ONCE = 2**20  # bytes
+
+
+def load_rows(
+    data: Sequence[str],
+    contract: Contract,
+    most_rejected: float = MOST_REJECTED,
+    time: str | None = None,
+) -> Rows:
+    """Read rows, downloading UCI's file if it is asked for and not there.
+
+    Parameters
+    ----------
+    data : sequence of str
+        ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, a file in UCI's
+        format; or files, folders, globs and URLs of Parquet, CSV with a header, or JSON lines,
+        whose columns are the contract's inputs.
+    contract : Contract
+        The names, types and profiles of the columns.
+    most_rejected : float
+        The proportion of rows that may be left out since they cannot be used.
+    time : str, optional
+        The column of their times (default: the platform's, else the only one that holds times).
+
+    Raises
+    ------
+    UserError
+        If the rows cannot be fetched, verified or read, or too many cannot be used.
+    """
+    census = [one for one in data if _is_census(one)]
+    if not census:
+        return _read_table(data, contract, most_rejected, time)
+    (one, *others) = data
+    if others:
+        raise UserError(f"{census[0]} is of the census, which is read alone")
+    if time:
+        raise UserError(f"--time={time}: {one} is of the census, which has no times")
+    rows = load_census(one)
+    if rows.names != contract.input_names:
+        raise UserError(
+            f"{one} is of the census, whose fields are {', '.join(rows.names)}; the contract has"
+            f" {', '.join(contract.input_names)}: --data names rows with these"
+        )
+    return rows
+
+
+def load_census(data: str) -> Rows:
+    """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest."""
+    content, path = read_content(data)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return adult.encode(adult.read(content, path), _name_source(path, sha256), sha256)
+
+
+def _is_census(data: str) -> bool:
+    """Tell whether data are UCI's file, the sample, or another file in UCI's format."""
+    path = Path(data)
+    if data in ("uci", "sample") or not path.is_file():
+        return data in ("uci", "sample")
+    if kind_of(data) not in (None, "csv"):
+        return False
+    with path.open("rb") as file:
+        first = file.readline(10_000).decode("utf-8", "replace")
+    return kind_of(data) is None or first.startswith("|") or first[:1].isdigit()
+
+
+def read_content(data: str) -> tuple[bytes, Path]:
+    """Return the content and the path of a file in UCI's format."""
+    path = {"uci": adult.UCI_PATH, "sample": adult.SAMPLE_PATH}.get(data, Path(data))
+    if data == "uci" and not path.exists():
+        _download_uci(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if data == "uci" and sha256 != adult.UCI_SHA256:
+        raise UserError(
+            f"{path}: SHA-256 {sha256}, expected {adult.UCI_SHA256}: delete it to download it again"
+        )
+    return content, path
+
+
+def _download_uci(path: Path) -> None:
+    try:
+        download(adult.UCI_URL, path, adult.UCI_SHA256)
+    except UserError as error:
+        raise UserError(
+            f"{error}; save it as {shorten(path)}, or name another file with"
+            " --data path/to/adult.data, or --data sample"
+        ) from error
+
+
+def _name_source(path: Path, sha256: str) -> str:
+    """Name the source by content, so that a copy of the sample is still the sample."""
+    if sha256 == adult.UCI_SHA256:
+        return "uci"
+    sample = adult.SAMPLE_PATH
+    if sample.exists() and sha256 == hashlib.sha256(sample.read_bytes()).hexdigest():
+        return "sample"
+    return _name_path(path)
+
+
+def _name_path(path: Path) -> str:
+    return f"./{path.name}" if path.name in ("uci", "sample") else path.name
+
+
+def _read_table(
+    data: Sequence[str], contract: Contract, most_rejected: float, time: str | None
+) -> Rows:
+    fields = contract.inputs
+    for field in fields:
+        if not field.is_number:
+            raise UserError(
+                f"input {field.name} is {field.shape} {field.type}, and a metric takes scalar"
+                " numbers: leave it out of serving.yaml"
+            )
+    kinds = {field.name: np.dtype(field.numpy_type).name for field in fields}
+    wanted, blocks = plan(data, kinds, [], BLOCK, time)
+    parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
+    values = np.concatenate([part.values for part in parts] or [np.empty((0, len(fields)))])
+    times = np.concatenate([part.times for part in parts] or [np.empty(0, np.int64)])
+    rejected: Counter[str] = Counter()
+    for part in parts:
+        rejected.update(part.rejected.column("reason").to_pylist())
+    n_rows = len(values) + rejected.total()
+    if rejected.total() > most_rejected * n_rows:
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
+        raise UserError(
+            f"{rejected.total():,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
+            f" {reasons}; --most-rejected 1 allows as many"
+        )
+    if not len(values):
+        raise UserError(f"{', '.join(data)}: no rows")
+    urls = sorted({piece.url for block in blocks for piece in block})
+    name = " ".join(_name_path(Path(one)) or one for one in data)
+    return Rows(
+        names=contract.input_names,
+        values=values,
+        is_code=tuple(field.holds_codes for field in fields),
+        types=tuple(kinds.values()),
+        source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
+        sha256=digest(urls),
+        rejected=rejected,
+        times=None if (times == NO_TIME).all() else times,
+    )
+
+
+def digest(urls: Sequence[str]) -> str:
+    """Return the SHA-256 of a file; of several files, that of all of theirs one after the other."""
+    digests = []
+    for url in urls:
+        one = hashlib.sha256()
+        with opening(url) as file:
+            while content := file.read(HASHED_AT_ONCE):
+                one.update(content)
+        digests.append(one.hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+
+
+def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """Return what codes stand for by column, where the columns are those of a known source."""
+    return adult.LABELS if tuple(names) == adult.FEATURES else {}

@@ -1,0 +1,237 @@
+"""What the metric sees: alarms on corrupted rows, and the requests until a change is detected."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest
+from tqdm import tqdm
+
+from knn_metric.data.corruptions import Corruption, corrupt
+from knn_metric.data.rows import Rows
+from knn_metric.detection.calibration import require_calibration
+from knn_metric.detection.change import Bets, Evidence
+from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.tables import format_table
+
+if TYPE_CHECKING:
+    from knn_metric.platform.target import Target
+    from portable_knn import PortableKNN
+
+CONTAMINATIONS = (0.1, 0.05, 0.02, 0.01, 0.001)
+STREAMS = 200
+HEALTHY = 500  # requests of a stream before its corruption begins
+MOST = 5000  # requests after which a corruption counts as missed
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the metric sees of one kind of rows.
+
+    Attributes
+    ----------
+    name, cause : str
+        Of the corruption, or ``'clean'`` and ''.
+    scores : ndarray, shape (n,)
+    alarm_rate : float
+        The proportion of rows that raise an alarm.
+    median, p90 : int or None
+        Requests until the change is detected, of `STREAMS` streams; None where that is missed.
+    field : str or None
+        The field that most streams name; None where the change is missed.
+    named : float or None
+        The proportion of all streams that name a corrupted field.
+    """
+
+    name: str
+    cause: str
+    scores: np.ndarray
+    alarm_rate: float
+    median: int | None = None
+    p90: int | None = None
+    field: str | None = None
+    named: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("alarm_rate", "median", "p90", "field", "named")
+        return {name: getattr(self, name) for name in names}
+
+
+def corrupt_rows(
+    rows: Rows, corruptions: Sequence[Corruption], target: Target | None
+) -> dict[str, Rows]:
+    """Corrupt rows in each way, the target answering the corrupted request.
+
+    Parameters
+    ----------
+    rows : Rows
+    corruptions : sequence of Corruption
+        One of an answer corrupts it on its way from the target.
+    target : Target or None
+        Without it the recorded answers stay.
+
+    Returns
+    -------
+    dict of str to Rows
+        By the name of the corruption; the first are the clean ones.
+    """
+
+    def answer(rows: Rows) -> Rows:
+        return target.answer(rows) if target else rows
+
+    changed = {"clean": answer(rows)}
+    for one in tqdm(corruptions, "corrupting", disable=None, leave=False):
+        of_answer = target is not None and set(one.fields) <= set(target.answered)
+        changed[one.name] = (
+            corrupt(one, changed["clean"]) if of_answer else answer(corrupt(one, rows))
+        )
+    return changed
+
+
+def evaluate(
+    detector: PortableKNN, changed: dict[str, Rows], corruptions: Sequence[Corruption]
+) -> list[Result]:
+    """Score clean and corrupted rows, and measure when each change is detected.
+
+    Raises
+    ------
+    UserError
+        If the artifact has no levels of fields.
+    """
+    calibration = require_calibration(detector)
+    judge = Judge(detector, Bets.of(calibration))
+    clean = judge.look(changed["clean"])
+    streams = Streams(judge.bets, calibration["window"], clean)
+    results = [Result("clean", "", clean.scores, judge.alarm_rate(clean))]
+    for one in tqdm(corruptions, "evaluating", disable=None, leave=False):
+        seen = judge.look(changed[one.name])
+        delays, fields = streams.corrupt(seen)
+        median, p90 = (_quantile(delays, proportion) for proportion in (0.5, 0.9))
+        named = sum(field in one.fields for field in fields) / STREAMS
+        field = Counter(fields).most_common(1)[0][0] if median is not None else None
+        rates = judge.alarm_rate(seen), median, p90
+        results.append(Result(one.name, one.cause, seen.scores, *rates, field, named))
+    return results
+
+
+class Seen(NamedTuple):
+    """Rows as the test sees them.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (n,)
+    exceeded : ndarray of int, shape (n, s)
+        Of `Bets.exceeded`.
+    keys : list, length n
+        Of equal rows the same.
+    """
+
+    scores: np.ndarray
+    exceeded: np.ndarray
+    keys: list[Hashable]
+
+
+class Judge:
+    """Looks at rows as the test does."""
+
+    def __init__(self, detector: PortableKNN, bets: Bets) -> None:
+        self.bets = bets
+        self._detector = detector
+        self._fields = FieldSurprise.of(detector)
+
+    def look(self, rows: Rows) -> Seen:
+        scores = self._detector.decision_function(rows.values)
+        values = np.column_stack([scores, self._fields.surprise(rows.values)])
+        return Seen(scores, self.bets.exceeded(values), [row.tobytes() for row in rows.values])
+
+    def alarm_rate(self, seen: Seen) -> float:
+        return float(np.mean(seen.scores > self._detector.threshold_))
+
+
+class Streams:
+    """Streams of healthy requests, in random order, which may go on with corrupted ones."""
+
+    def __init__(self, bets: Bets, window: int, clean: Seen) -> None:
+        self._bets = bets
+        self._healthy = Evidence(bets, window, STREAMS)
+        for places in self._draw(clean, HEALTHY, seed=0):
+            self._healthy.add(clean.exceeded[places], [clean.keys[place] for place in places])
+
+    @staticmethod
+    def _draw(seen: Seen, count: int, seed: int) -> Iterator[np.ndarray]:
+        """Yield the next row of each stream, in which no row comes twice before all came once."""
+        random = np.random.default_rng(seed)
+        n_rows = len(seen.scores)
+        for first in range(0, count, n_rows):
+            orders = [random.permutation(n_rows) for _ in range(STREAMS)]
+            yield from np.transpose(orders)[: count - first]
+
+    def corrupt(self, seen: Seen) -> tuple[np.ndarray, list[str]]:
+        """Return after how many requests each stream detects a corruption, and the field it names.
+
+        Returns
+        -------
+        delays : ndarray, shape (STREAMS,), dtype float64
+            Infinite where it takes more than `MOST` requests.
+        fields : list of str
+            Of the streams that detect it.
+        """
+        evidence = copy.deepcopy(self._healthy)
+        delays, fields = np.full(STREAMS, np.inf), []
+        sent, bet = [], []
+        for number, places in enumerate(self._draw(seen, MOST, seed=1), start=1):
+            keys = [seen.keys[place] for place in places]
+            betting, alerted, onsets = evidence.add(seen.exceeded[places], keys)
+            sent.append(places)
+            bet.append(betting)
+            for stream in np.flatnonzero(alerted & np.isinf(delays)):
+                delays[stream] = number
+                since = slice(max(onsets[stream] - HEALTHY, 0), number)
+                own = np.array([places[stream] for places in sent[since]])
+                made = np.array([betting[stream] for betting in bet[since]])
+                in_a_row = evidence.repeats[stream].equal_in_a_row
+                fields.append(self._bets.strongest(seen.exceeded[own[made]], in_a_row))
+            if np.isfinite(delays).all():
+                break
+        return delays, fields
+
+
+def _quantile(delays: np.ndarray, proportion: float) -> int | None:
+    value = np.quantile(delays, proportion, method="inverted_cdf")
+    return int(value) if np.isfinite(value) else None
+
+
+def format_clean(clean: Result) -> str:
+    n = len(clean.scores)
+    low, high = binomtest(round(clean.alarm_rate * n), n).proportion_ci(method="wilson")
+    return f"{clean.alarm_rate:.2%}, 95% interval {low:.2%} to {high:.2%}"
+
+
+def format_results(results: Sequence[Result]) -> str:
+    """Return the table: by corruption the alarms, when it is detected, and the field named."""
+    table = [["rows", "alarms", "median", "90%", "named", "field", "what went wrong"]]
+    for one in results:
+        cells = [one.name, f"{one.alarm_rate:.1%}"]
+        if one.named is not None:
+            cells += [f"{n:,}" if n is not None else "-" for n in (one.median, one.p90)]
+            cells += [f"{one.named:.0%}", one.field or "", one.cause]
+        table.append(cells)
+    return format_table(table, "<>>>><<")
+
+
+def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> str:
+    """Say what other thresholds would do, each one that training with a contamination sets."""
+    thresholds = [np.quantile(training_scores, 1 - one) for one in CONTAMINATIONS]
+    rows = [
+        ["contamination", *(f"{one:.1%}" for one in CONTAMINATIONS)],
+        ["threshold", *(f"{threshold:.3f}" for threshold in thresholds)],
+    ]
+    for one in results:
+        rates = (np.mean(one.scores > threshold) for threshold in thresholds)
+        rows.append([one.name, *(f"{rate:.1%}" for rate in rates)])
+    return format_table(rows)

@@ -1,0 +1,249 @@
+"""What a stream of requests says: whether its traffic has changed, since when, in which field."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from knn_metric.detection.change import (
+    ALERT,
+    PATIENCE,
+    REPEATS,
+    Bets,
+    Evidence,
+    bound_proportion,
+)
+
+if TYPE_CHECKING:
+    from knn_metric.detection.surprise import FieldSurprise
+
+LEAST_MISSING = 0.01  # of the checks: so many may be missing in healthy traffic
+REMEMBERED = 10_000  # requests, the newest, that a change is looked into by
+
+
+class Change(NamedTuple):
+    """A change of the traffic: alerts that follow each other closely.
+
+    Attributes
+    ----------
+    onset, detected, last : int
+        Positions in the stream: about where it began, the first alert and the last one.
+    slowest : int
+        The most requests that an alert took.
+    evidence : float
+        The highest since the onset.
+    field : str
+        That it comes from; '' if only the score was tested, or no field bets better than before.
+    example : int
+        The position of a request since the onset that shows it.
+    """
+
+    onset: int
+    detected: int
+    last: int
+    slowest: int
+    evidence: float
+    field: str = ""
+    example: int = -1
+
+    @property
+    def patience(self) -> int:
+        """How many requests after an alert the next one is due, if the change goes on."""
+        return max(PATIENCE, 3 * self.slowest)
+
+    @property
+    def began_earlier(self) -> bool:
+        """Whether too few requests precede the onset to say that the change began there."""
+        return self.onset <= self.detected - self.onset
+
+    def goes_on(self, requests: int) -> bool:
+        """Tell whether it has not ended after so many requests: its next alert is not overdue."""
+        return requests - 1 - self.last <= self.patience
+
+
+class Verdict(NamedTuple):
+    """What a stream of requests says.
+
+    Attributes
+    ----------
+    requests, checked, alarms : int
+        All requests; those that have a score; scores above the threshold.
+    evidence : float
+        The highest since the onset of a change that goes on, else that since the last alert.
+    changes : tuple of Change
+    missing : tuple of Change
+        Of the proportion of requests that have no score.
+    """
+
+    requests: int
+    checked: int
+    alarms: int
+    evidence: float
+    changes: tuple[Change, ...]
+    missing: tuple[Change, ...]
+
+    def goes_on(self, change: Change) -> bool:
+        """Tell whether a change has not ended."""
+        return change.goes_on(self.requests)
+
+
+class _Remembered(NamedTuple):
+    """A request that made its bets: where it stands, what it exceeded, its score and surprises."""
+
+    position: int
+    exceeded: np.ndarray
+    values: np.ndarray
+
+
+class Stream:
+    """Tests a stream of requests, which may be fed in parts of any size.
+
+    Parameters
+    ----------
+    calibration : mapping
+        Of the artifact.
+    threshold : float
+        Of its alarms.
+    surprise : FieldSurprise, optional
+        Of the artifact; without it the score alone is tested, and no field is named.
+    """
+
+    def __init__(
+        self,
+        calibration: Mapping[str, Any],
+        threshold: float,
+        surprise: FieldSurprise | None = None,
+    ) -> None:
+        self._threshold = threshold
+        self._surprise = surprise
+        self._bets = Bets.of(calibration, with_fields=surprise is not None)
+        window = calibration["window"]
+        self._evidence = Evidence(self._bets, window)
+        self._misses = Bets.of_proportion(bound_missing(calibration))
+        self._missing_evidence = Evidence(self._misses, window)
+        self._remembered: deque[_Remembered] = deque(maxlen=REMEMBERED)
+        self._changes: list[Change] = []
+        self._missing: list[Change] = []
+        self._requests = self._checked = self._alarms = 0
+
+    def feed(
+        self, rows: np.ndarray, scores: np.ndarray, surprises: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Take the next requests.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, m)
+            The fields of each request; NaN throughout where they are not known.
+        scores : ndarray, shape (n,)
+            NaN where the check is missing.
+        surprises : ndarray, shape (n, m), optional
+            Of each field where there is a score, if they are measured already.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            The evidence with each request, an alert's before it starts again from 0.
+        """
+        rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
+        is_scored: np.ndarray = np.isfinite(scores)
+        values = self._measure(rows, scores, is_scored, surprises)
+        exceeded = self._bets.exceeded(values)
+        reached = np.empty(len(rows))
+        for place, row in enumerate(rows):
+            key = None if np.isnan(row).all() else row.tobytes()
+            self._take_missing(~is_scored[place : place + 1], key)
+            reached[place] = self._take(
+                exceeded[place], values[place], key, is_scored[place : place + 1]
+            )
+            self._requests += 1
+        self._checked += int(is_scored.sum())
+        self._alarms += int(np.sum(scores[is_scored] > self._threshold))
+        return reached
+
+    def _measure(
+        self,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        is_scored: np.ndarray,
+        surprises: np.ndarray | None,
+    ) -> np.ndarray:
+        values = np.full((len(rows), len(self._bets.names)), -np.inf)
+        values[:, 0] = scores
+        known = is_scored & ~np.isnan(rows).any(axis=1)
+        if surprises is not None:
+            values[:, 1:] = surprises
+        elif self._surprise is not None and known.any():
+            values[known, 1:] = self._surprise.surprise(rows[known])
+        return values
+
+    def _take_missing(self, is_missing: np.ndarray, key: bytes | None) -> None:
+        # A request that is repeated bets once more where its check is missing for the first time:
+        # else a metric that died would not be noticed among clients that poll.
+        own = None if key is None else (key, bool(is_missing[0]))
+        _, (alerted,), (onset,) = self._missing_evidence.add(is_missing[:, None] * 1, [own])
+        if alerted:
+            reached = float(self._missing_evidence.evidence[0])
+            add_alert(self._missing, int(onset), self._requests, reached)
+
+    def _take(
+        self, exceeded: np.ndarray, values: np.ndarray, key: bytes | None, is_scored: np.ndarray
+    ) -> float:
+        evidence = self._evidence
+        (betting,), (alerted,), (onset,) = evidence.add(exceeded[None], [key], is_scored)
+        if betting:
+            self._remembered.append(_Remembered(self._requests, exceeded, values))
+        reached = float(evidence.evidence[0])
+        if alerted and add_alert(self._changes, int(onset), self._requests, reached):
+            self._changes[-1] = self._look_into(self._changes[-1])
+        return reached
+
+    def _look_into(self, change: Change) -> Change:
+        """Name the field of a change, and the request since its onset that shows it best."""
+        end = self._requests if change.goes_on(self._requests) else change.last
+        since = [one for one in self._remembered if change.onset <= one.position <= end]
+        in_a_row = self._evidence.repeats[0].equal_in_a_row
+        field = self._bets.strongest(np.array([one.exceeded for one in since]), in_a_row)
+        if field == REPEATS or not since:
+            return change._replace(field=field, example=change.last)
+        place = self._bets.names.index(field)
+        best = max(since, key=lambda one: one.values[place])
+        return change._replace(field=field, example=best.position)
+
+    def verdict(self) -> Verdict:
+        changes = list(self._changes)
+        # More requests than at its first alert say more of its field, and nothing of repeats.
+        if changes and changes[-1].field != REPEATS:
+            changes[-1] = self._look_into(changes[-1])
+        evidence = float(self._evidence.evidence[0])
+        found = Verdict(
+            self._requests,
+            self._checked,
+            self._alarms,
+            evidence if evidence < ALERT else 0.0,
+            tuple(changes),
+            tuple(self._missing),
+        )
+        if changes and found.goes_on(changes[-1]):
+            return found._replace(evidence=max(evidence, changes[-1].evidence))
+        return found
+
+
+def add_alert(changes: list[Change], onset: int, position: int, evidence: float) -> bool:
+    """Take an alert for one of the last change or for a new one; tell whether it is new."""
+    if changes and position - changes[-1].last <= changes[-1].patience:
+        old = changes[-1]
+        slowest, highest = max(old.slowest, position - old.last), max(old.evidence, evidence)
+        changes[-1] = old._replace(last=position, slowest=slowest, evidence=highest)
+        return False
+    changes.append(Change(onset, position, position, position - onset + 1, evidence))
+    return True
+
+
+def bound_missing(calibration: Mapping[str, Any]) -> float:
+    """Return the proportion of checks that may be missing: as many as training rejected rows."""
+    rejected, rows = calibration["rejected"]
+    return max(bound_proportion(rejected, rows, calibration["confidence"]), LEAST_MISSING)

@@ -1,0 +1,122 @@
+"""The days of a history, or its blocks where no row has a day: counts, and which are changed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from knn_metric.data.times import DAY, NO_TIME
+from knn_metric.detection.calibration import require_calibration
+from knn_metric.detection.change import Bets, Evidence
+from knn_metric.detection.surprise import FieldSurprise
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+SAMPLE = 1_000  # rows of a period that are tested, at most
+NO_DAY = NO_TIME // DAY
+# The first few multiples of it, modulo 1, are evenly spread however few they are: Knuth, D. E.
+# (1998), The Art of Computer Programming 3, section 6.4.
+GOLDEN = (5**0.5 - 1) / 2
+
+
+class Period(NamedTuple):
+    """The scored rows of a day or of a block.
+
+    Attributes
+    ----------
+    scored, alarms : int
+    sample : ndarray, shape (k, 2 + n_features)
+        Of the rows that are tested, in their order, turn, score and fields.
+    """
+
+    scored: int
+    alarms: int
+    sample: np.ndarray
+
+    def join(self, later: Period) -> Period:
+        """Return the period of these and of later rows."""
+        rows = np.concatenate([self.sample, later.sample])
+        return Period(self.scored + later.scored, self.alarms + later.alarms, _take_sample(rows))
+
+
+def _take_sample(rows: np.ndarray) -> np.ndarray:
+    """Take the rows with the lowest turns, which stand in the first column."""
+    return rows[np.sort(np.argsort(rows[:, 0], kind="stable")[:SAMPLE])]
+
+
+def give_turns(files: pa.ChunkedArray, rows: pa.ChunkedArray) -> np.ndarray:
+    """Return each row's turn to be in a sample, below 1; any lowest ones are evenly spread.
+
+    A turn depends on nothing but the row's place in its file, so that samples are the same however
+    a history is divided. Files begin with different turns, since each may hold but one row.
+    """
+    encoded = files.combine_chunks().dictionary_encode()
+    begins = [zlib.crc32(name.encode()) / 2**32 for name in encoded.dictionary.to_pylist()]
+    return (np.array(begins)[encoded.indices] + rows.to_numpy() * GOLDEN) % 1
+
+
+def part_by_day(times: np.ndarray, alarms: np.ndarray, rows: np.ndarray) -> dict[int, Period]:
+    """Return the period of each day since 1970, that of rows without a time as `NO_DAY`."""
+    days = times // DAY
+    order = np.argsort(days, kind="stable")
+    found, firsts = np.unique(days[order], return_index=True)
+    parts = zip(found.tolist(), np.split(order, firsts[1:]), strict=True)
+    return {
+        day: Period(len(own), int(alarms[own].sum()), _take_sample(rows[own])) for day, own in parts
+    }
+
+
+def measure_distinct(surprise: FieldSurprise, rows: np.ndarray, n_jobs: int = -1) -> np.ndarray:
+    """Return the surprises of rows many of which are equal."""
+    distinct, places = np.unique(rows, axis=0, return_inverse=True)
+    return surprise.surprise(distinct, n_jobs)[places.ravel()]
+
+
+def find_changes(detector: PortableKNN, periods: Mapping[str, Period]) -> dict[str, str]:
+    """Test each period's sample on its own, all side by side.
+
+    Returns
+    -------
+    dict of str to str
+        Of those that raise an alert the field that has changed, '' where none has won its bets.
+    """
+    if not periods:
+        return {}
+    calibration = require_calibration(detector)
+    bets = Bets.of(calibration)
+    samples = [one.sample for one in periods.values()]
+    values = np.concatenate(samples)[:, 1:]
+    rows = values[:, 1:]
+    surprises = measure_distinct(FieldSurprise.of(detector), rows)
+    sizes = np.array([len(one) for one in samples])
+    is_there = np.arange(sizes.max()) < sizes[:, None]
+    exceeded = np.zeros((*is_there.shape, len(bets.names)), np.int8)
+    exceeded[is_there] = bets.exceeded(np.column_stack([values[:, 0], surprises]))
+    keys = np.full(is_there.shape, None, object)
+    keys[is_there] = [row.tobytes() for row in rows + 0.0]  # one zero, not two
+    evidence = Evidence(bets, calibration["window"], len(periods))
+    fields = _name_fields(bets, evidence, exceeded, keys, is_there)
+    return {label: fields[place] for place, label in enumerate(periods) if place in fields}
+
+
+def _name_fields(
+    bets: Bets, evidence: Evidence, exceeded: np.ndarray, keys: np.ndarray, is_there: np.ndarray
+) -> dict[int, str]:
+    """Feed requests of streams side by side; name by all since its onset each first change."""
+    betting = np.zeros_like(is_there)
+    alerts: dict[int, tuple[int, int]] = {}
+    for number in range(is_there.shape[1]):
+        betting[:, number], alerted, onsets = evidence.add(
+            exceeded[:, number], keys[:, number].tolist(), is_there[:, number]
+        )
+        for place in np.flatnonzero(alerted).tolist():
+            alerts.setdefault(place, (onsets[place], evidence.repeats[place].equal_in_a_row))
+    return {
+        place: bets.strongest(exceeded[place, onset:][betting[place, onset:]], in_a_row)
+        for place, (onset, in_a_row) in alerts.items()
+    }

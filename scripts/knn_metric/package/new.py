@@ -1,0 +1,62 @@
+"""The package of a metric, written for the fields of a model."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from knn_metric.cli import UserError
+from knn_metric.contract import Field
+from knn_metric.files import ROOT, copy_file, replacing_file
+
+WRITTEN = ("serving.yaml", "requirements.txt", "src")
+
+
+def select_inputs(fields: Iterable[Field]) -> tuple[list[Field], list[str]]:
+    """Return the fields that a metric can take, and why each other one is left out."""
+    inputs: dict[str, Field] = {}
+    left_out = []
+    for field in fields:
+        if not field.is_number:
+            left_out.append(f"{field.name}: a metric cannot take {field.shape} {field.type}")
+        elif field.name in inputs:
+            left_out.append(f"{field.name}, the answer: an input has this name")
+        else:
+            inputs[field.name] = field
+    return list(inputs.values()), left_out
+
+
+def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
+    """Write a package that is ready to train.
+
+    Raises
+    ------
+    UserError
+        If the folder has one, or a model has no field that a metric can take.
+    """
+    if not inputs:
+        raise UserError("the model has no scalar numbers, and a metric takes nothing else")
+    for one in WRITTEN:
+        if (folder / one).exists():
+            raise UserError(f"{folder / one} is there already: name another folder")
+    described = {field.name: _describe(field) for field in inputs}
+    dumped = yaml.safe_dump({"inputs": described}, sort_keys=False, allow_unicode=True)
+    template = (ROOT / "serving.yaml").read_text(encoding="utf-8")
+    named = re.sub("^name: .*$", f"name: {name}", template, flags=re.MULTILINE)
+    block = textwrap.indent(dumped, "  ")
+    text = re.sub(r"^  inputs:\n(?:    .*\n)+", lambda _: block, named, flags=re.MULTILINE)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=ignore)
+    copy_file(ROOT / "requirements.txt", folder / "requirements.txt")
+    with replacing_file(folder / "serving.yaml") as new:
+        new.write_text(text, encoding="utf-8")
+
+
+def _describe(field: Field) -> dict[str, str]:
+    described = {"shape": "scalar", "type": field.type}
+    return described | ({"profile": field.profile} if field.profile != "none" else {})

@@ -1,0 +1,166 @@
+"""Hydrosphere's 3.x Python runtime on this machine: a package's function on gRPC."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+# Read on import: without it grpc reports a taken port in a line of its own.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest, PredictResponse
+from hydro_serving_grpc.serving.runtime.api_pb2_grpc import (
+    PredictionServiceServicer,
+    add_PredictionServiceServicer_to_server,
+)
+
+from knn_metric.cli import UserError
+from knn_metric.contract import Contract
+from knn_metric.platform.tensors import decode, encode
+
+PREDICT = "/hydrosphere.serving.runtime.PredictionService/Predict"
+THREADS = 10
+MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
+
+
+def load_function(folder: Path) -> Callable[..., dict]:
+    """Import a package's func_main, and return the function that its serving.yaml names.
+
+    Raises
+    ------
+    UserError
+        If serving.yaml cannot be read or the function cannot be imported.
+    """
+    name = Contract.read(folder).function
+    try:
+        return getattr(load_module(folder), name)
+    except Exception as error:
+        # What is served here needs no upload.
+        problem = str(error).replace(", then upload again", "")
+        raise UserError(f"cannot import {name} from func_main: {problem}") from error
+
+
+def load_module(folder: Path) -> ModuleType:
+    """Import a package's func_main, beside those of other packages."""
+    path = folder / "src" / "func_main.py"
+    sys.path.insert(0, str(path.parent))
+    loader = SourceFileLoader("func_main", str(path))
+    module = ModuleType(loader.name)
+    module.__file__ = loader.path
+    sys.modules["func_main"] = module  # where dataclasses and pickle look for it
+    loader.exec_module(module)
+    return module
+
+
+class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer):
+    """Answer requests with a function, errors mapped as the runtime maps them."""
+
+    def __init__(self, function: Callable[..., dict]) -> None:
+        self.function = function
+
+    def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
+        try:
+            inputs = {name: decode(tensor) for name, tensor in request.inputs.items()}
+            outputs = {name: encode(value) for name, value in self.function(**inputs).items()}
+            return PredictResponse(outputs=outputs)
+        except ValueError as error:
+            context.abort(grpc.StatusCode.OUT_OF_RANGE, repr(error))
+        except Exception as error:
+            logging.exception("the function failed")
+            context.abort(grpc.StatusCode.INTERNAL, repr(error))
+
+    def Check(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
+def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Server, int]:
+    """Start a server and return it with the port that it got."""
+    options = [
+        ("grpc.max_send_message_length", MESSAGE_LIMIT),
+        ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+        # Without this a second server on the same port would start and take half the requests.
+        ("grpc.so_reuseport", 0),
+    ]
+    server = grpc.server(ThreadPoolExecutor(max_workers=THREADS), options=options)
+    service = FunctionService(function)
+    add_PredictionServiceServicer_to_server(service, server)
+    health_pb2_grpc.add_HealthServicer_to_server(service, server)
+    # For clients that ask what they may call; the platform's runtime has no such service.
+    reflection.enable_server_reflection([PREDICT.split("/")[1]], server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise UserError(
+            f"cannot listen on {address}: the port is taken, or the address is not this machine's"
+        ) from error
+    server.start()
+    return server, port
+
+
+@contextmanager
+def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
+    """Serve a package on a free port, in a process of its own; yield its address.
+
+    Raises
+    ------
+    UserError
+        With the runtime's own line, if the package cannot be served.
+    """
+    command = [python, "-m", "knn_metric", "serve", "--port", "0", "--package", folder]
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        universal_newlines=True,
+        env=path,
+        start_new_session=True,  # Ctrl-C does not reach it before the caller has ended
+    ) as process:
+        try:
+            address = _read_address(process)
+            if not address:
+                process.wait()
+                errors.seek(0)
+                lines = errors.read().splitlines() or [f"{folder} cannot be served"]
+                raise UserError(lines[-1].replace("knn-metric serve: ", "", 1))
+            yield address
+            process.terminate()
+            process.wait()
+            errors.seek(0)
+            show_last_traceback(errors.read())
+        finally:
+            process.terminate()
+
+
+def _read_address(process: subprocess.Popen[str]) -> str:
+    """Return where the process serves, '' if it ends before; what else it prints is dropped."""
+    lines = process.stdout or ()
+    for line in lines:
+        found = re.match(r"serving .* on (\S+:\d+), stop with", line)
+        if found:
+            # A full pipe would block whatever the function prints.
+            threading.Thread(target=lambda: list(lines), daemon=True).start()
+            return found.group(1)
+    return ""
+
+
+def show_last_traceback(text: str) -> None:
+    """Print where the function failed last, which only its own process could see."""
+    start = text.rfind("Traceback (most recent call last)")
+    if start >= 0:
+        print(text[start:].rstrip(), file=sys.stderr)

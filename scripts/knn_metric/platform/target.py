@@ -1,0 +1,138 @@
+"""The target model, asked for its answers to rows: a package that is imported, or a runtime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
+from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
+from tqdm import tqdm
+
+from knn_metric.cli import UserError
+from knn_metric.contract import Contract, Field
+from knn_metric.data.rows import Rows
+from knn_metric.platform.server import load_function
+from knn_metric.platform.tensors import decode, encode
+
+TIMEOUT = 30  # seconds
+AT_A_TIME = 4  # requests to a runtime
+
+Ask = Callable[[Mapping[str, np.generic]], Mapping[str, Any]]
+
+
+def is_address(place: str | Path) -> bool:
+    return bool(re.fullmatch(r"[^/]+:\d+", str(place)))
+
+
+def open_channel(address: str) -> grpc.Channel:
+    """Return a channel to a runtime; one on this machine is called without the proxy."""
+    host = address.rpartition(":")[0].strip("[]")
+    is_local = host == "localhost" or host == "::1" or host.startswith("127.")
+    options = [("grpc.enable_http_proxy", 0)] if is_local else []
+    return grpc.insecure_channel(address, options)
+
+
+def answered_by(target: str | Path, inputs: Sequence[Field]) -> tuple[str, ...]:
+    """Return which inputs of the metric the target answers: by its contract, else the last one.
+
+    Raises
+    ------
+    UserError
+        If the target is a package that answers none of them.
+    """
+    names = [field.name for field in inputs]
+    if is_address(target):
+        return (names[-1],)
+    outputs = [field.name for field in Contract.read(Path(target)).outputs]
+    answered = tuple(name for name in names if name in outputs)
+    if not answered:
+        raise UserError(
+            f"{target} answers {', '.join(outputs)}, and the metric takes {', '.join(names)}"
+        )
+    return answered
+
+
+class Target:
+    """A target model that answers rows.
+
+    Parameters
+    ----------
+    ask : callable
+        Takes the model's inputs by name, returns its outputs by name.
+    inputs : sequence of Field
+        The metric's inputs.
+    answered : sequence of str
+        Those of them that the target answers; the others are its inputs.
+    """
+
+    def __init__(self, ask: Ask, inputs: Sequence[Field], answered: Sequence[str]) -> None:
+        self._ask = ask
+        self.answered = tuple(answered)
+        self._sent = [
+            (place, field) for place, field in enumerate(inputs) if field.name not in answered
+        ]
+        self._taken = [
+            (place, field.name) for place, field in enumerate(inputs) if field.name in answered
+        ]
+
+    def answer(self, rows: Rows, description: str = "asking the target") -> Rows:
+        """Return rows with the target's answers in place of the columns that it answers."""
+        values = rows.values.copy()
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            answers = pool.map(self._answer_one, values, chunksize=1)
+            bar = tqdm(answers, description, len(values), disable=None, leave=False, delay=1)
+            for row, answer in zip(values, bar, strict=True):
+                for place, name in self._taken:
+                    row[place] = answer[name]
+        return replace(rows, values=values)
+
+    def _answer_one(self, row: np.ndarray) -> dict[str, float]:
+        inputs = {field.name: field.numpy_type(row[place]) for place, field in self._sent}
+        outputs = self._ask(inputs)
+        try:
+            return {name: float(outputs[name]) for _, name in self._taken}
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the target's answer cannot be read: {error!r}") from error
+
+
+@contextmanager
+def reaching(place: str | Path, inputs: Sequence[Field]) -> Iterator[Target]:
+    """Yield the target at an address, or import that in a package's folder.
+
+    Raises
+    ------
+    UserError
+        If it cannot be imported, does not answer, or fails.
+    """
+    answered = answered_by(place, inputs)
+    if not is_address(place):
+        function = load_function(Path(place))
+
+        def call(request: Mapping[str, np.generic]) -> Mapping[str, Any]:
+            try:
+                return function(**request)
+            except Exception as error:  # the function's own may be anything
+                raise UserError(f"{place} fails: {type(error).__name__}: {error}") from error
+
+        yield Target(call, inputs, answered)
+        return
+    with open_channel(str(place)) as channel:
+        stub = PredictionServiceStub(channel)
+
+        def ask(request: Mapping[str, np.generic]) -> dict[str, Any]:
+            tensors = {name: encode(value) for name, value in request.items()}
+            try:
+                outputs = stub.Predict(PredictRequest(inputs=tensors), timeout=TIMEOUT).outputs
+            except grpc.RpcError as error:
+                raise UserError(f"the target at {place}: {error.details()}") from error
+            return {name: decode(tensor) for name, tensor in outputs.items()}
+
+        yield Target(ask, inputs, answered)

@@ -1,0 +1,153 @@
+"""What became of the requests of a replay: the record, and its CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from knn_metric.detection.calibration import rank_fields, require_calibration
+from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.detection.verdict import Stream, Verdict
+from knn_metric.files import replacing_file
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes
+    ----------
+    row : int
+        Position in the replay, from 0.
+    corruption : str
+        Name of the corruption that the row was sent with, or ''.
+    sent : tuple of float
+        The metric's inputs in the contract's order, the target's answers last; without the answers
+        if there were none.
+    value : float
+        The score, 0.0 if the metric returned none in `double_val`, as sonar reads it; NaN if the
+        metric was not reached.
+    result : str
+        ``'passed'``, ``'alarm'``, ``'rejected'`` by the contract, or ``'failed'`` in a function.
+    reason : str
+        Why it was rejected or failed, or ''.
+    target_ms, metric_ms : float
+        Latency of each hop in milliseconds, NaN for a hop that was not taken.
+    """
+
+    row: int
+    corruption: str
+    sent: tuple[float, ...]
+    value: float
+    result: str
+    reason: str
+    target_ms: float
+    metric_ms: float
+
+    @property
+    def is_scored(self) -> bool:
+        return self.result in (PASSED, ALARM)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replay, and what the artifact at hand makes of it.
+
+    Attributes
+    ----------
+    calibration : dict
+        Of the artifact.
+    source : str
+        Where the rows are from.
+    threshold : float
+    outcomes : list of Outcome, length n
+        In the order in which they were sent.
+    p_values : ndarray, shape (n,), dtype float64
+        Empirical: the proportion of training rows with such a score or a higher one; NaN if there
+        is none.
+    surprises : ndarray, shape (n, m), dtype float64
+        Of each field; NaN if there is no score.
+    n_others : int
+        How many scores are not the artifact's: another one is served, and nothing is said of them.
+    verdict : Verdict
+    evidence : ndarray
+        Of a change, with each request.
+    """
+
+    calibration: dict[str, Any]
+    source: str
+    threshold: float
+    outcomes: list[Outcome]
+    p_values: np.ndarray
+    surprises: np.ndarray
+    n_others: int
+    verdict: Verdict
+    evidence: np.ndarray
+
+    @property
+    def names(self) -> list[str]:
+        """The metric's inputs, in the contract's order."""
+        return list(self.calibration["fields"])
+
+    @property
+    def n_scored(self) -> int:
+        return sum(one.is_scored for one in self.outcomes)
+
+    @property
+    def top_features(self) -> list[str]:
+        """The field of each request whose surprise is rarest, '' if that is not known."""
+        if self.n_others:
+            return [""] * len(self.outcomes)
+        tops = rank_fields(self.calibration, self.surprises).argmax(axis=1)
+        pairs = zip(self.outcomes, tops, strict=True)
+        return [self.names[top] if one.is_scored else "" for one, top in pairs]
+
+
+def judge(
+    outcomes: Sequence[Outcome], source: str, threshold: float, detector: PortableKNN
+) -> Replay:
+    """Say what an artifact makes of the requests of a replay."""
+    calibration = require_calibration(detector)
+    ordered = sorted(outcomes, key=lambda outcome: outcome.row)
+    unknown = (np.nan,) * detector.training_rows_.shape[1]
+    rows = np.array([one.sent if len(one.sent) == len(unknown) else unknown for one in ordered])
+    scores = np.array([one.value for one in ordered])
+    scored = np.flatnonzero([one.is_scored for one in ordered])
+    p_values, surprises = np.full(len(rows), np.nan), np.full(rows.shape, np.nan)
+    fields = FieldSurprise.of(detector)
+    stream, evidence, n_others = Stream(calibration, threshold, fields), np.empty(0), 0
+    if len(scored):
+        n_others = int(np.sum(detector.decision_function(rows[scored]) != scores[scored]))
+    if not n_others:
+        p_values[scored] = detector.p_value(scores[scored])
+        surprises[scored] = fields.surprise(rows[scored])
+        evidence = stream.feed(rows, scores, surprises)
+    verdict = stream.verdict()
+    return Replay(
+        calibration, source, threshold, ordered, p_values, surprises, n_others, verdict, evidence
+    )
+
+
+def write_csv(replay: Replay, path: Path) -> None:
+    """Write a line for each request, each input in a column of its own."""
+    head = ["row", "source", "corruption", *replay.names, "value", "result", "reason"]
+    with replacing_file(path) as new, new.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*head, "p_value", "top_feature", "target_ms", "metric_ms"])
+        known = zip(replay.outcomes, replay.p_values.tolist(), replay.top_features, strict=True)
+        for one, p_value, top_feature in known:
+            sent = [f"{number:.17g}" for number in one.sent]
+            sent += [""] * (len(replay.names) - len(sent))
+            cells = [one.row, replay.source, one.corruption, *sent, one.value, one.result]
+            cells += [one.reason, p_value, top_feature, one.target_ms, one.metric_ms]
+            writer.writerow(cells)

@@ -1,0 +1,100 @@
+"""What is said of a replay: what was lost, the alarm rate, and when a change was detected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from knn_metric.detection.change import REPEATS
+from knn_metric.detection.verdict import Change
+from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay
+from knn_metric.tables import format_table
+
+
+def corruption_start(outcomes: Sequence[Outcome]) -> int | None:
+    """Return the first request that was sent with a corruption."""
+    return next((outcome.row for outcome in outcomes if outcome.corruption), None)
+
+
+def describe(replay: Replay) -> list[str]:
+    """Say what was lost, what proportion of the requests raised an alarm, and what was detected."""
+    outcomes, verdict = replay.outcomes, replay.verdict
+    lines = []
+    for result in (REJECTED, FAILED):
+        lost = [outcome.reason for outcome in outcomes if outcome.result == result]
+        if lost:
+            lines.append(f"{len(lost):,} of {len(outcomes):,} {result}: {lost[0]}")
+    if replay.n_scored:
+        lines.append(_describe_rate(outcomes))
+        lines += [_describe_change(outcomes, one, "loss of scores") for one in verdict.missing]
+        for one in verdict.changes:
+            lines.append(_describe_change(outcomes, one))
+            lines += [_describe_field(replay, one)] if one.field else []
+        lines += [] if verdict.changes else ["no change detected"]
+    return lines
+
+
+def _describe_rate(outcomes: Sequence[Outcome]) -> str:
+    start = corruption_start(outcomes)
+    if start is None:
+        return f"{_percent(outcomes)} of {len(outcomes):,} requests raise an alarm"
+    before = [outcome for outcome in outcomes if not outcome.corruption]
+    since = [outcome for outcome in outcomes if outcome.corruption]
+    said = f"{since[0].corruption} from request {start:,} on"
+    if not before:
+        return f"{said}: alarms {_percent(since)}"
+    rates = f"{_percent(before)} before, {_percent(since)} since, {_percent(outcomes)} in all"
+    return f"{said}: alarms {rates}"
+
+
+def _percent(outcomes: Sequence[Outcome]) -> str:
+    alarms = [outcome.result == ALARM for outcome in outcomes if outcome.is_scored]
+    return f"{np.mean(alarms):.1%}" if alarms else "none scored"
+
+
+def _describe_change(outcomes: Sequence[Outcome], change: Change, what: str = "change") -> str:
+    """Say at which request a change was detected, and about when it began."""
+    detected, onset = (outcomes[place].row for place in (change.detected, change.onset))
+    start, after = corruption_start(outcomes), ""
+    if start is not None:
+        gap = detected - start
+        after = f", {abs(gap):,} {'after' if gap >= 0 else 'before'} the corruption began"
+    return f"{what} detected at request {detected:,}{after}; it began at about request {onset:,}"
+
+
+def _describe_field(replay: Replay, change: Change) -> str:
+    """Say how many requests since the onset exceed that level of the field which most exceed."""
+    if change.field == REPEATS:
+        return REPEATS
+    end = None if replay.verdict.goes_on(change) else change.last + 1
+    column = replay.surprises[change.onset : end, replay.names.index(change.field)]
+    requests = int(np.sum(~np.isnan(column)))
+    known = zip(*replay.calibration["fields"][change.field], strict=True)
+    counts = [(int(np.sum(column > level)), requests * above / n) for level, above, n in known]
+    above, usual = max(counts, key=lambda one: one[0] - one[1])
+    return f"{change.field}: {above:,} of {requests:,} requests, {usual:,.0f} usual"
+
+
+def format_summary(replay: Replay) -> str:
+    """Return the table: what became of the requests, and how long each hop took."""
+    outcomes = replay.outcomes
+    counts = Counter(outcome.result for outcome in outcomes)
+    rows = [["requests", f"{len(outcomes):,}"]]
+    for result in (PASSED, ALARM, REJECTED, FAILED):
+        if counts[result] or result in (PASSED, ALARM):
+            rows.append([result, f"{counts[result]:,}"])
+    rows.append(["latency, ms", "p50", "p95", "p99"])
+    for hop in ("target", "metric"):
+        taken = np.array([getattr(outcome, f"{hop}_ms") for outcome in outcomes])
+        taken = taken[~np.isnan(taken)]
+        if len(taken):
+            rows.append([hop, *(f"{cell:.2f}" for cell in np.percentile(taken, [50, 95, 99]))])
+    alarms = [
+        top
+        for outcome, top in zip(outcomes, replay.top_features, strict=True)
+        if outcome.result == ALARM and top
+    ]
+    features = ", ".join(f"{name} {count:,}" for name, count in Counter(alarms).most_common())
+    return format_table(rows) + (f"\ntop features of alarms: {features}" if features else "")

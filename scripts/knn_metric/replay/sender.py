@@ -1,0 +1,137 @@
+"""Rows chosen, corrupted from some request on, and sent as fast as is asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from knn_metric.cli import UserError
+from knn_metric.data.corruptions import Corruption, corrupt, corrupt_answer
+from knn_metric.data.rows import Rows
+from knn_metric.data.times import NO_TIME
+from knn_metric.detection.clock import HOUR
+from knn_metric.platform.server import serving
+from knn_metric.platform.target import is_address
+from knn_metric.replay.gateway import Change, Gateway, Request
+from knn_metric.replay.outcome import Outcome
+
+
+class Plan(NamedTuple):
+    """What to send.
+
+    Attributes
+    ----------
+    rows : Rows
+    n_requests : int
+        Requests; the rows are sent over and over if they are fewer.
+    seed : int
+        Of the rows' order and of what is random in a corruption.
+    corruption : Corruption or None
+    start : int
+        The request from which on rows are corrupted.
+    repeat : int
+        How many times in a row each row is sent.
+    by_hour : bool
+        Whether the requests go around the day: rows of each hour after those of the one before,
+        as many as the hour's proportion of all rows.
+    """
+
+    rows: Rows
+    n_requests: int
+    seed: int
+    corruption: Corruption | None
+    start: int
+    repeat: int = 1
+    by_hour: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """How many times the rows are gone through."""
+        return -(-self.n_requests // (self.repeat * len(self.rows)))
+
+    def requests(self) -> Iterator[Request]:
+        order = np.random.default_rng(self.seed).permutation(len(self.rows))
+        if self.by_hour and self.rows.times is not None:
+            order = order[np.argsort(self.rows.times[order] // HOUR % 24, kind="stable")]
+        # Each round spreads over all rows, and so over the whole day, however few of them it takes.
+        n_turns = -(-self.n_requests // self.repeat)
+        turns = np.arange(n_turns) * self.rounds * len(order) // n_turns % len(order)
+        rows = self.rows.take(order)
+        corrupted = corrupt(self.corruption, rows, self.seed) if self.corruption else rows
+        name = self.corruption.name if self.corruption else ""
+        for number in range(self.n_requests):
+            begun = number >= self.start
+            values = (corrupted if begun else rows).values[turns[number // self.repeat]]
+            yield Request(number, name if begun else "", values)
+
+    def change(self) -> Change | None:
+        """Return what the corruption makes of the target's answers."""
+        corruption, rows = self.corruption, self.rows
+        if corruption is None:
+            return None
+
+        def change(field: str, answer: float, row: int) -> float:
+            if field not in corruption.fields or len(corruption.fields) > 1:
+                return answer
+            return corrupt_answer(corruption, answer, rows, seed=row // self.repeat)
+
+        return change
+
+
+def take_timed(rows: Rows) -> Rows:
+    """Return the rows that have a time.
+
+    Raises
+    ------
+    UserError
+        If none has one.
+    """
+    if rows.times is None or (rows.times == NO_TIME).all():
+        raise UserError(f"--pattern=hours: the rows of {rows.source} have no times, see --time")
+    return rows.take(np.flatnonzero(rows.times != NO_TIME))
+
+
+def serve_or_call(place: str | Path) -> AbstractContextManager[str]:
+    """Return the address of a runtime, which is started if a package's folder is named."""
+    return nullcontext(str(place)) if is_address(place) else serving(Path(place))
+
+
+def send_all(gateway: Gateway, plan: Plan, concurrency: int, rate: float) -> Iterator[Outcome]:
+    """Send all requests; yield outcomes as they come.
+
+    Parameters
+    ----------
+    gateway : Gateway
+    plan : Plan
+    concurrency : int
+        Requests at a time.
+    rate : float
+        Requests a second at most, 0 for no limit.
+    """
+    stop, began = threading.Event(), time.perf_counter()
+    requests = plan.requests()
+
+    def send(request: Request) -> Outcome:
+        if rate:
+            stop.wait(began + request.row / rate - time.perf_counter())
+        return gateway.send(request)
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            waiting = {pool.submit(send, request) for request in islice(requests, 2 * concurrency)}
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                waiting |= {pool.submit(send, request) for request in islice(requests, len(done))}
+                for future in done:
+                    yield future.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)

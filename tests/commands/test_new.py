@@ -1,0 +1,117 @@
+"""`new`: a package for a model's fields, as both generations of the platform describe them."""
+
+import re
+
+import pytest
+import yaml
+from helpers import assert_one_line, run
+
+from knn_metric.contract import Contract
+from knn_metric.files import ROOT
+
+FIELDS = [
+    ("tenure", "DT_DOUBLE", "NUMERICAL", []),
+    ("usage", "DT_FLOAT", None, []),
+    ("plan", "DT_INT8", "CATEGORICAL", []),
+    ("note", "DT_STRING", "TEXT", []),
+    ("pixels", "DT_UINT8", "IMAGE", [28, 28]),
+]
+ANSWER = ("churned", "DT_BOOL", "NONE", [])
+
+
+def describe(field, generation):
+    """Return a field as a generation's manager gives it back."""
+    name, dtype, profile, dims = field
+    described = {"name": name, "dtype": dtype}
+    described |= {"profile": profile} if profile else {}
+    if generation == 3:
+        return {**described, "shape": {"dims": dims}}
+    shape = {"dim": [{"size": size} for size in dims], "unknownRank": False}
+    return {**described, "shape": shape}
+
+
+@pytest.fixture(params=[2, 3], ids=["2.x", "3.x"])
+def cluster(request, manager):
+    fields = [describe(field, request.param) for field in FIELDS]
+    outputs = [describe(ANSWER, request.param), {"name": "extras", "subfields": {"data": []}}]
+    signature = {"signatureName": "predict", "inputs": fields, "outputs": outputs}
+    own = {"modelSignature": signature}
+    if request.param == 2:
+        own = {"modelContract": {"modelName": "model", "predict": signature}}
+    manager.add_version("churn", 3, **own)
+    return manager
+
+
+@pytest.fixture
+def new(manager, tmp_path):
+    """Return a function that writes a package for a model."""
+
+    def new(model, folder=tmp_path / "written"):
+        return run("new", folder, "--for", model, "--cluster", manager.address)
+
+    return new
+
+
+def test_a_version_of_the_cluster(cluster, new, tmp_path):
+    """Inputs, then answers; what is left out is said."""
+    result = new("churn:3")
+    assert (result.status, result.err) == (0, "")
+    left_out = re.findall("^left out  (.*)$", result.out, re.MULTILINE)
+    assert left_out == [
+        "note: a metric cannot take scalar string",
+        "pixels: a metric cannot take [28, 28] uint8",
+        "extras: a metric cannot take a map",
+    ]
+    written = yaml.safe_load((tmp_path / "written" / "serving.yaml").read_text())
+    own = yaml.safe_load((ROOT / "serving.yaml").read_text())
+    assert written.pop("name") == "churn_monitoring"
+    inputs = written["contract"].pop("inputs")
+    assert [*inputs.items()] == [
+        ("tenure", {"shape": "scalar", "type": "double", "profile": "numerical"}),
+        ("usage", {"shape": "scalar", "type": "float"}),
+        ("plan", {"shape": "scalar", "type": "int8", "profile": "categorical"}),
+        ("churned", {"shape": "scalar", "type": "bool"}),
+    ]
+    del own["name"], own["contract"]["inputs"]
+    assert written == own
+    modules = {path.name for path in (tmp_path / "written" / "src").rglob("*.py")}
+    assert {"func_main.py", "detector.py"} <= modules
+    assert f"next      `knn-metric train --package {tmp_path / 'written'} --data" in result.out
+
+
+@pytest.mark.parametrize("file", ["", "serving.yaml"])
+def test_a_package(adult_package, new, tmp_path, file):
+    assert new(adult_package / file).status == 0
+    contract = Contract.read(tmp_path / "written")
+    assert contract.inputs == Contract.read(ROOT).inputs
+    assert contract.name == "adult_monitoring"
+
+
+def test_names_that_yaml_takes_for_something_else(new, tmp_path):
+    """They are quoted; an answer of the name of an input is left out."""
+    names = ["no", "on", "1", "1e3", "~", "a: b", "é", "null", "-", "#", "2026-01-01", "*", "0x1f"]
+    model = yaml.safe_load((ROOT / "examples" / "adult" / "serving.yaml").read_text())
+    field = {"shape": "scalar", "type": "double"}
+    model["contract"] |= {"inputs": dict.fromkeys(names, field), "outputs": {"no": field}}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model, sort_keys=False))
+    result = new(tmp_path / "model.yaml")
+    assert "left out  no, the answer: an input has this name" in result.out
+    assert list(Contract.read(tmp_path / "written").input_names) == names
+
+
+def test_what_is_there_stays(new, adult_package, tmp_path):
+    (tmp_path / "mine" / "src").mkdir(parents=True)
+    result = new(adult_package, tmp_path / "mine")
+    assert_one_line(result, f"{tmp_path}/mine/src is there already: name another folder")
+    assert list((tmp_path / "mine").rglob("*")) == [tmp_path / "mine" / "src"]
+
+
+def test_nothing_to_take(manager, new, tmp_path):
+    manager.add_version("churn", 3)
+    assert_one_line(new("churn:3"), "the version has no contract")
+    note = describe(FIELDS[3], 3)
+    signature = {"signatureName": "predict", "inputs": [note], "outputs": [note]}
+    manager.add_version("text", 1, modelSignature=signature)
+    assert_one_line(new("text:1"), "the model has no scalar numbers")
+    assert_one_line(new(tmp_path / "none"), "none/serving.yaml is not there")
+    assert_one_line(new("none:1"), "no model none at")

@@ -44,22 +44,21 @@ def fit(training, params, tutorial):
     ours, _ = time_call(PortableKNN(**params).fit, rows)
     seconds, detector = time_call(KNN(**params).fit, rows)
     joblib.dump(detector, str(Path(tutorial) / "monitoring_model.joblib"))
-    return {"ours": ours, "pyod": seconds}
+    return ours, seconds
 
 
-def request(rows, packages):
+def request(rows, *packages):
     """Return the median microseconds of each package's `predict`, interleaved."""
-    modules = {name: load_function(package) for name, package in packages.items()}
-    requests = [dict(zip(modules["ours"].features, row)) for row in np.load(rows)]
-    taken: dict[str, list[float]] = {name: [] for name in modules}
+    modules = [load_function(package) for package in packages]
+    requests = [dict(zip(modules[0].features, row)) for row in np.load(rows)]
+    taken: list = [[] for _ in modules]
     for turn in range(ROUNDS + 1):
         first = turn * CALLS % max(len(requests) - CALLS, 1)
-        for name, module in modules.items():
+        for module, seconds in zip(modules, taken):
             for inputs in requests[first : first + CALLS]:
-                seconds, _ = time_call(module.predict, **inputs)
-                if turn:  # the first round warms up
-                    taken[name].append(seconds)
-    return {name: 1e6 * np.median(seconds) for name, seconds in taken.items()}
+                seconds.append(time_call(module.predict, **inputs)[0])
+    # The first round warms up.
+    return [1e6 * np.median(seconds[CALLS:]) for seconds in taken]
 
 
 def start(rows, package):
@@ -76,15 +75,12 @@ def batch(rows, training, params):
 
     known = np.load(rows)
     many = np.resize(known, (MANY, known.shape[1])).astype(float)
-    rates = {}
-    for name, kind in (("ours", PortableKNN), ("pyod", KNN)):
-        detector = kind(n_jobs=2, **params).fit(np.load(training))
-        rates[name] = MANY / min(time_call(detector.decision_function, many)[0] for _ in range(3))
-    return rates
+    detectors = [kind(n_jobs=2, **params).fit(np.load(training)) for kind in (PortableKNN, KNN)]
+    return [
+        MANY / min(time_call(d.decision_function, many)[0] for _ in range(3)) for d in detectors
+    ]
 
-
-TASKS = {task.__name__: task for task in (fit, request, start, batch)}
 
 if __name__ == "__main__":
     task, *arguments = json.loads(sys.argv[1])
-    print(json.dumps(TASKS[task](*arguments)))
+    print(json.dumps(globals()[task](*arguments)))

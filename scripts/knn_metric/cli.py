@@ -99,12 +99,19 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--out", type=Path, default=default, metavar="FOLDER", help=what)
 
     def picture(self, option: str, **settings: Any) -> None:
-        """Add an option that takes the path of a picture."""
+        self._file(option, PICTURES, **settings)
+
+    def report(self) -> None:
+        what = "write the results as one HTML page, with its pictures, too"
+        self._file("--report", (".html",), help=what)
+
+    def _file(self, option: str, endings: Sequence[str], **settings: Any) -> None:
+        """Add an option that takes the path of a file of some kind."""
 
         def parse(text: str) -> Path:
-            if Path(text).suffix.lower() not in PICTURES:
-                endings = ", ".join(PICTURES)
-                raise argparse.ArgumentTypeError(f"expected a name in {endings}, got {text!r}")
+            if Path(text).suffix.lower() not in endings:
+                expected = ", ".join(endings)
+                raise argparse.ArgumentTypeError(f"expected a name in {expected}, got {text!r}")
             return Path(text)
 
         self.add_argument(option, type=parse, metavar="FILE", **settings)

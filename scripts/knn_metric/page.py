@@ -1,4 +1,4 @@
-"""A report as one HTML file: facts, tables that can be sorted, and pictures; no network is needed."""
+"""A report as one HTML file: facts, tables that can be sorted, and pictures."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def write_page(
     facts : mapping of str to str
         What a reader must know to read the tables, by its name.
     tables : mapping of str to sequence of sequence of str
-        The cells of each table by its title, the head first; a short row leaves its last cells empty.
+        The cells of each table by its title, the head first; a short row lacks its last cells.
     pictures : iterable of Path
         PNG files, which become part of the page.
     """

@@ -182,7 +182,7 @@ def find_image_python() -> Path:
 
 def encode_request(names: Sequence[str], codes: np.ndarray) -> bytes:
     tensors = {name: encode(code) for name, code in zip(names, codes, strict=True)}
-    return PredictRequest(inputs=tensors).SerializeToString()
+    return bytes(PredictRequest(inputs=tensors).SerializeToString())
 
 
 if __name__ == "__main__":

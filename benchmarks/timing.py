@@ -9,6 +9,7 @@ import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ CALLS = 100
 MANY = 10_000
 
 
-def load_function(package):
+def load_function(package: str) -> ModuleType:
     """Import a package's func_main under a name of its own."""
     path = Path(package) / "src" / "func_main.py"
     loader = SourceFileLoader("func_main_" + Path(package).name, str(path))
@@ -27,13 +28,13 @@ def load_function(package):
     return module
 
 
-def time_call(function, *arguments, **options):
+def time_call(function: Any, *arguments: Any, **options: Any) -> Any:
     start = time.perf_counter()
     result = function(*arguments, **options)
     return time.perf_counter() - start, result
 
 
-def fit(training, params, tutorial):
+def fit(training: str, params: Any, tutorial: str) -> Any:
     """Return the seconds of both ways of training; dump pyod's plainly as the tutorial does."""
     import joblib
     from pyod.models.knn import KNN
@@ -47,11 +48,11 @@ def fit(training, params, tutorial):
     return ours, seconds
 
 
-def request(rows, *packages):
+def request(rows: str, *packages: str) -> Any:
     """Return the median microseconds of each package's `predict`, interleaved."""
     modules = [load_function(package) for package in packages]
     requests = [dict(zip(modules[0].features, row)) for row in np.load(rows)]
-    taken: list = [[] for _ in modules]
+    taken: Any = [[] for _ in modules]
     for turn in range(ROUNDS + 1):
         first = turn * CALLS % max(len(requests) - CALLS, 1)
         for module, seconds in zip(modules, taken):
@@ -61,13 +62,13 @@ def request(rows, *packages):
     return [1e6 * np.median(seconds[CALLS:]) for seconds in taken]
 
 
-def start(rows, package):
+def start(rows: str, package: str) -> Any:
     """Answer one request, for the caller to time the whole process."""
     module = load_function(package)
     return module.predict(**dict(zip(module.features, np.load(rows)[0])))["value"]
 
 
-def batch(rows, training, params):
+def batch(rows: str, training: str, params: Any) -> Any:
     """Return the rows a second of both detectors, with many rows at once on two cores."""
     from pyod.models.knn import KNN
 

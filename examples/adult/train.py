@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -76,7 +77,7 @@ def source_of(artifact: Path) -> str | None:
     if not artifact.exists():
         return None
     try:
-        return json.loads(artifact.read_text())["origin_"]["source"]
+        return str(json.loads(artifact.read_text())["origin_"]["source"])
     except (ValueError, KeyError, TypeError):
         return "data that cannot be read"
 
@@ -108,7 +109,7 @@ def build_columns(rows: Rows, scaling: Scaling) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def describe(model: LogisticRegression, scaling: Scaling) -> dict:
+def describe(model: LogisticRegression, scaling: Scaling) -> dict[str, Any]:
     """Turn the coefficients into plain values, by feature."""
     coefficients = iter(model.coef_[0].tolist())
     numbers, weights = {}, {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from importlib import import_module
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from knn_metric import cli
 from knn_metric.tables import format_table
@@ -36,7 +37,8 @@ EXIT = "exit status: 0, 1 if an alert or a finding was found, 2 if it could not 
 def main(argv: Sequence[str] | None = None) -> int | None:
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = make_parser(words[0] if words else "").parse_args(words)
-    return arguments.run(arguments)
+    run: Callable[[argparse.Namespace], int | None] = arguments.run
+    return run(arguments)
 
 
 def make_parser(asked: str) -> cli.Parser:

@@ -116,7 +116,9 @@ class Parser(argparse.ArgumentParser):
 
         self.add_argument(option, type=parse, metavar="FILE", **settings)
 
-    def number(self, option: str, kind: type, low: float, high: float, **settings: Any) -> None:
+    def number(
+        self, option: str, kind: type[float], low: float, high: float, **settings: Any
+    ) -> None:
         """Add an option that takes a number from `low` to `high`, its default in the help."""
 
         def parse(text: str) -> float:

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from typing import Any, Callable, Sequence
 
-from knn_metric import cli
+from knn_metric import __version__, cli
 from knn_metric.tables import format_table
 
 SUBCOMMANDS = {
@@ -50,6 +50,7 @@ def make_parser(asked: str) -> cli.Parser:
     ]
     parser = cli.Parser(f"{__doc__}\n\n{format_table(rows, '<<<')}\n\n{EXIT}", prog="knn-metric")
     parser.examples["SUBCOMMAND"] = "--help"
+    parser.add_argument("--version", action="version", version=f"knn-metric {__version__}")
     subparsers: Any = parser.add_subparsers(prog="knn-metric", metavar="SUBCOMMAND", required=True)
     for _, name, _ in rows:
         if name != asked:

@@ -48,12 +48,12 @@ class Parser(argparse.ArgumentParser):
         self.examples: dict[str, str] = {}
 
     def required(self, name: str, example: str, **settings: Any) -> None:
-        """Add an argument that must be there, and an example of it."""
-        if not name.startswith("-"):
-            settings.setdefault("metavar", name.upper())
-        else:
+        """Add an argument that must be there, and what can be typed after the subcommand."""
+        if name.startswith("-"):
             settings["required"] = True
-        self.examples[settings["metavar"] if name[0] != "-" else name] = example
+        else:
+            settings.setdefault("metavar", name.upper())
+        self.examples[name if name.startswith("-") else settings["metavar"]] = example
         self.add_argument(name, **settings)
 
     def target(self) -> None:
@@ -140,8 +140,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         missing = message.partition("arguments are required: ")[2].split(", ")[0]
         if missing in self.examples:
-            option = f"{missing} " if missing.startswith("-") else ""
-            message = f"{missing} is missing, as in `{self.prog} {option}{self.examples[missing]}`"
+            message = f"{missing} is missing, as in `{self.prog} {self.examples[missing]}`"
         complain(message)
         sys.exit(FAILED)
 

@@ -22,7 +22,7 @@ from knn_metric.data.times import EPOCH
 from knn_metric.data.validation import read_rows
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
-from knn_metric.history.periods import NO_DAY, Period, give_turns, measure_distinct, part_by_day
+from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -143,7 +143,7 @@ def score_rows(
     alarms = scores > detector.threshold_
     tops = np.full(len(scores), None)
     if alarms.any():
-        surprises = measure_distinct(surprise, values[alarms], n_jobs=1)
+        surprises = surprise.surprise(values[alarms], n_jobs=1)
         ranks = rank_fields(detector.calibration_, surprises)
         tops[alarms] = detector.feature_names_in_[ranks.argmax(axis=1)]
     turns = give_turns(kept.column("file"), kept.column("row"))

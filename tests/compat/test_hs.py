@@ -58,8 +58,8 @@ def assert_arrived(upload, repository, runtime):
     model = yaml.safe_load((repository / "serving.yaml").read_text())
     names = ["monitoring_model.joblib", "requirements.txt", "src/func_main.py"]
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    modules = ["__init__", "artifact", "detector", "index", "messages"]
-    assert sorted(files) == [*names, *(f"src/portable_knn/{module}.py" for module in modules)]
+    modules = "__init__.py artifact.py detector.py index.py messages.py py.typed".split()
+    assert sorted(files) == [*names, *(f"src/portable_knn/{module}" for module in modules)]
     for name, content in files.items():
         assert content == (repository / name).read_bytes()
     assert all(mode & 0o444 == 0o444 for mode in upload["modes"].values())

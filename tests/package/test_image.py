@@ -94,7 +94,7 @@ class TestFiles:
         result = subprocess.run(line, cwd=folder, env=environment, capture_output=True)
         assert result.returncode == 0, result
         (sent,) = manager.uploads
-        assert len(sent["files"]) == 10
+        assert len(sent["files"]) == 11
         assert read_files(written) == {
             os.path.normpath(name): content for name, content in sent["files"].items()
         }

@@ -8,6 +8,7 @@ as a JSON object in its last line.
 
 import json
 import sys
+from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import Any
 
@@ -18,8 +19,7 @@ def main(name, inputs, how):
     for package in ("portable_knn", "knn_metric"):
         if PathFinder.find_spec(package, ["src"]) is None:
             sys.modules[package] = None  # type: ignore[assignment]
-    import func_main
-
+    func_main: Any = import_module("func_main")
     function: Any = getattr(func_main, name, None)
     model = getattr(func_main, "detector", None)
     found = {

@@ -15,7 +15,7 @@ from knn_metric.detection.calibration import FEW_ROWS
 from knn_metric.detection.clock import describe_clock
 from knn_metric.detection.detectors import describe_detector
 from knn_metric.detection.training import Drift
-from knn_metric.files import shorten
+from knn_metric.files import command, shorten
 from knn_metric.plotting import add_title, save
 from knn_metric.tables import format_fields
 
@@ -54,13 +54,10 @@ def format_training(
         fields["drift"] = _describe_drift(drift)
     fields["artifact"] = f"{shorten(artifact)} ({artifact.stat().st_size / 1000:.0f} KB)"
     fields["picture"] = shorten(picture)
-    fields["next"] = (
-        "`knn-metric serve` to try it here, `knn-metric upload` to put it on the platform"
-    )
+    serve, upload = (command(word, artifact.parent) for word in ("serve", "upload"))
+    fields["next"] = f"{serve} to try it here, {upload} to put it on the platform"
     if origin["source"] == SAMPLE:
-        fields["next"] = (
-            "a sample of synthetic people is for trying out: `knn-metric train` for use"
-        )
+        fields["next"] = f"{serve} to try it here; for use, train it on requests of your own"
     return format_fields(fields)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from string import Template
 
@@ -25,9 +26,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; }
 dt { color: #57606a; } dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; } th, td { padding: .3rem .8rem .3rem 0; white-space: nowrap; }
-th { text-align: left; border-bottom: 2px solid #d0d7de; }
+th { border-bottom: 2px solid #d0d7de; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #0969da; }
 td { border-bottom: 1px solid #d8dee4; }
+th:not(.number) { text-align: left; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } }
@@ -96,7 +98,12 @@ def write_page(
 
 def _format_table(title: str, rows: Sequence[Sequence[str]]) -> str:
     head, *others = rows
-    cells = "".join(f'<th scope="col"><button>{escape(name)}</button>' for name in head)
+    numbers = [any(_is_number(cell) for cell in row) for row in zip_longest(*others, fillvalue="")]
+    kinds = ['class="number" ' if is_number else "" for is_number in numbers]
+    cells = "".join(
+        f'<th {kind}scope="col"><button>{escape(name)}</button>'
+        for kind, name in zip_longest(kinds, head, fillvalue="")
+    )
     body = "\n".join(
         "<tr>" + "".join(map(_format_cell, [*row, *[""] * (len(head) - len(row))]))
         for row in others
@@ -106,5 +113,8 @@ def _format_table(title: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _format_cell(text: str) -> str:
-    is_number = text.replace(",", "").replace(".", "").rstrip("%").isdigit() or text == "-"
-    return f'<td class="number">{escape(text)}' if is_number else f"<td>{escape(text)}"
+    return f'<td class="number">{escape(text)}' if _is_number(text) else f"<td>{escape(text)}"
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").rstrip("%").isdigit() or text == "-"

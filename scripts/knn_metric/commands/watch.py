@@ -120,7 +120,7 @@ def show_report(monitor: Monitor, arguments: argparse.Namespace) -> None:
         content["metrics"] = [report.to_json(metric) for metric in metrics]
         print(json.dumps(content), flush=True)
     elif arguments.follow:
-        print(f"{format_time(metrics[0].requests[-1].second)}  {line}", flush=True)
+        print(f"{format_time(monitor.newest)}  {line}", flush=True)
     else:
         print(report.format_metrics(metrics))
         print(line if report.is_alert(metrics) else "ok")

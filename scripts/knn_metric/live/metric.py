@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from knn_metric.detection.verdict import Change, Stream, Verdict
-from knn_metric.platform.sonar import Request
+from knn_metric.platform.sonar import Request, format_time
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
+KEPT = 10_000  # requests, the newest, as many as a stream looks into a change by
 # For a metric without levels: no score exceeds this one, so that only missing checks win a bet.
 UNTESTED: dict[str, Any] = {
     "score": [[math.inf], [0], [1]],
@@ -30,11 +31,13 @@ NOT_AT_HAND = "the score alone is tested, and no field is named, since its artif
 
 
 class Seen(NamedTuple):
-    """What is kept of a request: when it was checked, and its score, NaN where that is missing."""
+    """What is kept of a request; the score is NaN where its check is missing."""
 
     id: str
     second: int
     score: float
+    row: np.ndarray
+    evidence: float = 0.0
 
 
 class Metric:
@@ -51,14 +54,15 @@ class Metric:
 
     Attributes
     ----------
-    requests : list of Seen
-        From the first one on that it has checked; all, if it has checked none.
-    evidence : list of float
-        With each of them.
+    requests : dict of int to Seen
+        By position in the stream: the newest, and those that a change refers to. The stream begins
+        with the first request that the metric has checked, or with the first if there is none.
     verdict : Verdict
     note : str
         What is tested, and why, if not all is; else ''.
     """
+
+    verdict: Verdict
 
     def __init__(
         self,
@@ -70,29 +74,36 @@ class Metric:
         self.name, self.threshold = name, threshold
         self.is_tested = calibration is not None and "fields" in calibration
         self._calibration = calibration if calibration and self.is_tested else UNTESTED
-        self._names = list(self._calibration["fields"])
         is_own = detector is not None and detector.calibration_ == self._calibration
         self._detector = detector if is_own else None
         self.note = "" if is_own else NOT_AT_HAND if self.is_tested else OLD
         if calibration is None:
             self.note = UNKNOWN
         self._compared = self._others = 0
-        self.verdict: Verdict
-        self._forget()
+        self._begin()
 
     def add(self, requests: Sequence[Request]) -> None:
         """Take new requests in their order."""
-        new = [Seen(one.id, one.second, self._read_score(one)) for one in requests]
-        rows = np.array([self._read_row(one.inputs) for one in requests], dtype=np.float64)
+        new = [self._read(request) for request in requests]
         if not self.verdict.checked:
-            first = next((place for place, one in enumerate(new) if one.score == one.score), None)
+            scored = (place for place, one in enumerate(new) if not math.isnan(one.score))
+            first = next(scored, None)
             if first is not None:  # what came before it was attached says nothing
-                self._forget()
-                new, rows = new[first:], rows[first:]
-        if new:
-            self.requests += new
-            self._take(rows, np.array([one.score for one in new]))
-            self.verdict = self._stream.verdict()
+                self._begin()
+                new = new[first:]
+        if not new:
+            return
+        self._compare(new)
+        if self._others:
+            was_believed = not self.note
+            self.note = (
+                f"the score alone is tested: {self._others:,} of {self._compared:,} requests have"
+                " another value here: the cluster serves another artifact than the one at hand"
+            )
+            if was_believed:  # that artifact's fields are none of the metric's
+                new = [*self.requests.values(), *new]
+                self._begin()
+        self._feed(new)
 
     @property
     def expected_rate(self) -> float | None:
@@ -115,15 +126,25 @@ class Metric:
     def is_alert(self) -> bool:
         return bool(self.change or self.outage)
 
+    def at(self, position: int) -> Seen:
+        """Return a request by its position; the oldest that is kept in place of an older one."""
+        return self.requests.get(position) or next(iter(self.requests.values()))
+
     def name_field(self, change: Change) -> str:
         """Return the field of a change; '' if fields were not tested."""
         return change.field or ("" if self.note else "no single field")
 
-    def _forget(self) -> None:
-        self.requests: list[Seen] = []
-        # What was fed while the artifact at hand seemed the metric's.
-        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
-        self._begin()
+    def describe_begin(self, change: Change) -> str:
+        """Say when a change began: about then, or earlier than what was read can tell."""
+        time = format_time(self.at(change.onset).second)
+        return f"{time} or earlier" if change.began_earlier else f"about {time}"
+
+    def describe_missing(self, lack: Change) -> str:
+        """Say how many checks are missing since that began."""
+        since = [one for position, one in self.requests.items() if position >= lack.onset]
+        missing = sum(math.isnan(one.score) for one in since)
+        begin = self.describe_begin(lack)
+        return f"{missing:,} of {len(since):,} checks are missing since {begin}"
 
     def _begin(self) -> None:
         surprise = None
@@ -131,46 +152,46 @@ class Metric:
             from knn_metric.detection.surprise import FieldSurprise  # numba, not always needed
 
             surprise = FieldSurprise.of(self._detector)
+        self.requests: dict[int, Seen] = {}
         self._stream = Stream(self._calibration, self.threshold, surprise)
         self.verdict = self._stream.verdict()
-        self.evidence: list[float] = []
 
-    def _take(self, rows: np.ndarray, scores: np.ndarray) -> None:
-        parts = [(rows, scores)]
-        self._compare(rows, scores)
-        if not self.note:
-            self._parts += parts
-        if self._others:
-            was_believed = not self.note
-            self.note = (
-                f"the score alone is tested: {self._others:,} of {self._compared:,} requests have"
-                " another value here: the cluster serves another artifact than the one at hand"
-            )
-            if was_believed:  # that artifact's fields are none of the metric's
-                parts, self._parts = self._parts, []
-                self._begin()
-        for part in parts:
-            self.evidence += self._stream.feed(*part).tolist()
+    def _feed(self, new: Sequence[Seen]) -> None:
+        rows, scores = np.array([one.row for one in new]), np.array([one.score for one in new])
+        evidence = self._stream.feed(rows, scores).tolist()
+        places = range(self.verdict.requests, self.verdict.requests + len(new))
+        for place, one, reached in zip(places, new, evidence, strict=True):
+            self.requests[place] = one._replace(evidence=reached)
+        self.verdict = self._stream.verdict()
+        if len(self.requests) > 2 * KEPT:
+            last = [*self.verdict.changes[-1:], *self.verdict.missing[-1:]]
+            needed = {place for one in last for place in one if isinstance(place, int)}
+            first = self.verdict.requests - KEPT
+            kept = self.requests.items()
+            self.requests = {at: one for at, one in kept if at >= first or at in needed}
 
-    def _compare(self, rows: np.ndarray, scores: np.ndarray) -> None:
+    def _compare(self, new: Sequence[Seen]) -> None:
         """Count the checks that are not what the artifact at hand says."""
-        known = ~np.isnan(rows).any(axis=1) & ~np.isnan(scores)
-        if self._detector is not None and known.any():
-            own = self._detector.decision_function(rows[known])
+        known = [one for one in new if not math.isnan(one.row.sum() + one.score)]
+        if self._detector is not None and known:
+            own = self._detector.decision_function(np.array([one.row for one in known]))
             self._compared += len(own)
-            self._others += int(np.sum(own != scores[known]))
+            self._others += int(np.sum(own != [one.score for one in known]))
 
-    def _read_score(self, request: Request) -> float:
+    def _read(self, request: Request) -> Seen:
         check = request.checks.get(self.name)
-        return check.value if check and math.isfinite(check.value) else math.nan
+        score = check.value if check and math.isfinite(check.value) else math.nan
+        row = np.array(self._read_row(request.inputs), dtype=np.float64)
+        return Seen(request.id, request.second, score, row)
 
     def _read_row(self, inputs: dict[str, Any]) -> list[float]:
         """Return the artifact's fields; NaN throughout where one of them cannot be read."""
+        names = list(self._calibration["fields"])
         try:
             if self._detector is not None:
                 from portable_knn.messages import read  # compiles, which is not always needed
 
-                return read(inputs, self._names)
-            return [float(inputs[name]) for name in self._names]
+                return read(inputs, names)
+            return [float(inputs[name]) for name in names]
         except (KeyError, OverflowError, TypeError, ValueError):
-            return [math.nan] * len(self._names)
+            return [math.nan] * len(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from knn_metric.cli import UserError, complain, show
 from knn_metric.live.metric import Metric
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Manager
-from knn_metric.platform.sonar import Request, Sonar
+from knn_metric.platform.sonar import MARGIN, Request, Sonar
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -21,20 +21,10 @@ LONGEST_PAUSE = 10  # times the usual one
 
 
 class Monitor:
-    """Reads a target's requests and follows its metrics.
+    """Reads a target's requests and follows its metrics: one of that name, or all.
 
-    Parameters
-    ----------
-    target : str
-        NAME:VERSION.
-    metric : str, optional
-        The name of one metric (default: all that are attached).
-    cluster : str, optional
-        Its address (default: the one that hs has selected).
-    artifact : Path, optional
-        The trained detector at hand.
-    strict : bool
-        Whether it is an error if it cannot be loaded; else that is noted.
+    The artifact at hand is used where it is there; `strict` makes it an error if it cannot be
+    loaded, which is noted else.
 
     Raises
     ------
@@ -57,21 +47,41 @@ class Monitor:
         with manager.reading():
             version = manager.version(target)
             self.id: int = version["id"]
-            specs = [spec for spec in manager.metrics(version) if metric in (None, spec["name"])]
-            metadata = manager.metadata_by_id()
-            found = [_read_spec(spec, metadata) for spec in specs]
-        if not found:
-            raise UserError(_describe_lack(manager, version, target, metric))
-        detector = load_artifact(artifact, strict)
-        self.metrics = [_make_metric(*one, detector) for one in found]
-        self._known: frozenset[str] = frozenset()
+            specs = {str(spec["name"]): spec["config"] for spec in manager.metrics(version)}
+            versions = manager.versions()
+            detector = load_artifact(artifact, strict)
+            self.metrics = [
+                _make_metric(name, config, versions, detector)
+                for name, config in specs.items()
+                if metric in (None, name)
+            ]
+        if not specs:
+            hint = f"`knn-metric attach {target}` attaches one"
+            raise UserError(f"no metric on {target}: {hint}")
+        if not self.metrics:
+            names = ", ".join(map(show, specs))
+            raise UserError(f"no metric {metric} on {target}, there is {names}")
+        self.newest = 0  # the second of the newest request
+        self._known: dict[str, None] = {}
+        self._oldest = ""  # the id before which nothing is new
 
     def read(self, count: int, since: float = 0) -> list[Request]:
-        """Read requests that are new, the newest `count` at most, and take them into account."""
-        new = self.sonar.newest(self.id, count, since, self._known)
+        """Read the requests that are new, at first the newest `count`, and take them in."""
+
+        def is_new(request: Request) -> bool:
+            is_known = request.id in self._known or request.id <= self._oldest
+            return not is_known and request.second >= since
+
+        new = self.sonar.newest(self.id, None if self._known else count, is_new)
+        if new and not self._known:
+            self._oldest = new[0].id
+        self.newest = max([self.newest, *(request.second for request in new)])
         for metric in self.metrics:
             metric.add(new)
-        self._known |= {request.id for request in new}
+        self._known |= dict.fromkeys(request.id for request in new)
+        for old in list(self._known)[: -count - MARGIN]:
+            del self._known[old]
+            self._oldest = max(self._oldest, old)
         return new
 
     def follow(self, count: int, pause: float) -> Iterator[UserError | None]:
@@ -105,29 +115,17 @@ def load_artifact(path: Path | None, strict: bool) -> PortableKNN | None:
         return None
 
 
-def _read_spec(
-    spec: dict[str, Any], metadata: Mapping[object, Mapping[str, str]]
-) -> tuple[str, float, dict[str, Any] | None]:
-    """Return a metric's name, its threshold, and the calibration that it was uploaded with."""
-    config = spec.get("config") or {}
-    known = metadata.get(config.get("modelVersionId"), {}).get("artifact.calibration")
-    calibration = dict(json.loads(known)) if known else None
-    return str(spec["name"]), float(config.get("threshold") or 0), calibration
-
-
-def _describe_lack(
-    manager: Manager, version: dict[str, Any], target: str, metric: str | None
-) -> str:
-    with manager.reading():
-        names = [show(str(spec["name"])) for spec in manager.metrics(version)]
-    if not names:
-        return f"no metric on {target}: `knn-metric attach {target}` attaches one"
-    return f"no metric {metric} on {target}, there is {', '.join(names)}"
-
-
 def _make_metric(
-    name: str, threshold: float, calibration: dict[str, Any] | None, detector: PortableKNN | None
+    name: str,
+    config: dict[str, Any],
+    versions: dict[object, dict[str, Any]],
+    detector: PortableKNN | None,
 ) -> Metric:
+    """Make a metric with the calibration that its version was uploaded with, else the one here."""
+    metadata = versions.get(config.get("modelVersionId"), {}).get("metadata") or {}
+    known = metadata.get("artifact.calibration")
+    calibration = dict(json.loads(known)) if known else None
+    threshold = float(config.get("threshold") or 0)
     if detector is None or detector.threshold_ != threshold:
         return Metric(name, threshold, calibration)
     return Metric(name, threshold, calibration or detector.calibration_ or None, detector)

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from knn_metric.data.provenance import describe_traffic, hold_out
     from knn_metric.detection import evaluation
     from knn_metric.detection.detectors import describe_detector, load_detector
-    from knn_metric.detection.evaluation_plot import plot
+    from knn_metric.detection.pictures import plot_evaluation
     from knn_metric.page import write_page
     from knn_metric.platform.target import reaching
     from knn_metric.tables import format_fields, format_table
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     content = {one.name: one.to_json() for one in results}
     with files.replacing_file(figures) as new:
         new.write_text(json.dumps(content, indent=1))
-    plot(results, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
+    plot_evaluation(results, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
     title = f"What {contract.name} detects"
     tables = {"Corruptions": table, "Alarms at other thresholds": thresholds}
     for path in page:

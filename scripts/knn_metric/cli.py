@@ -154,11 +154,21 @@ def reference(text: str) -> str:
 
 def complain(problem: str) -> None:
     """Say in one line on standard error what is wrong."""
-    print(f"{Parser.running}: {problem}", file=sys.stderr)
+    print(f"{Parser.running}: {clean(problem)}", file=sys.stderr)
+
+
+def clean(text: str) -> str:
+    """Return a text without the passwords of its addresses, what moves a cursor escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in hide_password(text))
+
+
+def hide_password(text: str) -> str:
+    return re.sub(r"(?<=://)[^/?#\s]*@", "***@", text)
 
 
 def show(text: str) -> str:
     """Return a text from elsewhere as the terminal can show it."""
+    text = hide_password(text)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -130,7 +130,7 @@ def format_training(
     fields["picture"] = shorten(picture)
     serve, upload = (command(word, artifact.parent) for word in ("serve", "upload"))
     fields["next"] = f"{serve} to try it here, {upload} to put it on the platform"
-    if origin["source"] == SAMPLE:
+    if origin["source"] == provenance.SAMPLE:
         fields["next"] = f"{serve} to try it here; for use, train it on requests of your own"
     return format_fields(fields)
 

@@ -9,7 +9,7 @@ import yaml
 from helpers import NORMAL, assert_one_line, make_home, run
 
 from knn_metric.cli import UserError
-from knn_metric.data.adult import FEATURES
+from knn_metric.data.census import FEATURES
 from knn_metric.files import ROOT
 from knn_metric.package import checks
 from knn_metric.package.checks import Finding

@@ -12,7 +12,7 @@ from hydro_serving_grpc.serving.contract import types_pb2 as types
 from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
 
 from knn_metric.contract import Contract
-from knn_metric.data.adult import FEATURES, IS_CODE
+from knn_metric.data.census import FEATURES, IS_CODE
 from knn_metric.files import ROOT
 from knn_metric.package import checks
 from knn_metric.package.checks import Finding

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from helpers import UNIT, copy_package, make_home, run, served_package
 
 from knn_metric.__main__ import SUBCOMMANDS, make_parser
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.files import ROOT
 from knn_metric.platform.server import PREDICT
 from portable_knn import load
@@ -178,7 +178,7 @@ class TestReadme:
         (target,) = (one for one in manager.versions if one["model"]["name"] == "adult")
         detector = load(folder / "monitoring_model.joblib")
         values = np.random.default_rng(0).permutation(detector.training_rows_)[:200].astype(int)
-        inputs = [dict(zip(adult.FEATURES, row, strict=True)) for row in values.tolist()]
+        inputs = [dict(zip(census.FEATURES, row, strict=True)) for row in values.tolist()]
         scores = {"census_monitoring": detector.decision_function(values).tolist()}
         thresholds = {"census_monitoring": float(detector.threshold_)}
         manager.sonar.add(target, inputs, scores, thresholds)

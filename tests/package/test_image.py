@@ -14,7 +14,7 @@ from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
 from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
 
 from knn_metric.contract import Contract, Field
-from knn_metric.data.adult import FEATURES, IS_CODE
+from knn_metric.data.census import FEATURES, IS_CODE
 from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.package.findings import Finding

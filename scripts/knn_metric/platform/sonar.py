@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from knn_metric.data.extended_json import read_number
+from knn_metric.data.times import read_number
 from knn_metric.platform.manager import Service
 
 PAGE = 200  # results at a time

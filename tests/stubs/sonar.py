@@ -1,5 +1,7 @@
 """Sonar as release 3.0.3 answers: what it keeps of requests and their checks."""
 
+import uuid
+
 FIRST_SECOND = 1_700_000_000
 
 
@@ -74,7 +76,7 @@ def make_document(target, fields, checks, number):
         "_hs_model_version_id": spell(target["id"], odd),
         "_hs_model_name": target["model"]["name"],
         "_hs_model_incremental_version": spell(target["modelVersion"], odd),
-        "_hs_request_id": f"request-{number}",
+        "_hs_request_id": str(uuid.UUID(int=number)),
         "_hs_timestamp": spell(1000 * second, odd),
         "_hs_year": 2023,
         "_hs_month": 11,

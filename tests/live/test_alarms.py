@@ -6,6 +6,8 @@ import pytest
 from helpers import assert_one_line, run
 from stubs.sonar import FIRST_SECOND
 
+from knn_metric.platform.sonar import Sonar
+
 
 @pytest.fixture
 def explain(cluster, artifact):
@@ -44,3 +46,14 @@ def test_one_in_which_the_target_failed(explain, feed, healthy, cluster):
     feed(healthy, 9)
     cluster.sonar.documents[11][3]["_hs_error"] = "io.grpc: no"
     assert_one_line(explain(identify(3)), "the target failed, io.grpc: no")
+
+
+def test_numbers_that_sonar_keeps_as_negative_ones(feed, healthy, cluster):
+    kinds = {"age": "DT_UINT32", "sex": "DT_UINT64", "race": "DT_INT64"}
+    fields = [{"name": name, "dtype": kind, "shape": {"dims": []}} for name, kind in kinds.items()]
+    version = {"modelSignature": {"inputs": fields}}
+    feed(healthy, 1)
+    cluster.sonar.documents[11][0].update(dict.fromkeys([*kinds, "_private"], -2))
+    (request,) = Sonar(cluster.address, version).newest(11)
+    read = [request.inputs[name] for name in (*kinds, "_private")]
+    assert read == [2**32 - 2, 2**64 - 2, -2, -2]

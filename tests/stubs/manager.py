@@ -31,6 +31,7 @@ class Manager(ThreadingHTTPServer):
         self.drips = threading.Event()  # set, an answer never ends
         self.instead = {}  # by the beginning of a path: status, content type, body and its length
         self.training_data = {}
+        self.built = "Released"  # the status of what is uploaded
         self.alerts = []  # that Alertmanager was sent
         self.sonar = Sonar()
         self.servables = {}  # by a metric's id; what was posted starts, and serves when asked again
@@ -72,8 +73,15 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(self.take_upload(body))
         elif self.path == "/api/v2/monitoring/metricspec":
             spec = {"id": f"spec-{len(self.server.specs)}", **json.loads(body)}
-            servable = {"status": "Starting", "statusMessage": "Initialization"}
-            self.server.servables[spec["id"]] = {"fullName": f"of-{spec['id']}", **servable}
+            used = spec["config"].get("deploymentConfigName", "hydrosphere_manager_default")
+            self.server.servables[spec["id"]] = {
+                "modelVersionId": spec["config"]["modelVersionId"],
+                "status": "Starting",
+                "statusMessage": "Initialization",
+                "fullName": f"of-{spec['id']}",
+                "metadata": {},
+                "deploymentConfigurationName": used,
+            }
             self.answer(spec, lambda: self.server.keeps and self.server.specs.append(spec))
         elif self.path.startswith("/gateway/servable/"):
             value = self.server.scorer(json.loads(body))
@@ -165,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
         others["metadata"] = metadata.get("metadata") or {}
         name = metadata["name"]
         known = sum(version["model"]["name"] == name for version in self.server.versions)
-        return self.server.add_version(name, known + 1, **others)
+        return self.server.add_version(name, known + 1, status=self.server.built, **others)
 
     def answer(self, content, change=lambda: None):
         if self.command in self.server.redirects:

@@ -34,8 +34,8 @@ def find_alarms(
         If there is no such request, or none that the artifact here explains.
     """
     manager = Manager(cluster or selected_cluster())
-    sonar = Sonar(manager.address)
-    version = manager.version(target)["id"]
+    watched = manager.version(target)
+    sonar, version = Sonar(manager.address, watched), watched["id"]
     if identity:
         requests = [_find(sonar, version, identity, target)]
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from knn_metric.cli import clean
+from knn_metric.detection.detectors import count_others
 from knn_metric.detection.verdict import Change, Stream, Verdict
 from knn_metric.platform.sonar import Request, format_time
 
@@ -212,11 +213,11 @@ class Metric:
 
     def _compare(self, new: Sequence[Seen]) -> None:
         """Count the checks that are not what the artifact at hand says."""
-        known = [one for one in new if not math.isnan(one.row.sum() + one.score)]
-        if self._detector is not None and known:
-            own = self._detector.decision_function(np.array([one.row for one in known]))
-            self._compared += len(own)
-            self._others += int(np.sum(own != [one.score for one in known]))
+        if self._detector is not None:
+            rows, scores = np.array([one.row for one in new]), np.array([one.score for one in new])
+            compared, others = count_others(self._detector, rows, scores)
+            self._compared += compared
+            self._others += others
 
     def _read(self, request: Request) -> Seen:
         check = request.checks.get(self.name)

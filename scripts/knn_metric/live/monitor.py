@@ -95,9 +95,9 @@ class Monitor:
         manager = Manager(cluster or selected_cluster())
         self.target = target
         self.cluster = manager.address
-        self.sonar = Sonar(manager.address)
         with manager.reading():
             version = manager.version(target)
+            self.sonar = Sonar(manager.address, version)
             self.id: int = version["id"]
             specs = {str(spec["name"]): spec["config"] for spec in manager.metrics(version)}
             versions = manager.versions()

@@ -32,6 +32,16 @@ def read_signature(
     return fields, others
 
 
+def count_values(version: dict[str, Any]) -> dict[str, int]:
+    """Return how many values the type of each unsigned field of a version has."""
+    try:
+        fields = read_signature(version)[0]
+    except UserError:
+        return {}
+    sizes = {"uint32": 2**32, "uint64": 2**64}
+    return {field.name: sizes[field.type] for field in fields if field.type in sizes}
+
+
 def _read_dims(shape: dict[str, Any] | None) -> tuple[int, ...]:
     """Read 3.x's ``{"dims": [2]}`` or 2.x's ``{"dim": [{"size": 2}]}``."""
     dims = (shape or {}).get("dims")

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from knn_metric.cli import UserError
-from knn_metric.data.extended_json import read_number
+from knn_metric.data.times import read_number
 from knn_metric.platform.manager import HTTPProblem, Service
+from knn_metric.platform.signatures import count_values
 
 PAGE = 200  # results at a time
 STALE_PAGES = 10  # without anything new, after which there is nothing more
@@ -74,6 +75,10 @@ class Sonar(Service):
     NAME = "sonar"
     ROOT = "/monitoring/"
 
+    def __init__(self, address: str, target: dict[str, Any] | None = None) -> None:
+        super().__init__(address)
+        self._unsigned = count_values(target) if target else {}
+
     def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
         try:
             return super().call(method, path, body)
@@ -98,7 +103,7 @@ class Sonar(Service):
         with tqdm(desc="reading", unit="request", disable=None, leave=False, delay=1) as bar:
             for result in self._pages(f"checks/all/{version}"):
                 with self.reading():
-                    request = _read_request(result)
+                    request = _read_request(result, self._unsigned)
                 passed_over = 0 if is_wanted(request) else passed_over + 1
                 if not passed_over:
                     requests.append(request)
@@ -119,7 +124,7 @@ class Sonar(Service):
                 raise
             return None
         with self.reading():
-            return None if answer is None else _read_request(answer)
+            return None if answer is None else _read_request(answer, self._unsigned)
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield what is listed, each once, although what arrives meanwhile moves the pages."""
@@ -137,7 +142,7 @@ class Sonar(Service):
             yield from new.values()
 
 
-def _read_request(result: dict[str, Any]) -> Request:
+def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
     identity = result["_id"]
     if not re.fullmatch("[0-9a-f]{24}", identity):
         raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
@@ -146,6 +151,10 @@ def _read_request(result: dict[str, Any]) -> Request:
         for name, value in result.items()
         if not name.startswith("_hs_") and name != "_id"
     }
+    for name in unsigned.keys() & inputs.keys():
+        value = inputs[name]
+        if isinstance(value, int) and value < 0:  # as which sonar keeps what its type cannot hold
+            inputs[name] = value + unsigned[name]
     checks, unread = {}, {}
     for name, check in (result.get("_hs_metric_checks") or {}).items():
         try:

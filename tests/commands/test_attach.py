@@ -7,6 +7,7 @@ import pytest
 from helpers import assert_one_line, make_home, run
 from stubs import manager as stub_manager
 
+from knn_metric.platform import metrics
 from knn_metric.platform.manager import describe_artifact
 
 
@@ -17,7 +18,18 @@ def manager(artifact):
         manager.add_version("census_monitoring", 1)
         metadata = describe_artifact(artifact, joblib.load(artifact))
         manager.add_version("census_monitoring", 2, metadata=metadata)
+        detector = joblib.load(artifact)
+        names = detector.feature_names_in_
+        manager.scorer = lambda inputs: float(
+            detector.decision_function([[inputs[name] for name in names]])[0]
+        )
         yield manager
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Let no time pass between two looks."""
+    monkeypatch.setattr(metrics, "PAUSE", 0)
 
 
 @pytest.fixture
@@ -52,9 +64,12 @@ def test_it_creates_the_metric_once(attach, manager, wanted):
     before = list(manager.specs)
     assert "attached to adult:1 already" in attach().out
     assert manager.specs == before
-    assert attach("--list").out.splitlines()[1].split(None, 2) == [
+    assert result.out.startswith("attached, serving, 8 of 8 rows score as here\n")
+    assert attach("--list").out.splitlines()[1].split(None, 4) == [
         "census_monitoring",
         "census_monitoring:2",
+        "of-spec-0",
+        "Serving",
         f"healthy if value LessEq {wanted['config']['threshold']!r}",
     ]
 
@@ -188,22 +203,104 @@ def test_a_metric_that_was_not_created(attach, manager, monkeypatch):
     before = list(manager.specs)
     before[0]["config"]["threshold"] = 1.0
     monkeypatch.setattr(manager, "keeps", False)
-    assert_one_line(attach(), "says that it created census_monitoring, and has none")
+    assert_one_line(attach(), "says that it created spec-1, and has none")
     assert manager.specs == before
 
 
-class TestReleased:
-    def test_the_newest_that_is_released(self, attach, manager):
-        manager.add_version("census_monitoring", 3, status="Failed")
-        result = attach()
-        assert "census_monitoring (census_monitoring:2) is attached to adult:1" in result.out
+@pytest.mark.parametrize("status", ["Assembling", "Failed"])
+def test_a_version_that_is_not_released_is_refused(attach, manager, status):
+    """The newest one is meant, not an older one that happens to be released."""
+    manager.add_version("adult", 2, status=status)
+    manager.add_version("census_monitoring", 3, status=status)
+    assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
+    words = f"census_monitoring:3 is {status}, not Released; census_monitoring:VERSION names an old"
+    assert_one_line(attach(), words)
+    assert attach("--metric", "census_monitoring:2").status == 0
 
-    @pytest.mark.parametrize("status", ["Assembling", "Failed"])
-    def test_another_status_is_refused(self, attach, manager, status):
-        manager.add_version("adult", 2, status=status)
-        manager.add_version("other", 1, status=status)
-        assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
-        assert_one_line(attach("--metric", "other"), f"other:1 is {status}, not Released")
+
+class TestProof:
+    @pytest.fixture
+    def old(self, manager, wanted):
+        old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+        manager.specs.append(old)
+        return old
+
+    @pytest.mark.parametrize(
+        ("score", "words"), [(1.5, "gives 1.5, and the artifact"), (None, "404")]
+    )
+    def test_one_that_scores_otherwise_is_detached_again(self, attach, manager, old, score, words):
+        manager.scorer = lambda _: score
+        assert_one_line(attach(), "of-spec-1", words)
+        assert manager.specs == [old]
+
+    def test_one_that_does_not_start_is_named_with_its_status(
+        self, attach, manager, old, monkeypatch
+    ):
+        stuck = {"fullName": "wispy", "status": "Starting", "statusMessage": "no module pandas"}
+        monkeypatch.setattr(
+            manager.RequestHandlerClass,
+            "with_servable",
+            lambda self, spec: {**spec, "config": {**spec["config"], "servable": stuck}},
+        )
+        assert_one_line(attach(), "wispy is Starting after 120 seconds, no module pandas")
+        assert manager.specs == [old]
+
+    def test_the_old_one_stays_until_sonar_checks_by_the_new_one(self, attach, manager, old):
+        calls = []
+
+        def requests(target, limit, offset):
+            calls.append([spec["id"] for spec in manager.specs])
+            check = {"value": 1.0, "threshold": 2.0}
+            check["metricSpecId"] = "spec-1" if len(calls) > 50 else "old"
+            fields = {"_hs_metric_checks": {"census_monitoring": check}}
+            return [] if offset else [{"_id": f"{len(calls):024x}", **fields}]
+
+        manager.sonar.requests = requests
+        assert attach().status == 0
+        assert calls[0] == calls[-1] == ["old", "spec-1"]
+        assert len(calls) > 50
+        assert [spec["id"] for spec in manager.specs] == ["spec-1"]
+
+    def test_a_deletion_that_is_answered_with_500(self, attach, manager, old):
+        manager.lost.add("old")
+        assert attach().status == 0
+        manager.lost.add("spec-1")
+        assert attach("--detach").status == 0
+        assert manager.specs == []
+
+    def test_a_cluster_without_monitoring(self, attach, manager):
+        manager.instead["/monitoring/"] = (501, "text/html", b"<html>Not Implemented</html>")
+        result = attach()
+        assert result.status == 0
+        assert "nothing will check by it: " in result.out
+
+    def test_a_deployment(self, attach, manager):
+        attach("--deployment", "large")
+        assert manager.specs[0]["config"]["deploymentConfigName"] == "large"
+
+
+def make_signature(*inputs):
+    fields = [{"name": name, "dtype": kind, "shape": {"dims": dims}} for name, kind, dims in inputs]
+    return {"signatureName": "predict", "inputs": fields, "outputs": []}
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ([("x", "DT_INT64", [])], "age is missing, sex is missing"),
+        (
+            [("age", "DT_DOUBLE", []), ("sex", "DT_INT64", [2])],
+            "age is double, and the metric takes int64, sex is int64 [2], and the metric takes",
+        ),
+        ([("capital.gain", "DT_INT64", [])], "no request with fields of such names: capital.gain"),
+    ],
+)
+def test_a_target_of_another_contract(attach, manager, target, words):
+    manager.versions[0]["modelSignature"] = make_signature(*target)
+    fields = (("age", "DT_INT64", []), ("sex", "DT_INT64", []))
+    manager.versions[2]["modelSignature"] = make_signature(*fields)
+    assert_one_line(attach(), "adult:1 cannot be watched by census_monitoring:2", words)
+    assert manager.specs == []
 
 
 def test_a_server_that_drips(attach, manager, monkeypatch):

@@ -503,11 +503,15 @@ class TestStrangeAnswers:
 
     def test_an_error_in_html(self, look, cluster):
         cluster.instead["/monitoring/"] = (401, "text/html", b"<html>\n<h1>no</h1>")
-        assert_one_line(look(), "HTTP 401 <html> <h1>no</h1>")
+        assert_one_line(look(), "HTTP 401 Unauthorized")
 
     def test_an_answer_that_is_cut(self, look, cluster):
         cluster.instead["/monitoring/"] = (200, "application/json", b"[{", 100)
         assert_one_line(look(), "/monitoring/checks/all/11", "the answer ends early")
+
+    def test_a_cluster_without_monitoring(self, look, cluster):
+        cluster.instead["/monitoring/"] = (501, "text/html", b"<html>Not Implemented</html>")
+        assert_one_line(look(), "has no monitoring: open-source platforms have it from 3.0 on")
 
     def test_one_without_an_end(self, look, cluster, monkeypatch):
         monkeypatch.setattr("knn_metric.platform.manager.LARGEST", 2**20)

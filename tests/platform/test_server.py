@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import grpc
@@ -222,3 +223,27 @@ def test_a_function_that_prints_much(echo_package, tmp_path):
     with serving(folder) as address:
         for _ in range(3):
             ask(address)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_it_ends_when_its_parent_does(echo_package, number):
+    """However that comes."""
+    code = f"from knn_metric.platform.server import serving; from pathlib import Path\n\
+with serving(Path({str(echo_package)!r})) as address: print(address, flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
+        host, port = parent.stdout.readline().rsplit(":", 1)
+        parent.send_signal(number)
+        parent.wait(timeout=20)
+    deadline = time.monotonic() + 20
+    while answers((host, int(port))):
+        assert time.monotonic() < deadline, "it goes on"
+        time.sleep(0.01)
+
+
+def answers(address):
+    try:
+        socket.create_connection(address, 5).close()
+    except OSError:
+        return False
+    return True

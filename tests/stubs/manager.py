@@ -31,8 +31,12 @@ class Manager(ThreadingHTTPServer):
         self.drips = threading.Event()  # set, an answer never ends
         self.instead = {}  # by the beginning of a path: status, content type, body and its length
         self.training_data = {}
+        self.built = "Released"  # the status of what is uploaded
         self.alerts = []  # that Alertmanager was sent
         self.sonar = Sonar()
+        self.servables = {}  # by a metric's id; what was posted starts, and serves when asked again
+        self.scorer = lambda inputs: None  # what every servable answers; None: there is none
+        self.lost = set()  # metrics whose container is gone: deleted, and answered with 500
 
     @property
     def address(self):
@@ -69,7 +73,19 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(self.take_upload(body))
         elif self.path == "/api/v2/monitoring/metricspec":
             spec = {"id": f"spec-{len(self.server.specs)}", **json.loads(body)}
+            used = spec["config"].get("deploymentConfigName", "hydrosphere_manager_default")
+            self.server.servables[spec["id"]] = {
+                "modelVersionId": spec["config"]["modelVersionId"],
+                "status": "Starting",
+                "statusMessage": "Initialization",
+                "fullName": f"of-{spec['id']}",
+                "metadata": {},
+                "deploymentConfigurationName": used,
+            }
             self.answer(spec, lambda: self.server.keeps and self.server.specs.append(spec))
+        elif self.path.startswith("/gateway/servable/"):
+            value = self.server.scorer(json.loads(body))
+            self.answer(None if value is None else {"value": value})
         elif self.path == "/api/v2/deployment_configuration":
             self.server.deployments.append(json.loads(body))
             self.answer(json.loads(body))
@@ -106,13 +122,23 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(found[0] if found else None)
         elif match := re.fullmatch(r"/api/v2/monitoring/metricspec/modelversion/(\d+)", self.path):
             specs = [s for s in self.server.specs if s["modelVersionId"] == int(match[1])]
-            self.answer(specs)
+            self.answer([self.with_servable(spec) for spec in specs])
         elif match := re.fullmatch(r"/monitoring/checks/all/(\d+)\?.*", self.path):
             self.answer(self.ask_sonar(int(match[1])))
         elif match := re.fullmatch(r"/monitoring/checks/([0-9a-f]{24})", self.path):
-            self.answer(self.server.sonar.request(match[1]))
+            found = self.server.sonar.request(match[1])  # `null` where there is none
+            self.send(200, "application/json", json.dumps(found).encode())
         else:
             self.answer(None)
+
+    def with_servable(self, spec):
+        """Return a metric as it is listed; its servable serves the next time unless it is stuck."""
+        if spec["id"] not in self.server.servables:
+            return spec
+        servable = dict(self.server.servables[spec["id"]])
+        if servable["statusMessage"] == "Initialization":
+            self.server.servables[spec["id"]] |= {"status": "Serving", "statusMessage": None}
+        return {**spec, "config": {**spec["config"], "servable": servable}}
 
     def ask_sonar(self, target):
         """Return what sonar lists, or None, which is an error, without a limit and an offset."""
@@ -124,7 +150,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_DELETE(self):
         identity = self.path.rsplit("/", 1)[1]
         found = [spec for spec in self.server.specs if spec["id"] == identity]
-        self.answer(found or None, lambda: self.server.specs.remove(found[0]))
+        if identity in self.server.lost:
+            self.server.specs.remove(found[0])
+            self.send(500, "application/json", b'{"error": "InternalException"}')
+            return
+        self.answer(found[0] if found else None, lambda: self.server.specs.remove(found[0]))
 
     def take_upload(self, body):
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
@@ -143,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
         others["metadata"] = metadata.get("metadata") or {}
         name = metadata["name"]
         known = sum(version["model"]["name"] == name for version in self.server.versions)
-        return self.server.add_version(name, known + 1, **others)
+        return self.server.add_version(name, known + 1, status=self.server.built, **others)
 
     def answer(self, content, change=lambda: None):
         if self.command in self.server.redirects:

@@ -1,5 +1,8 @@
 """Sonar as release 3.0.3 answers: what it keeps of requests and their checks."""
 
+import uuid
+
+FAILED = "io.grpc.StatusRuntimeException: UNAVAILABLE: io exception"
 FIRST_SECOND = 1_700_000_000
 
 
@@ -44,11 +47,6 @@ class Sonar:
         return next((one for one in documents if one["_id"] == identity), None)
 
 
-def spell(number, odd):
-    """Write a 64-bit integer in one of the ways of Mongo's JSON."""
-    return {"$numberLong": str(number)} if odd else number
-
-
 def make_check(name, value, threshold):
     return {
         "check": value <= threshold,
@@ -60,22 +58,24 @@ def make_check(name, value, threshold):
 
 
 def make_document(target, fields, checks, number):
-    odd, second = number % 2 == 1, FIRST_SECOND + number
+    second = FIRST_SECOND + number
     passed = [check["check"] for check in checks.values()]
     return {
-        **{name: spell(code, odd) for name, code in fields.items()},
+        **fields,
         **{f"_hs_{name}_score": None for name in fields},
-        "_hs_raw_checks": {name: [] for name in fields},
+        "_hs_raw_checks": {name: [] for name in fields or ("age",)},
         "_hs_metric_checks": checks,
-        "_hs_latency": 0.004,
-        "_hs_error": None if fields else "INTERNAL KeyError('age')",
+        "_hs_latency": 4.0,
+        "_hs_error": None
+        if fields
+        else "io.grpc.StatusRuntimeException: UNAVAILABLE: io exception",
         "_hs_score": None,
         "_hs_overall_score": sum(passed) / len(passed) if passed else None,
-        "_hs_model_version_id": spell(target["id"], odd),
-        "_hs_model_name": target["model"]["name"],
-        "_hs_model_incremental_version": spell(target["modelVersion"], odd),
-        "_hs_request_id": f"request-{number}",
-        "_hs_timestamp": spell(1000 * second, odd),
+        "_hs_model_version_id": target["id"],
+        "_hs_model_name": "",
+        "_hs_model_incremental_version": target["modelVersion"],
+        "_hs_request_id": str(uuid.UUID(int=number)),
+        "_hs_timestamp": 1000 * second,
         "_hs_year": 2023,
         "_hs_month": 11,
         "_hs_day": 14,

@@ -4,7 +4,7 @@ examples:
   knn-metric attach adult:1                    the newest version of serving.yaml's name
   knn-metric attach adult:1 --metric census_monitoring:2 --dry-run
   knn-metric attach adult:1 --cluster http://hydrosphere.example
-  knn-metric attach adult:1 --list             what is attached, with versions and thresholds
+  knn-metric attach adult:1 --list             what is attached, with its status and threshold
   knn-metric attach adult:1 --detach           the target is no longer watched
 """
 
@@ -23,6 +23,7 @@ def add_arguments(parser: Parser) -> None:
     parser.package()
     parser.cluster()
     option("--dry-run", action="store_true", help="print the request, change nothing")
+    option("--deployment", metavar="NAME", help="of a DeploymentConfiguration for the metric (3.x)")
     option("--detach", action="store_true", help="remove the metric of that name")
     option("--list", action="store_true", help="list what is attached, change nothing")
 
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
             detach_metric(manager, target, name, arguments.dry_run)
             return
         path = files.artifact_path(arguments.package)
-        artifact = describe_artifact(path, load_detector(path))
+        detector = load_detector(path)
+        artifact = describe_artifact(path, detector)
         metric = manager.version(arguments.metric or model)
-        attach_metric(manager, target, metric, name, artifact, arguments.dry_run)
+        deployment, dry_run = arguments.deployment, arguments.dry_run
+        attach_metric(manager, target, metric, name, artifact, detector, deployment, dry_run)

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from knn_metric.contract import Contract
     from knn_metric.package.findings import inspect_package, passes
     from knn_metric.package.payload import staging
-    from knn_metric.platform.hs import generation_of_hs, run_hs, selected_cluster
+    from knn_metric.platform.hs import generation_of_hs, selected_cluster, upload
     from knn_metric.platform.manager import Manager
     from knn_metric.platform.releases import USUAL_RUNTIME_3X
 
@@ -36,8 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     findings = inspect_package(folder, contract, generation, arguments.allow_sample)
     if not passes(findings, "nothing was uploaded"):
         return FOUND
-    Manager(address).call("GET", "model/version")  # hs 3.x would end in a traceback
+    manager = Manager(address)
+    manager.versions()  # hs 3.x would end in a traceback
     print(f"uploading {contract.name} to {show(address)} with hs {generation}.x", flush=True)
     with staging(folder, contract) as staged:
-        run_hs(arguments.hs, generation, staged)
+        version = upload(arguments.hs, generation, staged, manager, contract.name)
+    print(f"{version} is Released; next: `knn-metric attach TARGET --metric {version}` where it is")
+    print("a metric of TARGET, the model to watch")
     return 0

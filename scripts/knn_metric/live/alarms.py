@@ -34,12 +34,11 @@ def find_alarms(
         If there is no such request, or none that the artifact here explains.
     """
     manager = Manager(cluster or selected_cluster())
-    sonar = Sonar(manager.address)
+    watched = manager.version(target)
+    sonar, version = Sonar(manager.address, watched), watched["id"]
     if identity:
-        requests = [sonar.request(identity)]
+        requests = [_find(sonar, version, identity, target)]
     else:
-        with manager.reading():
-            version = manager.version(target)["id"]
         requests = sonar.newest(version, NEWEST)[::-1]
     matches = (match for one in requests for match in _match(one, detector, not identity))
     found = list(islice(matches, count))
@@ -50,6 +49,17 @@ def find_alarms(
             " --package"
         )
     return found
+
+
+def _find(sonar: Sonar, version: int, identity: str, target: str) -> Request:
+    request = sonar.request(version, identity)
+    if request is None:
+        raise UserError(f"no request {identity} of {target}")
+    if request.version not in (None, version):
+        raise UserError(f"request {identity} is not of {target}, but of another version")
+    if request.error:
+        raise UserError(f"request {identity}: the target failed, {request.error}")
+    return request
 
 
 def _match(

@@ -12,7 +12,7 @@ from knn_metric.cli import UserError, complain, show
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Manager
-from knn_metric.platform.metrics import OPERATOR
+from knn_metric.platform.metrics import OPERATOR, require_same_fields
 from knn_metric.platform.sonar import MARGIN, Request, Sonar, format_time
 
 if TYPE_CHECKING:
@@ -95,15 +95,15 @@ class Monitor:
         manager = Manager(cluster or selected_cluster())
         self.target = target
         self.cluster = manager.address
-        self.sonar = Sonar(manager.address)
         with manager.reading():
             version = manager.version(target)
+            self.sonar = Sonar(manager.address, version)
             self.id: int = version["id"]
             specs = {str(spec["name"]): spec["config"] for spec in manager.metrics(version)}
             versions = manager.versions()
             detector = load_artifact(artifact, strict)
             self.metrics = [
-                _make_metric(name, config, versions, detector)
+                _make_metric(name, config, versions, version, detector)
                 for name, config in specs.items()
                 if metric in (None, name)
             ]
@@ -192,10 +192,12 @@ def _make_metric(
     name: str,
     config: dict[str, Any],
     versions: dict[object, dict[str, Any]],
+    target: dict[str, Any],
     detector: PortableKNN | None,
 ) -> Metric:
     """Make a metric with the calibration that its version was uploaded with, else the one here."""
-    metadata = versions.get(config.get("modelVersionId"), {}).get("metadata") or {}
+    version = versions.get(config.get("modelVersionId"), {})
+    metadata = version.get("metadata") or {}
     known = metadata.get("artifact.calibration")
     calibration = dict(json.loads(known)) if known else None
     threshold = float(config.get("threshold") or 0)
@@ -210,4 +212,8 @@ def _make_metric(
             f" `knn-metric attach` attaches it with {OPERATOR}; here a score above the threshold is"
             " an alarm"
         )
+    try:
+        require_same_fields(target, version)
+    except UserError as error:
+        metric.remarks.append(str(error))
     return metric

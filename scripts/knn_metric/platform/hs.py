@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from knn_metric.cli import UserError, last_line
+from knn_metric.cli import UserError, last_line, show
+from knn_metric.platform.manager import RELEASED, Manager, name_version
 from knn_metric.platform.releases import HS
 
+PAUSE, LOOKS = 1.0, 1800  # seconds between two looks at an image that is built, and how many
 CONFIGS = {3: ".hs/config.yaml", 2: ".hs-home/config.yaml"}
 HOW_TO_SELECT = {
     3: "`hs cluster add --name NAME --server URL`, then `hs cluster use NAME`",
@@ -62,13 +66,51 @@ def generation_of_hs(hs: str) -> int:
     return 2 if re.search(r"^\s+upload\s", result.stdout, re.MULTILINE) else 3
 
 
-def run_hs(hs: str, generation: int, staged: Path) -> None:
-    """Upload a folder, and believe hs's exit status only if it says success too."""
+def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) -> str:
+    """Upload a folder, wait until its image is built, and return NAME:VERSION.
+
+    Neither the exit status of hs nor its words tell of a build that failed, or of a version that
+    was made before hs failed: the manager's status does.
+    """
+    known = manager.versions().keys()
+    failure = _run_hs(hs, generation, staged)
+    version = _await_build(manager, name, set(known))
+    if version is None:
+        raise UserError(failure or f"hs says that it uploaded {name}, and no version of it is new")
+    reference, status = name_version(version), show(str(version.get("status", RELEASED)))
+    if status != RELEASED:
+        raise UserError(f"{reference} is {status}: the lines above say why its image was not built")
+    if failure:
+        raise UserError(f"{failure}; {reference} is {status} all the same: do not upload it again")
+    return reference
+
+
+def _run_hs(hs: str, generation: int, staged: Path) -> str:
+    """Run hs, its lines printed as they come; return what failed, '' if it says success."""
     if generation == 2:
         line, success = [hs, "upload"], "Success:"
     else:
         line, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
-    result = subprocess.run(line, cwd=staged, stdout=subprocess.PIPE, text=True)
-    print(result.stdout, end="")
-    if result.returncode or success not in result.stdout:
-        raise UserError(f"`{' '.join(line)}` failed (exit status {result.returncode})")
+    succeeded = False
+    with subprocess.Popen(line, cwd=staged, stdout=subprocess.PIPE, text=True) as process:
+        for said in process.stdout or ():
+            print(said, end="", flush=True)
+            succeeded |= success in said
+    if succeeded and process.returncode == 0:
+        return ""
+    return f"`{' '.join(line)}` failed (exit status {process.returncode})"
+
+
+def _await_build(manager: Manager, name: str, known: set[object]) -> dict[str, Any] | None:
+    """Return the version of a name that is not known, once its image is built or has failed."""
+    version = None
+    for _ in range(LOOKS):
+        versions = manager.versions()
+        new = [versions[one] for one in versions.keys() - known]
+        with manager.reading():
+            own = [one for one in new if one["model"]["name"] == name]
+            version = max(own, key=lambda one: one["modelVersion"], default=None)
+        if version is None or version.get("status") != "Assembling":
+            break
+        time.sleep(PAUSE)
+    return version

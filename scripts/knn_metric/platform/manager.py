@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,14 @@ def saying(what: str) -> Iterator[None]:
         raise UserError(f"{what}: {reason}") from error
 
 
+class HTTPProblem(UserError):
+    """What a service refused, and with which status."""
+
+    def __init__(self, line: str, response: requests.Response) -> None:
+        super().__init__(line)
+        self.status = response.status_code
+
+
 class Service:
     """A REST API of a cluster, errors turned into one line each."""
 
@@ -94,8 +102,10 @@ class Service:
                 raise UserError(f"{what} is redirected to {to}: give that cluster's address")
             content = _read(response, what)
             if not response.ok:
-                text = " ".join(content.decode(errors="replace").split())[:200]
-                raise UserError(f"{what}: HTTP {response.status_code} {text}".rstrip())
+                is_page = "html" in response.headers.get("Content-Type", "")
+                text = response.reason if is_page else content.decode(errors="replace")
+                said = " ".join(text.split())[:200]
+                raise HTTPProblem(f"{what}: HTTP {response.status_code} {said}".rstrip(), response)
             return json.loads(content) if content else None
 
     @contextmanager
@@ -138,12 +148,12 @@ class Manager(Service):
         return self.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
 
     def version(self, reference: str) -> dict[str, Any]:
-        """Return the released version that NAME:VERSION names, or the newest of NAME.
+        """Return the version that NAME:VERSION names, or the newest of NAME; it must be released.
 
         Raises
         ------
         UserError
-            Says which models or versions there are, or that a version is not released.
+            Says which models or versions there are, or that the version is not released.
         """
         name, _, number = reference.partition(":")
         with self.reading():
@@ -153,20 +163,24 @@ class Manager(Service):
                 known = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
                 raise UserError(f"no model {name} at {self.address}, there is {known}")
             if number:
-                known = ", ".join(str(one["modelVersion"]) for one in versions)
+                known = ", ".join(map(str, sorted(one["modelVersion"] for one in versions)))
                 versions = [one for one in versions if str(one["modelVersion"]) == number]
             if not versions:
                 what = f"version {number} of {name}"
                 raise UserError(f"no {what} at {self.address}, there is {known}")
-            released = [one for one in versions if one.get("status", RELEASED) == RELEASED]
-            if not released:
-                newest = _newest(versions)
-                raise UserError(f"{name_version(newest)} is {newest['status']}, not {RELEASED}")
-            return _newest(released)
+            newest = max(versions, key=lambda version: version["modelVersion"])
+            status = newest.get("status", RELEASED)
+            if status != RELEASED:
+                hint = "" if number else f"; {name}:VERSION names an older one"
+                raise UserError(f"{name_version(newest)} is {status}, not {RELEASED}{hint}")
+            return newest
 
 
-def _newest(versions: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return max(versions, key=lambda version: version["modelVersion"])
+class Gateway(Service):
+    """The cluster's gateway, by which any servable can be asked."""
+
+    NAME = "a gateway"
+    ROOT = "/gateway/"
 
 
 def name_version(version: dict[str, Any] | None) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,8 @@ from knn_metric.platform.tensors import decode, encode
 
 PREDICT = "/hydrosphere.serving.runtime.PredictionService/Predict"
 THREADS = 10
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
 
 
@@ -106,6 +110,12 @@ def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Serv
     return server, port
 
 
+def _end_with_parent() -> None:
+    """Let Linux end this process when its parent has ended, however that came."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextmanager
 def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
     """Serve a package on a free port, in a process of its own; yield its address."""
@@ -118,6 +128,7 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
         universal_newlines=True,
         env=path,
         start_new_session=True,  # Ctrl-C does not reach it before the caller has ended
+        preexec_fn=_end_with_parent,
     ) as process:
         try:
             address = _read_address(process)

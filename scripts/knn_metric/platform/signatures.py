@@ -11,13 +11,15 @@ from knn_metric.contract import NUMPY_NAMES, TYPES, Field
 YAML_NAMES = {"float64": "double", "float32": "float"}
 
 
-def read_signature(version: dict[str, Any]) -> tuple[list[Field], list[str]]:
-    """Read the inputs and outputs of a version, and why others, maps and unknown types, are not."""
+def read_signature(
+    version: dict[str, Any], kinds: tuple[str, ...] = ("inputs", "outputs")
+) -> tuple[list[Field], list[str]]:
+    """Read a version's fields, and why others, maps and unknown types, are none."""
     signature = version.get("modelSignature") or (version.get("modelContract") or {}).get("predict")
     if not signature:
         raise UserError("the version has no contract")
     fields, others = [], []
-    for one in (*signature.get("inputs", ()), *signature.get("outputs", ())):
+    for one in (field for kind in kinds for field in signature.get(kind, ())):
         name, kind = one["name"], str(one.get("dtype", "")).removeprefix("DT_").lower()
         if one.get("subfields") or NUMPY_NAMES.get(kind, kind) not in TYPES:
             found = "a map" if one.get("subfields") else kind or "a field without a type"
@@ -28,6 +30,16 @@ def read_signature(version: dict[str, Any]) -> tuple[list[Field], list[str]]:
             Field(name, YAML_NAMES.get(kind, kind), _read_dims(one.get("shape")), profile)
         )
     return fields, others
+
+
+def count_values(version: dict[str, Any]) -> dict[str, int]:
+    """Return how many values the type of each unsigned field of a version has."""
+    try:
+        fields = read_signature(version)[0]
+    except UserError:
+        return {}
+    sizes = {"uint32": 2**32, "uint64": 2**64}
+    return {field.name: sizes[field.type] for field in fields if field.type in sizes}
 
 
 def _read_dims(shape: dict[str, Any] | None) -> tuple[int, ...]:

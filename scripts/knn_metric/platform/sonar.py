@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from knn_metric.cli import UserError
 from knn_metric.data.times import read_number
-from knn_metric.platform.manager import Service
+from knn_metric.platform.manager import HTTPProblem, Service
+from knn_metric.platform.signatures import count_values
 
 PAGE = 200  # results at a time
 STALE_PAGES = 10  # without anything new, after which there is nothing more
 # Requests in a row that are not wanted, after which none is expected: some are listed late.
 MARGIN = 400
+FURTHEST = 10_000  # requests among which one is looked for by its UUID
 
 
 class Check(NamedTuple):
@@ -24,6 +27,7 @@ class Check(NamedTuple):
 
     value: float
     threshold: float
+    spec: str = ""
 
     @property
     def is_alarm(self) -> bool:
@@ -61,17 +65,36 @@ class Request(NamedTuple):
     version: object = None
 
 
+class NoMonitoring(UserError):
+    """The cluster has no sonar."""
+
+
 class Sonar(Service):
     """A cluster's sonar."""
 
     NAME = "sonar"
     ROOT = "/monitoring/"
 
+    def __init__(self, address: str, target: dict[str, Any] | None = None) -> None:
+        super().__init__(address)
+        self._unsigned = count_values(target) if target else {}
+
+    def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
+        try:
+            return super().call(method, path, body)
+        except HTTPProblem as error:
+            if error.status == 501:  # by the UI's nginx
+                raise NoMonitoring(
+                    f"{self.address} has no monitoring: open-source platforms have it from 3.0 on"
+                ) from error
+            raise
+
     def newest(
         self,
         version: int,
         count: int | None = None,
         is_wanted: Callable[[Request], bool] = lambda request: True,
+        margin: int = MARGIN,
     ) -> list[Request]:
         """Return a version's newest requests, at most `count` that are wanted, the oldest first."""
         requests: list[Request] = []
@@ -80,20 +103,28 @@ class Sonar(Service):
         with tqdm(desc="reading", unit="request", disable=None, leave=False, delay=1) as bar:
             for result in self._pages(f"checks/all/{version}"):
                 with self.reading():
-                    request = _read_request(result)
+                    request = _read_request(result, self._unsigned)
                 passed_over = 0 if is_wanted(request) else passed_over + 1
                 if not passed_over:
                     requests.append(request)
                     bar.update()
-                if len(requests) == count or passed_over == MARGIN:
+                if len(requests) == count or passed_over == margin:
                     break
         return requests[::-1]
 
-    def request(self, identity: str) -> Request:
-        """Return the request of an id."""
-        answer = self.call("GET", f"checks/{identity}")
+    def request(self, version: int, identity: str) -> Request | None:
+        """Return a version's request by its id or its UUID, if there is such a one."""
+        if not re.fullmatch("[0-9a-f]{24}", identity):
+            found = self.newest(version, 1, lambda request: request.uuid == identity, FURTHEST)
+            return found[0] if found else None
+        try:
+            answer = self.call("GET", f"checks/{identity}")
+        except HTTPProblem as error:
+            if error.status not in (404, 500):  # as which the real one answers an unknown id
+                raise
+            return None
         with self.reading():
-            return _read_request(answer)
+            return None if answer is None else _read_request(answer, self._unsigned)
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield what is listed, each once, although what arrives meanwhile moves the pages."""
@@ -111,7 +142,7 @@ class Sonar(Service):
             yield from new.values()
 
 
-def _read_request(result: dict[str, Any]) -> Request:
+def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
     identity = result["_id"]
     if not re.fullmatch("[0-9a-f]{24}", identity):
         raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
@@ -120,10 +151,15 @@ def _read_request(result: dict[str, Any]) -> Request:
         for name, value in result.items()
         if not name.startswith("_hs_") and name != "_id"
     }
+    for name in unsigned.keys() & inputs.keys():
+        value = inputs[name]
+        if isinstance(value, int) and value < 0:  # as which sonar keeps what its type cannot hold
+            inputs[name] = value + unsigned[name]
     checks, unread = {}, {}
     for name, check in (result.get("_hs_metric_checks") or {}).items():
         try:
-            checks[name] = Check(_read_float(check["value"]), _read_float(check["threshold"]))
+            value, threshold = _read_float(check["value"]), _read_float(check["threshold"])
+            checks[name] = Check(value, threshold, str(check.get("metricSpecId")))
         except KeyError as error:
             unread[name] = f"no {error.args[0]}"
         except (TypeError, ValueError) as error:

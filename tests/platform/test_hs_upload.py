@@ -1,0 +1,54 @@
+"""What became of an upload is what the manager says, whatever hs says: by a stand-in for hs."""
+
+import re
+import sys
+from functools import partial
+
+import pytest
+
+from knn_metric.cli import UserError
+from knn_metric.platform import hs as hs_module
+from knn_metric.platform.manager import Manager
+
+HS = """\
+#!{python}
+import io, json, sys, tarfile, requests
+payload = io.BytesIO()
+tarfile.open(fileobj=payload, mode="w:gz").close()
+metadata = json.dumps({{"name": "metric", "runtime": {{}}}})
+if {uploads}:
+    files = {{"payload": payload.getvalue(), "metadata": metadata}}
+    requests.post("{address}/api/v2/model/upload", files=files).raise_for_status()
+print("Step 1/4")
+print("was applied successfully")
+sys.exit({status})
+"""
+
+
+@pytest.mark.parametrize(
+    ("built", "uploads", "status", "said"),
+    [
+        ("Released", True, 0, ""),
+        ("Failed", True, 0, "metric:1 is Failed"),
+        ("Assembling", True, 0, "metric:1 is Assembling"),
+        ("Released", True, 255, "(exit status 255); metric:1 is Released all the same"),
+        ("Released", False, 1, "(exit status 1)"),
+        ("Released", False, 0, "no version of it is new"),
+    ],
+)
+def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status, said):
+    monkeypatch.setattr(hs_module, "PAUSE", 0)
+    monkeypatch.setattr(hs_module, "LOOKS", 3)
+    manager.built = built
+    manager.add_version("other", 1)
+    hs = tmp_path / "hs"
+    filled = {"python": sys.executable, "address": manager.address}
+    hs.write_text(HS.format(uploads=uploads, status=status, **filled))
+    hs.chmod(0o755)
+    upload = partial(hs_module.upload, str(hs), 3, tmp_path, Manager(manager.address), "metric")
+    if said:
+        with pytest.raises(UserError, match=re.escape(said)):
+            upload()
+    else:
+        assert upload() == "metric:1"
+    assert capfd.readouterr().out.startswith("Step 1/4\n")

@@ -60,7 +60,7 @@ class Payload:
         """Take a file, or what lies in a folder; a link counts as what it leads to."""
         real = os.path.realpath(path)
         problem = ""
-        if PRIVATE.fullmatch(path.name):
+        if any(map(PRIVATE.fullmatch, Path(name).parts)):
             problem = "is private or a leftover, and would be uploaded"
         elif os.path.commonpath([self.root, real]) != self.root:
             problem = "is a link out of the package"

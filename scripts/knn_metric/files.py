@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import glob
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -153,6 +154,12 @@ def require_writable(*paths: Path, inputs: Iterable[str | Path] = ()) -> None:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
         known[path.resolve()] = f"{path} is written too"
+
+
+def command(words: str, package: Path) -> str:
+    """Return what to type for a package: its folder is named where it is not the current one."""
+    own = "" if package.resolve() == Path.cwd() else f" --package {shlex.quote(shorten(package))}"
+    return f"`knn-metric {words}{own}`"
 
 
 def shorten(path: Path) -> str:

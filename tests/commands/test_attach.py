@@ -148,7 +148,6 @@ class TestDetach:
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
-        ("", (), "expected NAME:VERSION, got ''"),
         ("adult", (), "expected NAME:VERSION, got 'adult'"),
         ("adult:7", (), "no version 7 of adult at http"),
         ("none:1", (), "no model none at http"),
@@ -163,17 +162,6 @@ class TestDetach:
 def test_one_clear_line(attach, manager, target, options, words):
     assert_one_line(attach(*options, target=target), "knn-metric attach: ", words)
     assert manager.specs == []
-
-
-@pytest.mark.parametrize("status", [401, 503])
-def test_http_errors(attach, manager, status):
-    manager.failing["GET"] = status
-    assert_one_line(attach(), f"GET {manager.address}/api/v2/model/version: HTTP {status}")
-
-
-def test_something_else_than_a_manager(attach, manager):
-    manager.versions[:] = [{"surprise": True}]
-    assert_one_line(attach(), "does not answer like a manager")
 
 
 class TestRedirects:

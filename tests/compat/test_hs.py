@@ -10,7 +10,7 @@ from helpers import NORMAL, assert_one_line, make_home, run
 
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract
-from knn_metric.data.adult import FEATURES
+from knn_metric.data.census import FEATURES
 from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.package.findings import Finding

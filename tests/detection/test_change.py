@@ -15,6 +15,7 @@ from knn_metric.detection.change import (
     Levels,
     Repeats,
     bound_proportion,
+    make_factors,
 )
 
 CONFIDENCE = 0.99998
@@ -47,7 +48,7 @@ class TestBounds:
 class TestBets:
     def test_healthy_traffic_wins_nothing(self):
         """Under the bound the mean of each factor is at most 1, also of those not passed over."""
-        factors = SCORE.bets(CONFIDENCE, 1.0)
+        factors = make_factors(SCORE.bounds(CONFIDENCE, 1.0))
         for level, (above, rows) in enumerate(zip(SCORE.above, SCORE.rows, strict=True)):
             bound = bound_proportion(above, rows, CONFIDENCE) / (1 - PASSED_OVER)
             for bet in range(level * len(STAKES), (level + 1) * len(STAKES)):

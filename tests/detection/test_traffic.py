@@ -11,9 +11,8 @@ from knn_metric.data import provenance
 from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.data.loading import load_rows
 from knn_metric.data.rows import Rows
-from knn_metric.detection.calibration import calibrate
+from knn_metric.detection.calibration import calibrate, group_by_clock
 from knn_metric.detection.change import Bets, Evidence
-from knn_metric.detection.clock import group_by_clock
 from knn_metric.detection.evaluation import STREAMS, Judge, Streams
 from knn_metric.detection.training import find_drift, train
 from knn_metric.files import ROOT

@@ -147,15 +147,15 @@ class TestProcess:
 
     @pytest.mark.parametrize(
         ("number", "count"),
-        [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGINT, 5), (signal.SIGINT, 200_000)],
+        [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGINT, 200_000)],
     )
     def test_it_stops_cleanly(self, echo_package, number, count):
-        """On one signal, on a few, or on as many as come up to its last moment."""
+        """On one signal, or on as many as come up to its last moment."""
         with self.serving(echo_package) as (process, address):
             ask(address)
             for _ in range(count):
                 process.send_signal(number)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=20) == (130 if number == signal.SIGINT else 0)
             assert process.stderr.read() == ""
 
     def test_an_address_of_ipv6(self, echo_package):

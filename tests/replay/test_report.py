@@ -7,7 +7,7 @@ from knn_metric.data.loading import load_census
 from knn_metric.data.provenance import hold_out
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.verdict import Change, Verdict
-from knn_metric.replay import plot as plot_module
+from knn_metric.replay import report as plot_module
 from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay, judge
 from knn_metric.replay.report import describe, format_summary
 

@@ -17,9 +17,10 @@ from knn_metric.cli import Parser
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.required("folder", "churn-metric --for churn:3", type=Path, help="to write")
+    example = "churn-metric --for churn:3"
+    parser.required("folder", example, type=Path, help="to write")
     what = "NAME:VERSION on the cluster, the folder of its package, or its serving.yaml"
-    parser.required("--for", "churn:3", dest="model", metavar="MODEL", help=what)
+    parser.required("--for", example, dest="model", metavar="MODEL", help=what)
     parser.cluster()
 
 

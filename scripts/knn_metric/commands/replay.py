@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.data()
     parser.time()
     what = "the model: the folder of its package, which is served, or HOST:PORT"
-    parser.required("--target", "path/to/model", help=what)
+    parser.required("--target", "--target path/to/model", help=what)
     parser.package()
     what = "a running function of the package (default: it is served)"
     option("--runtime", type=address, metavar="HOST:PORT", help=what)
@@ -67,8 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from knn_metric.detection.calibration import require_calibration
     from knn_metric.detection.detectors import load_detector
     from knn_metric.replay.outcome import judge, write_csv
-    from knn_metric.replay.plot import plot
-    from knn_metric.replay.report import describe, format_summary
+    from knn_metric.replay.report import describe, format_summary, plot
     from knn_metric.replay.sender import Plan, take_timed
 
     name, start = arguments.corrupt or ("", arguments.rows)

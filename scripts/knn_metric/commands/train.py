@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     from knn_metric.data import provenance
     from knn_metric.data.loading import load_rows
     from knn_metric.detection.detectors import source_of
-    from knn_metric.detection.report import format_training, plot_scores
-    from knn_metric.detection.training import find_drift, train
+    from knn_metric.detection.pictures import plot_training
+    from knn_metric.detection.training import find_drift, format_training, train
 
     out = files.artifact_path(arguments.package)
     files.require_writable(out, arguments.plot, inputs=arguments.data)
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         begin(steps, "looking for drift")
         drift = find_drift(rows, arguments.seed, **params)
         begin(steps, "drawing the picture")
-        plot_scores(detector, scores, arguments.plot)
+        plot_training(detector, scores, arguments.plot)
         begin(steps, "saving the artifact")
         with files.keeping_previous(out):
             detector.save(out)

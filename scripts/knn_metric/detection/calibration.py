@@ -1,16 +1,19 @@
-"""What healthy traffic looks like: levels that known shares of held-out rows exceed."""
+"""What healthy traffic looks like: levels that known shares of held-out rows exceed.
+
+Where rows have times, the levels hold in each part of the day and of the week.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from knn_metric.cli import UserError
+from knn_metric.data.times import DAY, NO_TIME
 from knn_metric.detection.change import PROPORTIONS, RISK, Levels, bound_proportion
-from knn_metric.detection.clock import Group
 from knn_metric.detection.surprise import FieldSurprise
 
 if TYPE_CHECKING:
@@ -21,6 +24,10 @@ MEASURED = 60_000  # held-out rows at most, evenly spread, whose surprise is mea
 LONGEST_WINDOW = 1_000  # requests among which repeated ones are looked for, at most
 BY_CHANCE = 0.01  # the proportion of healthy requests that may equal one of those by chance
 BELOW = [1 - proportion for proportion in PROPORTIONS]
+LEAST = 1_000  # rows of a group by the clock
+HOUR = 3_600  # seconds
+WEEKDAYS = "Mon Tue Wed Thu Fri Sat Sun".split()
+THURSDAY = 3  # on which 1970 began
 # The proportions of held-out rows by which `explain` says how rare a surprise is.
 RARITIES = tuple(
     round(part * 10.0**-power, 6) for power in range(1, 6) for part in (5, 3, 2, 1.5, 1, 0.7)
@@ -45,7 +52,7 @@ def calibrate(
         Which fields hold codes.
     held_out : ndarray, shape (n, m)
     groups : sequence of Group, optional
-        Held-out rows by hours and by weekdays; without, all rows are one group.
+        In each of which the bounds hold; without, all rows are one group.
     rejected : tuple of int
         How many of the source's rows could not be used, of how many.
     copies : float
@@ -65,8 +72,8 @@ def calibrate(
     scores = detector.decision_function(held_out)
     step = -(-len(held_out) // MEASURED)
     surprises = FieldSurprise(detector.training_rows_, is_code).surprise(held_out[::step])
-    everything = Group("", np.arange(len(held_out)))
-    positions = [group.positions for group in groups or [everything]]
+    everything = [Group("", np.arange(len(held_out)))]
+    positions = [group.positions for group in groups or everything]
     n_bounds = len(PROPORTIONS) * (1 + len(names)) * len(positions)
     measure = partial(_measure, confidence=1 - RISK / n_bounds, copies=copies)
     measured = [one[one % step == 0] // step for one in positions]
@@ -124,13 +131,7 @@ def _equal_by_chance(rows: np.ndarray) -> float:
 
 
 def require_calibration(detector: PortableKNN) -> dict[str, Any]:
-    """Return an artifact's calibration.
-
-    Raises
-    ------
-    UserError
-        If the artifact has none of fields, as it was trained before there was one.
-    """
+    """Return an artifact's calibration, which one of before there were levels has not."""
     if "fields" not in detector.calibration_:
         raise UserError(
             "the artifact has no levels of fields to detect changes by: `knn-metric train`"
@@ -139,16 +140,9 @@ def require_calibration(detector: PortableKNN) -> dict[str, Any]:
 
 
 def rank_fields(calibration: Mapping[str, Any], surprises: np.ndarray) -> np.ndarray:
-    """Return how rare each field's surprise is among held-out rows: the higher, the rarer.
+    """Return how rare each field's surprise is among held-out rows, shape (n, m).
 
-    Parameters
-    ----------
-    surprises : ndarray, shape (n, m)
-
-    Returns
-    -------
-    ndarray, shape (n, m), dtype float64
-        How many of the field's `rarities` the surprise exceeds, and beyond the last one how far.
+    It is how many of the field's `rarities` the surprise exceeds, and beyond the last one how far.
     """
     ranks = np.empty(surprises.shape)
     for place, known in enumerate(calibration["rarities"].values()):
@@ -156,3 +150,66 @@ def rank_fields(calibration: Mapping[str, Any], surprises: np.ndarray) -> np.nda
         beyond = np.maximum(column - known[-1], 0)
         ranks[:, place] = np.searchsorted(known, column) + beyond / (1 + beyond)
     return ranks
+
+
+class Group(NamedTuple):
+    """The positions of rows of some hours, as ``'08-11h'``, or of weekdays, as ``'Mon-Tue'``."""
+
+    name: str
+    positions: np.ndarray
+
+
+def group_by_clock(times: np.ndarray | None) -> list[Group] | None:
+    """Part rows by the hour of the day and by the weekday, in UTC.
+
+    Neighbours are put together until a group has `LEAST` rows.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n,), dtype int64, or None
+        Epoch seconds, `NO_TIME` where a row has none.
+
+    Returns
+    -------
+    list of Group or None
+        Empty where there are too few rows for two groups; None where no row has a time.
+    """
+    if times is None or (times == NO_TIME).all():
+        return None
+    hours, weekdays = times // HOUR % 24, (times // DAY + THURSDAY) % 7
+    both = [(hours, [f"{hour:02}" for hour in range(24)], "h"), (weekdays, WEEKDAYS, "")]
+    return [group for values, names, unit in both for group in _part(values, times, names, unit)]
+
+
+def _part(values: np.ndarray, times: np.ndarray, names: Sequence[str], unit: str) -> list[Group]:
+    """Put neighbouring values together until there are enough rows of them."""
+    is_timed = times != NO_TIME
+    counts = np.bincount(values[is_timed], minlength=len(names))
+    parts: list[list[int]] = [[]]
+    for value in np.flatnonzero(counts).tolist():
+        if counts[parts[-1]].sum() >= LEAST:
+            parts.append([])
+        parts[-1].append(value)
+    if len(parts) > 1 and counts[parts[-1]].sum() < LEAST:
+        few = parts.pop()
+        parts[-1] += few
+    if len(parts) == 1:
+        return []
+    return [
+        Group(
+            "-".join(dict.fromkeys((names[part[0]], names[part[-1]]))) + unit,
+            np.flatnonzero(is_timed & np.isin(values, part)),
+        )
+        for part in parts
+    ]
+
+
+def describe_clock(names: Sequence[str] | None) -> str:
+    """Say for which hours and days the bounds hold."""
+    if names:
+        return f"in each of {', '.join(names)}, UTC"
+    why = "have no times" if names is None else "are too few to tell hours apart"
+    return (
+        f"for traffic as a whole, since the rows {why}: where traffic depends on the hour, an alert"
+        " may come every night"
+    )

@@ -8,8 +8,7 @@ of Statistics in Data Science 2, 229-260; the sum of the bets is Shiryaev's (196
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,21 +50,23 @@ class Levels(NamedTuple):
     above: list[float]
     rows: list[float]
 
-    def bets(self, confidence: float, copies: float) -> np.ndarray:
-        """Return the factors of the bets, by the number of levels that a request exceeds.
+    def bounds(self, confidence: float, copies: float) -> list[float]:
+        """Return of each level the proportion of healthy requests that exceed it, at most.
 
-        A request multiplies the bet of a level and a stake a by ``1 - a + a / bound`` if it exceeds
-        the level, else by ``1 - a``. While no more than `bound` of the requests exceed the level,
-        the mean of this factor is at most 1. What is passed over as a repetition comes mostly from
-        below a level, for which the bounds are divided by ``1 - PASSED_OVER``.
+        What is passed over as a repetition comes mostly from below a level, for which the bounds
+        are divided by ``1 - PASSED_OVER``.
         """
         pairs = zip(self.above, self.rows, strict=True)
-        bounds = [bound_proportion(*pair, confidence, copies) / (1 - PASSED_OVER) for pair in pairs]
-        return make_factors(bounds)
+        return [bound_proportion(*pair, confidence, copies) / (1 - PASSED_OVER) for pair in pairs]
 
 
 def make_factors(bounds: Sequence[float]) -> np.ndarray:
-    """Return by the number of exceeded levels the factor of each bet, a level's stakes together."""
+    """Return by the number of exceeded levels the factor of each bet, a level's stakes together.
+
+    A request multiplies the bet of a level and a stake a by ``1 - a + a / bound`` if it exceeds the
+    level, else by ``1 - a``. While no more than `bound` of the requests exceed the level, the mean
+    of this factor is at most 1.
+    """
     return np.array(
         [
             [
@@ -78,98 +79,74 @@ def make_factors(bounds: Sequence[float]) -> np.ndarray:
     )
 
 
-@dataclass(frozen=True)
 class Bets:
     """What each request is bet on: its score, and the surprise of each of its fields.
 
+    Parameters
+    ----------
+    names : sequence of str, length s
+        Of the fields, after ``''`` for the score.
+    levels, bounds : sequence of sequence of float, length s
+        Of each the levels, the lowest first, and the proportions that exceed them at most.
+    shares : sequence of float, length s
+        Of each in the evidence.
+    repeated : float
+        The share of the bet that a request equals the one before it.
+
     Attributes
     ----------
-    names : tuple of str, length s
-        Of the fields, after ``''`` for the score.
-    levels : tuple of tuple of float, length s
-        Of each, the lowest first.
     factors : ndarray, shape (s, n_levels + 1, n_bets)
         Of each by the number of levels that a request exceeds; 1 where one has fewer bets.
     weights : ndarray, shape (s, n_bets)
-        Of the bets in the evidence: half for the score's, half for the fields'.
-    repeated : float
-        The weight of the bet that a request equals the one before it.
+        Of the bets in the evidence.
     """
 
-    names: tuple[str, ...]
-    levels: tuple[tuple[float, ...], ...]
-    factors: np.ndarray
-    weights: np.ndarray
-    repeated: float
+    def __init__(
+        self,
+        names: Sequence[str],
+        levels: Sequence[Sequence[float]],
+        bounds: Sequence[Sequence[float]],
+        shares: Sequence[float],
+        repeated: float = 0.0,
+    ) -> None:
+        self.names, self.levels, self.repeated = tuple(names), levels, repeated
+        most = max(map(len, bounds))
+        self.factors = np.ones((len(bounds), most + 1, most * len(STAKES)))
+        self.weights = np.zeros((len(bounds), most * len(STAKES)))
+        for place, (one, share) in enumerate(zip(bounds, shares, strict=True)):
+            factors = make_factors(one)
+            n_levels, n_bets = factors.shape
+            self.factors[place, :n_levels, :n_bets] = factors
+            self.weights[place, :n_bets] = share / n_bets
 
     @classmethod
     def of(cls, calibration: Mapping[str, Any], with_fields: bool = True) -> Bets:
-        """Return the bets of an artifact's calibration, on the score alone if that is asked for."""
+        """Return the bets of an artifact's calibration, half of them on the score."""
         fields = {name: Levels(*one) for name, one in calibration["fields"].items()}
         one_field = 0.5 / (1 + len(fields))
         known = {"": Levels(*calibration["score"]), **(fields if with_fields else {})}
+        levels = [one.levels for one in known.values()]
         confidence, copies = calibration["confidence"], calibration["copies"]
-        factors = [levels.bets(confidence, copies) for levels in known.values()]
-        weights = [0.5, *[one_field] * (len(known) - 1)]
-        levels = tuple(tuple(one.levels) for one in known.values())
-        return cls._pad(tuple(known), levels, factors, weights, one_field)
+        bounds = [one.bounds(confidence, copies) for one in known.values()]
+        shares = [0.5, *[one_field] * (len(known) - 1)]
+        return cls(list(known), levels, bounds, shares, one_field)
 
     @classmethod
     def of_proportion(cls, bound: float) -> Bets:
         """Return the bets on something that no more than a proportion of healthy requests has."""
-        factors = make_factors([bound / (1 - PASSED_OVER)])
-        return cls._pad(("",), ((0.5,),), [factors], [1.0], 0.0)
-
-    @classmethod
-    def _pad(
-        cls,
-        names: tuple[str, ...],
-        levels: tuple[tuple[float, ...], ...],
-        factors: Sequence[np.ndarray],
-        weights: Sequence[float],
-        repeated: float,
-    ) -> Bets:
-        shape = np.max([one.shape for one in factors], axis=0)
-        all_factors = np.ones((len(factors), *shape))
-        all_weights = np.zeros((len(factors), shape[1]))
-        for place, (one, weight) in enumerate(zip(factors, weights, strict=True)):
-            all_factors[place, : one.shape[0], : one.shape[1]] = one
-            all_weights[place, : one.shape[1]] = weight / one.shape[1]
-        return cls(names, levels, all_factors, all_weights, repeated)
+        return cls([""], [[0.5]], [[bound / (1 - PASSED_OVER)]], [1.0])
 
     def exceeded(self, values: np.ndarray) -> np.ndarray:
-        """Return how many levels each score and surprise exceeds.
-
-        Parameters
-        ----------
-        values : ndarray, shape (n, s)
-
-        Returns
-        -------
-        ndarray, shape (n, s), dtype int8
-        """
-        columns = [
-            np.searchsorted(levels, column)
-            for levels, column in zip(self.levels, values.T, strict=True)
-        ]
+        """Return how many levels each score and surprise exceeds, shape (n, s), dtype int8."""
+        pairs = zip(self.levels, values.T, strict=True)
+        columns = [np.searchsorted(levels, column) for levels, column in pairs]
         return np.array(columns, dtype=np.int8).T.reshape(values.shape)
 
     def strongest(self, exceeded: np.ndarray, equal_in_a_row: int = 0) -> str:
-        """Return the field whose bets have won most over some requests.
+        """Return the field whose bets have won most over some requests, of `exceeded`.
 
-        The score names no field, however much its own bets have won.
-
-        Parameters
-        ----------
-        exceeded : ndarray of int, shape (n, s)
-            Of the requests that bet.
-        equal_in_a_row : int
-            How many of the last requests equal the one before.
-
-        Returns
-        -------
-        str
-            `REPEATS` if that bet has won most, '' if none has won anything.
+        It is `REPEATS` if that bet has won most, and '' if none has won anything. The score names
+        no field, however much its own bets have won.
         """
         gains = {"": 0.0, REPEATS: -equal_in_a_row * np.log(REPEATED)}
         columns = zip(self.names, self.factors, self.weights, exceeded.T, strict=True)
@@ -181,13 +158,7 @@ class Bets:
 
 
 class Repeats:
-    """Finds the requests of a stream that equal one of the last ones.
-
-    Parameters
-    ----------
-    window : int
-        How many of the last requests are looked at.
-    """
+    """Finds the requests of a stream that equal one of the last `window` ones."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -226,17 +197,19 @@ class Evidence:
     evidence : ndarray, shape (n_streams,)
         The weighted mean of all bets' sums since the last alert.
     repeats : list of Repeats, length n_streams
+    position : int
+        How many requests each stream has had.
     """
 
     def __init__(self, bets: Bets, window: int, n_streams: int = 1) -> None:
-        self._bets = bets
+        self.bets = bets
         self._logs = np.log(bets.factors)
         self._sources = np.arange(len(bets.names))
         self._sums = np.zeros((n_streams, *bets.weights.shape))
         self._log_sums = np.zeros_like(self._sums)  # never below 0
         self._onsets = np.zeros(self._sums.shape, np.int64)  # where they last left 0
         self._repeated = np.zeros(n_streams)
-        self._position = 0
+        self.position = 0
         self.repeats = [Repeats(window) for _ in range(n_streams)]
         self.evidence = np.zeros(n_streams)
 
@@ -248,7 +221,6 @@ class Evidence:
         Parameters
         ----------
         exceeded : ndarray of int, shape (n_streams, s)
-            Of `Bets.exceeded`.
         keys : sequence of hashable, length n_streams
             What two equal requests have alike; None equals nothing.
         is_scored : bool or ndarray of bool, shape (n_streams,)
@@ -268,9 +240,9 @@ class Evidence:
         in_a_row = np.array([repeats.equal_in_a_row for repeats in self.repeats])
         self._bet(exceeded, betting[:, None, None])
         self._repeated = np.where(in_a_row > 0, (self._repeated + 1) / REPEATED, 0)
-        self._position += 1
-        own = (self._sums * self._bets.weights).sum(axis=(1, 2))
-        self.evidence = own + self._bets.repeated * self._repeated
+        self.position += 1
+        own = (self._sums * self.bets.weights).sum(axis=(1, 2))
+        self.evidence = own + self.bets.repeated * self._repeated
         alerted = self.evidence >= ALERT
         onsets = self._find_onsets(in_a_row)
         for state in (self._sums, self._log_sums, self._repeated):
@@ -278,9 +250,9 @@ class Evidence:
         return betting, alerted, onsets
 
     def _bet(self, exceeded: np.ndarray, betting: np.ndarray) -> None:
-        factors = self._bets.factors[self._sources, exceeded]
+        factors = self.bets.factors[self._sources, exceeded]
         self._sums = np.where(betting, (self._sums + 1) * factors, self._sums)
-        self._onsets = np.where(self._log_sums == 0, self._position, self._onsets)
+        self._onsets = np.where(self._log_sums == 0, self.position, self._onsets)
         moved = np.maximum(self._log_sums + self._logs[self._sources, exceeded], 0)
         self._log_sums = np.where(betting, moved, self._log_sums)
 
@@ -290,4 +262,48 @@ class Evidence:
         best = logs.argmax(axis=1)
         onsets = self._onsets.reshape(len(in_a_row), -1)[np.arange(len(in_a_row)), best]
         is_repeated = in_a_row * -np.log(REPEATED) > logs.max(axis=1)
-        return np.where(is_repeated, self._position - in_a_row, onsets)
+        return np.where(is_repeated, self.position - in_a_row, onsets)
+
+
+def find_alerts(
+    evidence: Evidence,
+    exceeded: np.ndarray,
+    keys: Sequence[Hashable],
+    turns: Iterable[np.ndarray],
+    to_the_end: bool = False,
+) -> dict[int, tuple[int, str]]:
+    """Feed streams side by side until each has raised an alert.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    exceeded : ndarray of int, shape (n, s)
+        Of the rows that the streams are made of.
+    keys : sequence of hashable, length n
+    turns : iterable of ndarray of int, shape (n_streams,)
+        The row that comes next in each stream, -1 where the stream has ended.
+    to_the_end : bool
+        Whether all requests since the onset tell the field, not only those up to the alert.
+
+    Returns
+    -------
+    dict of int to (int, str)
+        By stream the number of the request that raised its first alert, from 0, and the field.
+    """
+    begun, n_streams = evidence.position, len(evidence.repeats)
+    bet: list[np.ndarray] = []
+    alerts: dict[int, tuple[int, int, int]] = {}
+    for number, places in enumerate(turns):
+        own = [keys[place] if place >= 0 else None for place in places.tolist()]
+        betting, alerted, onsets = evidence.add(exceeded[places], own, places >= 0)
+        bet.append(np.where(betting, places, -1))
+        for stream in np.flatnonzero(alerted).tolist():
+            in_a_row = evidence.repeats[stream].equal_in_a_row
+            alerts.setdefault(stream, (number, max(onsets[stream] - begun, 0), in_a_row))
+        if len(alerts) == n_streams and not to_the_end:
+            break
+    rows, found = np.array(bet), {}
+    for stream, (number, onset, in_a_row) in alerts.items():
+        since = rows[onset : None if to_the_end else number + 1, stream]
+        found[stream] = number, evidence.bets.strongest(exceeded[since[since >= 0]], in_a_row)
+    return found

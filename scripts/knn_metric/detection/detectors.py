@@ -1,10 +1,12 @@
-"""Detectors as the commands use them: loaded, described, and their baseline alarm rate."""
+"""The artifact at hand: loaded, described, and held against what a metric answered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from knn_metric.cli import UserError
 
@@ -46,11 +48,12 @@ def describe_detector(detector: PortableKNN) -> str:
     return f"{detector.metric}, k = {detector.n_neighbors}, p = {detector.p:g}"
 
 
-def baseline_rate(detector: PortableKNN, threshold: float) -> float:
-    """Return the expected alarm rate: the proportion of healthy rows above a threshold.
+def count_others(detector: PortableKNN, rows: np.ndarray, scores: np.ndarray) -> tuple[int, int]:
+    """Return how many scores can be held against the artifact's own, and how many are others.
 
-    Of held-out rows at the trained threshold, of training rows at another.
+    Where one is another, the metric serves another artifact, and nothing is known of its fields.
     """
-    if threshold == detector.threshold_:
-        return detector.origin_.get("held_out_rate") or detector.contamination
-    return float(detector.p_value([threshold])[0])
+    known = ~np.isnan(rows).any(axis=1) & ~np.isnan(scores)
+    if not known.any():
+        return 0, 0
+    return int(known.sum()), int(np.sum(detector.decision_function(rows[known]) != scores[known]))

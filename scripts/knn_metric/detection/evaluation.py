@@ -15,9 +15,8 @@ from tqdm import tqdm
 from knn_metric.data.corruptions import Corruption, corrupt
 from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import require_calibration
-from knn_metric.detection.change import Bets, Evidence
+from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise
-from knn_metric.tables import format_table
 
 if TYPE_CHECKING:
     from knn_metric.platform.target import Target
@@ -67,18 +66,8 @@ def corrupt_rows(
 ) -> dict[str, Rows]:
     """Corrupt rows in each way, the target answering the corrupted request.
 
-    Parameters
-    ----------
-    rows : Rows
-    corruptions : sequence of Corruption
-        One of an answer corrupts it on its way from the target.
-    target : Target or None
-        Without it the recorded answers stay.
-
-    Returns
-    -------
-    dict of str to Rows
-        By the name of the corruption; the first are the clean ones.
+    A corruption of an answer corrupts it on its way from the target; without a target the recorded
+    answers stay. Return rows by the name of the corruption, the clean ones first.
     """
 
     def answer(rows: Rows) -> Rows:
@@ -96,40 +85,29 @@ def corrupt_rows(
 def evaluate(
     detector: PortableKNN, changed: dict[str, Rows], corruptions: Sequence[Corruption]
 ) -> list[Result]:
-    """Score clean and corrupted rows, and measure when each change is detected.
-
-    Raises
-    ------
-    UserError
-        If the artifact has no levels of fields.
-    """
+    """Score clean and corrupted rows, and measure when each change is detected."""
     calibration = require_calibration(detector)
     judge = Judge(detector, Bets.of(calibration))
     clean = judge.look(changed["clean"])
     streams = Streams(judge.bets, calibration["window"], clean)
-    results = [Result("clean", "", clean.scores, judge.alarm_rate(clean))]
+    results = [Result("clean", "", clean.scores, _alarm_rate(clean, detector))]
     for one in tqdm(corruptions, "evaluating", disable=None, leave=False):
         seen = judge.look(changed[one.name])
         delays, fields = streams.corrupt(seen)
         median, p90 = (_quantile(delays, proportion) for proportion in (0.5, 0.9))
         named = sum(field in one.fields for field in fields) / STREAMS
         field = Counter(fields).most_common(1)[0][0] if median is not None else None
-        rates = judge.alarm_rate(seen), median, p90
-        results.append(Result(one.name, one.cause, seen.scores, *rates, field, named))
+        rate = _alarm_rate(seen, detector)
+        results.append(Result(one.name, one.cause, seen.scores, rate, median, p90, field, named))
     return results
 
 
-class Seen(NamedTuple):
-    """Rows as the test sees them.
+def _alarm_rate(seen: Seen, detector: PortableKNN) -> float:
+    return float(np.mean(seen.scores > detector.threshold_))
 
-    Attributes
-    ----------
-    scores : ndarray, shape (n,)
-    exceeded : ndarray of int, shape (n, s)
-        Of `Bets.exceeded`.
-    keys : list, length n
-        Of equal rows the same.
-    """
+
+class Seen(NamedTuple):
+    """Rows as the test sees them: scores, how many levels they exceed, and keys of equal ones."""
 
     scores: np.ndarray
     exceeded: np.ndarray
@@ -149,15 +127,11 @@ class Judge:
         values = np.column_stack([scores, self._fields.surprise(rows.values)])
         return Seen(scores, self.bets.exceeded(values), [row.tobytes() for row in rows.values])
 
-    def alarm_rate(self, seen: Seen) -> float:
-        return float(np.mean(seen.scores > self._detector.threshold_))
-
 
 class Streams:
     """Streams of healthy requests, in random order, which may go on with corrupted ones."""
 
     def __init__(self, bets: Bets, window: int, clean: Seen) -> None:
-        self._bets = bets
         self._healthy = Evidence(bets, window, STREAMS)
         for places in self._draw(clean, HEALTHY, seed=0):
             self._healthy.add(clean.exceeded[places], [clean.keys[place] for place in places])
@@ -181,24 +155,11 @@ class Streams:
         fields : list of str
             Of the streams that detect it.
         """
-        evidence = copy.deepcopy(self._healthy)
-        delays, fields = np.full(STREAMS, np.inf), []
-        sent, bet = [], []
-        for number, places in enumerate(self._draw(seen, MOST, seed=1), start=1):
-            keys = [seen.keys[place] for place in places]
-            betting, alerted, onsets = evidence.add(seen.exceeded[places], keys)
-            sent.append(places)
-            bet.append(betting)
-            for stream in np.flatnonzero(alerted & np.isinf(delays)):
-                delays[stream] = number
-                since = slice(max(onsets[stream] - HEALTHY, 0), number)
-                own = np.array([places[stream] for places in sent[since]])
-                made = np.array([betting[stream] for betting in bet[since]])
-                in_a_row = evidence.repeats[stream].equal_in_a_row
-                fields.append(self._bets.strongest(seen.exceeded[own[made]], in_a_row))
-            if np.isfinite(delays).all():
-                break
-        return delays, fields
+        turns = self._draw(seen, MOST, seed=1)
+        alerts = find_alerts(copy.deepcopy(self._healthy), seen.exceeded, seen.keys, turns)
+        delays = np.full(STREAMS, np.inf)
+        delays[list(alerts)] = [number + 1 for number, _ in alerts.values()]
+        return delays, [field for _, field in alerts.values()]
 
 
 def _quantile(delays: np.ndarray, proportion: float) -> int | None:
@@ -212,8 +173,8 @@ def format_clean(clean: Result) -> str:
     return f"{clean.alarm_rate:.2%}, 95% interval {low:.2%} to {high:.2%}"
 
 
-def format_results(results: Sequence[Result]) -> str:
-    """Return the table: by corruption the alarms, when it is detected, and the field named."""
+def tabulate(results: Sequence[Result]) -> list[list[str]]:
+    """Return the cells: by corruption the alarms, when it is detected, and the field named."""
     table = [["rows", "alarms", "median", "90%", "named", "field", "what went wrong"]]
     for one in results:
         cells = [one.name, f"{one.alarm_rate:.1%}"]
@@ -221,10 +182,10 @@ def format_results(results: Sequence[Result]) -> str:
             cells += [f"{n:,}" if n is not None else "-" for n in (one.median, one.p90)]
             cells += [f"{one.named:.0%}", one.field or "", one.cause]
         table.append(cells)
-    return format_table(table, "<>>>><<")
+    return table
 
 
-def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> str:
+def tabulate_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> list[list[str]]:
     """Say what other thresholds would do, each one that training with a contamination sets."""
     thresholds = [np.quantile(training_scores, 1 - one) for one in CONTAMINATIONS]
     rows = [
@@ -234,4 +195,4 @@ def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) ->
     for one in results:
         rates = (np.mean(one.scores > threshold) for threshold in thresholds)
         rows.append([one.name, *(f"{rate:.1%}" for rate in rates)])
-    return format_table(rows)
+    return rows

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knn_metric.cli import UserError
-from knn_metric.detection.calibration import (
-    MEASURED,
-    RARITIES,
-    rank_fields,
-    require_calibration,
-)
+from knn_metric.detection.calibration import MEASURED, RARITIES, rank_fields, require_calibration
 from knn_metric.detection.detectors import describe_detector
 from knn_metric.detection.surprise import Expected, FieldSurprise
 from knn_metric.tables import format_fields, format_table
@@ -26,13 +21,7 @@ Labels = Mapping[str, Mapping[str, int]]  # by field, the code of each category
 
 
 def parse_row(texts: Sequence[str], features: Sequence[str], labels: Labels) -> list[float]:
-    """Read the features of a request from texts of ``NAME=NUMBER``, a category by its name too.
-
-    Raises
-    ------
-    UserError
-        Names what is missing, unknown, given twice, or no number.
-    """
+    """Read the features of a request from texts of ``NAME=NUMBER``, a category by its name too."""
     from portable_knn.messages import read
 
     pairs = [_parse_pair(pair, labels) for text in texts for pair in text.split()]
@@ -61,13 +50,7 @@ def _parse_pair(text: str, labels: Labels) -> tuple[str, float]:
 
 
 def format_explanation(detector: PortableKNN, row: Sequence[float], labels: Labels) -> str:
-    """Return the score, then each field: what it should be by the others; the rarest comes first.
-
-    Raises
-    ------
-    UserError
-        If the artifact has no levels of fields.
-    """
+    """Return the score, then what each field should be by the others, the rarest first."""
     calibration = require_calibration(detector)
     (score,), threshold = detector.decision_function([row]).tolist(), float(detector.threshold_)
     (p_value,) = detector.p_value([score])

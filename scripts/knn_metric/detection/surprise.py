@@ -31,15 +31,7 @@ DIGITS = 9  # of a surprise: logarithms of two processors may differ in the last
 
 
 class Expected(NamedTuple):
-    """What one field of a request should be, by the training rows nearest by its other fields.
-
-    Attributes
-    ----------
-    values : ndarray, shape (k,)
-        The field's values in those rows.
-    counts : ndarray, shape (k,)
-        How many training rows each of them stands for.
-    """
+    """A field's values in the nearest training rows, and how many rows each of these stands for."""
 
     values: np.ndarray
     counts: np.ndarray
@@ -68,14 +60,14 @@ class FieldSurprise:
         self._columns = np.ascontiguousarray(distinct[order].T, dtype=np.float64)
         self._counts = counts[order].astype(np.float64)
         self._is_code = np.array(is_code, dtype=bool)
-        spreads = [4 * _deviation(column) or 1.0 for column in rows.T]
-        self._spreads = np.array(spreads)
+        self._spreads = np.array([4 * _deviation(column) or 1.0 for column in rows.T])
         self._k = min(NEAREST, len(order))
-        self._shares = [
-            dict(zip(*_count_codes(column), strict=True)) if code else {}
-            for column, code in zip(rows.T, is_code, strict=True)
-        ]
-        self._n_rows = len(rows)
+        codes = {place: np.unique(rows.T[place], return_counts=True) for place in self._codes()}
+        self._shares = {
+            place: dict(zip(known.tolist(), (counts / len(rows)).tolist(), strict=True))
+            for place, (known, counts) in codes.items()
+        }
+        self._unseen = 0.5 / len(rows)  # the share of a code that no training row has
 
     @classmethod
     def of(cls, detector: PortableKNN) -> FieldSurprise:
@@ -85,14 +77,7 @@ class FieldSurprise:
         return cls(detector.training_rows_.astype(np.float64), is_code)
 
     def surprise(self, rows: np.ndarray, n_jobs: int = -1) -> np.ndarray:
-        """Return how surprising each field of each request is.
-
-        Parameters
-        ----------
-        rows : ndarray, shape (n, m)
-            Requests, finite numbers.
-        n_jobs : int
-            Threads, as in joblib.
+        """Return how surprising each field of each request is; equal requests are measured once.
 
         Returns
         -------
@@ -102,45 +87,40 @@ class FieldSurprise:
             rows (half a row's for one that none has) and A is `PRIOR`. Of numbers the gap to the
             nearest rows' mean, in units of 4 sigma.
         """
-        rows = np.ascontiguousarray(rows, dtype=np.float64)
-        shares = self._look_up_shares(rows)
-        found = np.empty(rows.shape)
+        rows, places = np.unique(np.asarray(rows, np.float64), axis=0, return_inverse=True)
+        shares, found = self._look_up_shares(rows), np.empty(rows.shape)
 
         def measure(first: int) -> None:
             part = slice(first, first + BATCH)
             _measure(rows[part], shares[part], self._training(), self._k, found[part])
 
-        firsts = range(0, len(rows), BATCH)
         if len(rows) <= BATCH:
-            for first in firsts:
-                measure(first)
+            measure(0)
         else:
             with ThreadPoolExecutor(effective_n_jobs(n_jobs)) as pool:
-                list(pool.map(measure, firsts))
+                list(pool.map(measure, range(0, len(rows), BATCH)))
         found[:, self._is_code] = -np.log(found[:, self._is_code])
-        return np.round(found, DIGITS)
+        return np.round(found, DIGITS)[places.ravel()]
 
     def expect(self, row: Sequence[float]) -> list[Expected]:
         """Say what each field of a request should be."""
         query = np.asarray(row, dtype=np.float64)
         positions = np.zeros((len(query), self._k), np.int64)
-        columns, counts, is_code, spreads = self._training()
-        _find_nearest(query, columns, is_code, spreads, self._k, positions)
-        return [
-            Expected(column[found], counts[found])
-            for column, found in zip(columns, positions, strict=True)
-        ]
+        _find_nearest(query, self._training(), self._k, positions)
+        pairs = zip(self._columns, positions, strict=True)
+        return [Expected(column[found], self._counts[found]) for column, found in pairs]
 
     def _training(self) -> tuple[np.ndarray, ...]:
         return self._columns, self._counts, self._is_code, self._spreads
 
+    def _codes(self) -> list[int]:
+        return np.flatnonzero(self._is_code).tolist()
+
     def _look_up_shares(self, rows: np.ndarray) -> np.ndarray:
         shares = np.zeros(rows.shape)
-        for place in np.flatnonzero(self._is_code):
-            codes, positions = np.unique(rows[:, place], return_inverse=True)
-            known = self._shares[place]
-            counts = [known.get(code, 0.5) for code in codes.tolist()]
-            shares[:, place] = np.array(counts)[positions] / self._n_rows
+        for place, known in self._shares.items():
+            codes = rows[:, place].tolist()
+            shares[:, place] = [known.get(code, self._unseen) for code in codes]
         return shares
 
 
@@ -151,23 +131,22 @@ def _deviation(column: np.ndarray) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
-def _count_codes(column: np.ndarray) -> tuple[list[float], list[int]]:
-    codes, counts = np.unique(column, return_counts=True)
-    return codes.tolist(), counts.tolist()
-
-
-@njit(nogil=True)
-def _contribution(gap, is_code, spread):
+@njit(nogil=True, error_model="numpy")
+def _add_parts(column, value, is_code, spread, unit, totals):
+    """Add what one field contributes to the distance of each row, in such units."""
     if is_code:
-        return UNIT if gap != 0.0 else 0.0
-    part = gap / spread
-    return np.rint(min(part * part, 1.0) * UNIT)
+        for row in range(len(column)):
+            totals[row] += unit if column[row] != value else 0.0
+    else:
+        for row in range(len(column)):
+            part = (column[row] - value) / spread
+            totals[row] += np.rint(min(part * part, 1.0) * unit)
 
 
-@njit(nogil=True)
-def _insert(distances, positions, n_found, distance, position):
+@njit(nogil=True, error_model="numpy")
+def _insert(distances, positions, distance, position):
     """Put a row behind those that are as near; the farthest falls out."""
-    place = min(n_found, len(distances) - 1)
+    place = len(distances) - 1
     while place > 0 and distances[place - 1] > distance:
         distances[place] = distances[place - 1]
         positions[place] = positions[place - 1]
@@ -176,72 +155,58 @@ def _insert(distances, positions, n_found, distance, position):
     positions[place] = position
 
 
-@njit(nogil=True)
-def _find_candidates(query, columns, is_code, spreads, k, totals, candidates):
+@njit(nogil=True, error_model="numpy")
+def _find_candidates(query, columns, is_code, spreads, k):
     """Find the rows that may be among the k nearest by all fields but one.
 
     Without one field a row is nearer by a difference at most, and no k-th row is farther than with
     it: what is more than a difference farther than the k-th row by all fields is none of them.
-    Return their number, and how far that k-th row is.
     """
-    n_rows = columns.shape[1]
-    chunk = np.empty(CHUNK)
-    best, ignored = np.full(k, np.inf), np.zeros(k, np.int64)
-    n_candidates = 0
+    n_rows, n_candidates = columns.shape[1], 0
+    totals, candidates = np.empty(n_rows), np.empty(n_rows, np.int64)
+    chunk, best, ignored = np.empty(CHUNK), np.full(k, np.inf), np.zeros(k, np.int64)
     for first in range(0, n_rows, CHUNK):
-        size = min(CHUNK, n_rows - first)
+        last = min(first + CHUNK, n_rows)
         chunk[:] = 0.0
         for field in range(len(query)):
-            value, column = query[field], columns[field, first : first + size]
-            if is_code[field]:
-                for row in range(size):
-                    chunk[row] += UNIT if column[row] != value else 0.0
-            else:
-                spread = spreads[field]
-                for row in range(size):
-                    part = (column[row] - value) / spread
-                    chunk[row] += np.rint(min(part * part, 1.0) * UNIT)
-        for row in range(size):
+            column = columns[field, first:last]
+            _add_parts(column, query[field], is_code[field], spreads[field], UNIT, chunk)
+        for row in range(last - first):
             total = chunk[row]
             if total <= best[k - 1] + UNIT:
                 totals[n_candidates], candidates[n_candidates] = total, first + row
                 n_candidates += 1
                 if total < best[k - 1]:
-                    _insert(best, ignored, k, total, 0)
-    return n_candidates, best[k - 1]
+                    _insert(best, ignored, total, 0)
+    kept = totals[:n_candidates] <= best[k - 1] + UNIT
+    return totals[:n_candidates][kept], candidates[:n_candidates][kept]
 
 
-@njit(nogil=True)
-def _find_nearest(query, columns, is_code, spreads, k, positions):
+@njit(nogil=True, error_model="numpy")
+def _find_nearest(query, training, k, positions):
     """Fill in for each field the nearest rows by all other fields, the nearest first."""
-    n_rows = columns.shape[1]
-    totals, candidates = np.empty(n_rows), np.empty(n_rows, np.int64)
-    n_candidates, limit = _find_candidates(query, columns, is_code, spreads, k, totals, candidates)
-    distances = np.empty(k)
+    columns, _, is_code, spreads = training
+    totals, candidates = _find_candidates(query, columns, is_code, spreads, k)
     for field in range(len(query)):
-        distances[:] = np.inf
-        n_found = 0
-        for number in range(n_candidates):
-            position = candidates[number]
-            gap = columns[field, position] - query[field]
-            distance = totals[number] - _contribution(gap, is_code[field], spreads[field])
-            if distance <= limit and distance < distances[k - 1]:
-                _insert(distances, positions[field], n_found, distance, position)
-                n_found = min(n_found + 1, k)
+        nearest, distances = np.full(k, np.inf), totals.copy()
+        column = columns[field][candidates]
+        _add_parts(column, query[field], is_code[field], spreads[field], -UNIT, distances)
+        for number in range(len(candidates)):
+            if distances[number] < nearest[k - 1]:
+                _insert(nearest, positions[field], distances[number], candidates[number])
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _measure(queries, shares, training, k, found):
     """Fill in how probable each code is, and how far each number is from what it should be."""
     columns, counts, is_code, spreads = training
     positions = np.zeros((queries.shape[1], k), np.int64)
     for number in range(len(queries)):
         query = queries[number]
-        _find_nearest(query, columns, is_code, spreads, k, positions)
+        _find_nearest(query, training, k, positions)
         for field in range(len(query)):
             n, same, total = 0.0, 0.0, 0.0
-            for place in range(k):
-                position = positions[field, place]
+            for position in positions[field]:
                 count, value = counts[position], columns[field, position]
                 n += count
                 total += count * value

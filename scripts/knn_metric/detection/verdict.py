@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from knn_metric.detection.change import (
-    ALERT,
-    PATIENCE,
-    REPEATS,
-    Bets,
-    Evidence,
-    bound_proportion,
-)
+from knn_metric.detection.change import ALERT, PATIENCE, REPEATS, Bets, Evidence, bound_proportion
 
 if TYPE_CHECKING:
     from knn_metric.detection.surprise import FieldSurprise
@@ -85,6 +78,17 @@ class Verdict(NamedTuple):
     changes: tuple[Change, ...]
     missing: tuple[Change, ...]
 
+    @property
+    def change(self) -> Change | None:
+        """The last change of the traffic."""
+        return self.changes[-1] if self.changes else None
+
+    @property
+    def outage(self) -> Change | None:
+        """The lack of scores that goes on."""
+        last = self.missing[-1] if self.missing else None
+        return last if last and self.goes_on(last) else None
+
     def goes_on(self, change: Change) -> bool:
         """Tell whether a change has not ended."""
         return change.goes_on(self.requests)
@@ -106,7 +110,6 @@ class Stream:
     calibration : mapping
         Of the artifact.
     threshold : float
-        Of its alarms.
     surprise : FieldSurprise, optional
         Of the artifact; without it the score alone is tested, and no field is named.
     """
@@ -122,8 +125,8 @@ class Stream:
         self._bets = Bets.of(calibration, with_fields=surprise is not None)
         window = calibration["window"]
         self._evidence = Evidence(self._bets, window)
-        self._misses = Bets.of_proportion(bound_missing(calibration))
-        self._missing_evidence = Evidence(self._misses, window)
+        misses = Bets.of_proportion(bound_missing(calibration))
+        self._missing_evidence = Evidence(misses, window)
         self._remembered: deque[_Remembered] = deque(maxlen=REMEMBERED)
         self._changes: list[Change] = []
         self._missing: list[Change] = []
@@ -155,10 +158,8 @@ class Stream:
         reached = np.empty(len(rows))
         for place, row in enumerate(rows):
             key = None if np.isnan(row).all() else row.tobytes()
-            self._take_missing(~is_scored[place : place + 1], key)
-            reached[place] = self._take(
-                exceeded[place], values[place], key, is_scored[place : place + 1]
-            )
+            self._take_missing(not is_scored[place], key)
+            reached[place] = self._take(exceeded[place], values[place], key, is_scored[place])
             self._requests += 1
         self._checked += int(is_scored.sum())
         self._alarms += int(np.sum(scores[is_scored] > self._threshold))
@@ -180,23 +181,24 @@ class Stream:
             values[known, 1:] = self._surprise.surprise(rows[known])
         return values
 
-    def _take_missing(self, is_missing: np.ndarray, key: bytes | None) -> None:
+    def _take_missing(self, is_missing: bool, key: bytes | None) -> None:
         # A request that is repeated bets once more where its check is missing for the first time:
         # else a metric that died would not be noticed among clients that poll.
-        own = None if key is None else (key, bool(is_missing[0]))
-        _, (alerted,), (onset,) = self._missing_evidence.add(is_missing[:, None] * 1, [own])
+        own = None if key is None else (key, is_missing)
+        exceeded = np.array([[int(is_missing)]])
+        _, (alerted,), (onset,) = self._missing_evidence.add(exceeded, [own])
         if alerted:
             reached = float(self._missing_evidence.evidence[0])
             add_alert(self._missing, int(onset), self._requests, reached)
 
     def _take(
-        self, exceeded: np.ndarray, values: np.ndarray, key: bytes | None, is_scored: np.ndarray
+        self, exceeded: np.ndarray, values: np.ndarray, key: bytes | None, is_scored: bool
     ) -> float:
-        evidence = self._evidence
-        (betting,), (alerted,), (onset,) = evidence.add(exceeded[None], [key], is_scored)
+        added = self._evidence.add(exceeded[None], [key], is_scored)
+        (betting,), (alerted,), (onset,) = added
         if betting:
             self._remembered.append(_Remembered(self._requests, exceeded, values))
-        reached = float(evidence.evidence[0])
+        reached = float(self._evidence.evidence[0])
         if alerted and add_alert(self._changes, int(onset), self._requests, reached):
             self._changes[-1] = self._look_into(self._changes[-1])
         return reached
@@ -214,22 +216,16 @@ class Stream:
         return change._replace(field=field, example=best.position)
 
     def verdict(self) -> Verdict:
-        changes = list(self._changes)
-        # More requests than at its first alert say more of its field, and nothing of repeats.
-        if changes and changes[-1].field != REPEATS:
-            changes[-1] = self._look_into(changes[-1])
-        evidence = float(self._evidence.evidence[0])
-        found = Verdict(
-            self._requests,
-            self._checked,
-            self._alarms,
-            evidence if evidence < ALERT else 0.0,
-            tuple(changes),
-            tuple(self._missing),
-        )
-        if changes and found.goes_on(changes[-1]):
-            return found._replace(evidence=max(evidence, changes[-1].evidence))
-        return found
+        changes, evidence = list(self._changes), float(self._evidence.evidence[0])
+        evidence = evidence if evidence < ALERT else 0.0
+        if changes:
+            # More requests than at its first alert say more of its field, and nothing of repeats.
+            if changes[-1].field != REPEATS:
+                changes[-1] = self._look_into(changes[-1])
+            if changes[-1].goes_on(self._requests):
+                evidence = max(evidence, changes[-1].evidence)
+        counts = self._requests, self._checked, self._alarms
+        return Verdict(*counts, evidence, tuple(changes), tuple(self._missing))
 
 
 def add_alert(changes: list[Change], onset: int, position: int, evidence: float) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from knn_metric.data.times import DAY, NO_TIME
 from knn_metric.detection.calibration import require_calibration
-from knn_metric.detection.change import Bets, Evidence
+from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise
 
 if TYPE_CHECKING:
@@ -71,12 +71,6 @@ def part_by_day(times: np.ndarray, alarms: np.ndarray, rows: np.ndarray) -> dict
     }
 
 
-def measure_distinct(surprise: FieldSurprise, rows: np.ndarray, n_jobs: int = -1) -> np.ndarray:
-    """Return the surprises of rows many of which are equal."""
-    distinct, places = np.unique(rows, axis=0, return_inverse=True)
-    return surprise.surprise(distinct, n_jobs)[places.ravel()]
-
-
 def find_changes(detector: PortableKNN, periods: Mapping[str, Period]) -> dict[str, str]:
     """Test each period's sample on its own, all side by side.
 
@@ -92,31 +86,12 @@ def find_changes(detector: PortableKNN, periods: Mapping[str, Period]) -> dict[s
     samples = [one.sample for one in periods.values()]
     values = np.concatenate(samples)[:, 1:]
     rows = values[:, 1:]
-    surprises = measure_distinct(FieldSurprise.of(detector), rows)
+    surprises = FieldSurprise.of(detector).surprise(rows)
+    exceeded = bets.exceeded(np.column_stack([values[:, 0], surprises]))
+    keys = [row.tobytes() for row in rows + 0.0]  # one zero, not two
     sizes = np.array([len(one) for one in samples])
-    is_there = np.arange(sizes.max()) < sizes[:, None]
-    exceeded = np.zeros((*is_there.shape, len(bets.names)), np.int8)
-    exceeded[is_there] = bets.exceeded(np.column_stack([values[:, 0], surprises]))
-    keys = np.full(is_there.shape, None, object)
-    keys[is_there] = [row.tobytes() for row in rows + 0.0]  # one zero, not two
+    steps, firsts = np.arange(sizes.max()), np.cumsum(sizes) - sizes
+    turns = np.where(steps < sizes[:, None], firsts[:, None] + steps, -1).T
     evidence = Evidence(bets, calibration["window"], len(periods))
-    fields = _name_fields(bets, evidence, exceeded, keys, is_there)
-    return {label: fields[place] for place, label in enumerate(periods) if place in fields}
-
-
-def _name_fields(
-    bets: Bets, evidence: Evidence, exceeded: np.ndarray, keys: np.ndarray, is_there: np.ndarray
-) -> dict[int, str]:
-    """Feed requests of streams side by side; name by all since its onset each first change."""
-    betting = np.zeros_like(is_there)
-    alerts: dict[int, tuple[int, int]] = {}
-    for number in range(is_there.shape[1]):
-        betting[:, number], alerted, onsets = evidence.add(
-            exceeded[:, number], keys[:, number].tolist(), is_there[:, number]
-        )
-        for place in np.flatnonzero(alerted).tolist():
-            alerts.setdefault(place, (onsets[place], evidence.repeats[place].equal_in_a_row))
-    return {
-        place: bets.strongest(exceeded[place, onset:][betting[place, onset:]], in_a_row)
-        for place, (onset, in_a_row) in alerts.items()
-    }
+    alerts = find_alerts(evidence, exceeded, keys, turns, to_the_end=True)
+    return {label: alerts[place][1] for place, label in enumerate(periods) if place in alerts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from knn_metric.cli import UserError, show
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 NEWEST = 10_000  # requests among which alarms are looked for
 
-Alarm = tuple[str, list[float]]  # a title, and its features
-
 
 def find_alarms(
     target: str,
@@ -24,21 +23,10 @@ def find_alarms(
     identity: str | None,
     count: int,
     detector: PortableKNN,
-) -> Iterator[Alarm]:
-    """Yield a request of an id, or the last alarms, by each metric with the artifact's threshold.
+) -> list[tuple[str, list[float]]]:
+    """Return the request of an id, or a target's last alarms: a title of each, and its features.
 
-    Parameters
-    ----------
-    target : str
-        NAME:VERSION.
-    cluster : str or None
-        Its address (default: the one that hs has selected).
-    identity : str or None
-        Of one request.
-    count : int
-        Of alarms, if there is no identity.
-    detector : PortableKNN
-        The artifact at hand.
+    Only metrics with the artifact's threshold count.
 
     Raises
     ------
@@ -48,23 +36,25 @@ def find_alarms(
     manager = Manager(cluster or selected_cluster())
     sonar = Sonar(manager.address)
     if identity:
-        found = list(_match(sonar.request(identity), detector, alarms_only=False))
+        requests = [sonar.request(identity)]
     else:
         with manager.reading():
             version = manager.version(target)["id"]
-        newest = sonar.newest(version, NEWEST)[::-1]
-        alarms = (alarm for one in newest for alarm in _match(one, detector, alarms_only=True))
-        found = [alarm for _, alarm in zip(range(count), alarms, strict=False)]
+        requests = sonar.newest(version, NEWEST)[::-1]
+    matches = (match for one in requests for match in _match(one, detector, not identity))
+    found = list(islice(matches, count))
     if not found:
         what = f"request {identity}" if identity else f"alarm among the newest requests of {target}"
         raise UserError(
             f"no {what} has a check with the threshold of the artifact here: `knn-metric train`, or"
-            " --artifact"
+            " --package"
         )
-    yield from found
+    return found
 
 
-def _match(request: Request, detector: PortableKNN, alarms_only: bool) -> Iterator[Alarm]:
+def _match(
+    request: Request, detector: PortableKNN, alarms_only: bool
+) -> Iterator[tuple[str, list[float]]]:
     from portable_knn.messages import read
 
     for name, check in request.checks.items():

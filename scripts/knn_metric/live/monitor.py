@@ -4,37 +4,79 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knn_metric.cli import UserError, complain, show
-from knn_metric.live.metric import Metric
+from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Manager
-from knn_metric.platform.sonar import Request, Sonar
+from knn_metric.platform.metrics import OPERATOR
+from knn_metric.platform.sonar import MARGIN, Request, Sonar, format_time
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
 LONGEST_PAUSE = 10  # times the usual one
+LEAST_SILENCE = 60  # seconds without a request that say nothing
+# Sonar calls no metric for 180 seconds after its start.
+RESTART = 200  # seconds at most without a check of any metric
+RESTARTS = 3600  # seconds between two restarts, at least; what comes more often is a fault
+FEW = 3  # requests in a row, of which a failing metric makes no alert
+
+
+class Gap:
+    """Holds requests that no metric has checked until it is clear whether sonar was restarted."""
+
+    def __init__(self) -> None:
+        self._held: list[Request] = []
+        self._is_outage = self._has_checks = False
+        self._last = -RESTARTS  # the second in which the last restart ended
+        self._restart = ""
+
+    def take(self, requests: list[Request]) -> list[Request]:
+        """Return the requests that metrics are to take now."""
+        taken = []
+        for request in requests:
+            if request.checks or request.unread:
+                taken += self._end()
+                self._has_checks, self._is_outage = True, False
+            if request.checks or request.unread or request.error or self._is_outage:
+                taken.append(request)
+                continue
+            self._held.append(request)
+            if request.second - self._held[0].second > RESTART:
+                self._is_outage = True
+                taken += self._held
+                self._held = []
+        return taken
+
+    @property
+    def notes(self) -> list[str]:
+        waiting = (
+            f"no check yet of the newest {len(self._held):,} requests: sonar was started anew, or"
+            f" they are an alert {RESTART} seconds after the first"
+        )
+        return [*filter(None, [self._restart]), *([waiting] if len(self._held) > FEW else [])]
+
+    def _end(self) -> list[Request]:
+        held, self._held = self._held, []
+        if len(held) <= FEW or not self._has_checks or held[-1].second - self._last < RESTARTS:
+            return held
+        self._last = held[-1].second
+        self._restart = (
+            f"sonar was started anew: {len(held):,} requests from {format_time(held[0].second)} on"
+            " have no check of any metric, and are left out"
+        )
+        return []
 
 
 class Monitor:
-    """Reads a target's requests and follows its metrics.
+    """Reads a target's requests and follows its metrics: one of that name, or all.
 
-    Parameters
-    ----------
-    target : str
-        NAME:VERSION.
-    metric : str, optional
-        The name of one metric (default: all that are attached).
-    cluster : str, optional
-        Its address (default: the one that hs has selected).
-    artifact : Path, optional
-        The trained detector at hand.
-    strict : bool
-        Whether it is an error if it cannot be loaded; else that is noted.
+    The artifact at hand is used where it is there; `strict` makes it an error if it cannot be
+    loaded, which is noted else.
 
     Raises
     ------
@@ -57,30 +99,71 @@ class Monitor:
         with manager.reading():
             version = manager.version(target)
             self.id: int = version["id"]
-            specs = [spec for spec in manager.metrics(version) if metric in (None, spec["name"])]
-            metadata = manager.metadata_by_id()
-            found = [_read_spec(spec, metadata) for spec in specs]
-        if not found:
-            raise UserError(_describe_lack(manager, version, target, metric))
-        detector = load_artifact(artifact, strict)
-        self.metrics = [_make_metric(*one, detector) for one in found]
-        self._known: frozenset[str] = frozenset()
+            specs = {str(spec["name"]): spec["config"] for spec in manager.metrics(version)}
+            versions = manager.versions()
+            detector = load_artifact(artifact, strict)
+            self.metrics = [
+                _make_metric(name, config, versions, detector)
+                for name, config in specs.items()
+                if metric in (None, name)
+            ]
+        if not specs:
+            hint = f"`knn-metric attach {target}` attaches one"
+            raise UserError(f"no metric on {target}: {hint}")
+        if not self.metrics:
+            names = ", ".join(map(show, specs))
+            raise UserError(f"no metric {metric} on {target}, there is {names}")
+        self.failures = Failures(self.metrics[0].rejected)
+        self.newest = 0  # the second of the newest request
+        self._first = self._count = 0
+        self._gap = Gap()
+        self._known: dict[str, None] = {}
+        self._oldest = ""  # the id before which nothing is new
 
     def read(self, count: int, since: float = 0) -> list[Request]:
-        """Read requests that are new, the newest `count` at most, and take them into account."""
-        new = self.sonar.newest(self.id, count, since, self._known)
+        """Read the requests that are new, at first the newest `count`, and take them in."""
+
+        def is_new(request: Request) -> bool:
+            is_known = request.id in self._known or request.id <= self._oldest
+            return not is_known and request.second >= since
+
+        new = self.sonar.newest(self.id, None if self._known else count, is_new)
+        if new and not self._known:
+            self._oldest = new[0].id
+        self.newest = max([self.newest, *(request.second for request in new)])
+        self._first = self._first or (new[0].second if new else 0)
+        self._count += len(new)
+        self.failures.add(new)
+        taken = self._gap.take(new)
         for metric in self.metrics:
-            metric.add(new)
-        self._known |= {request.id for request in new}
+            metric.add(taken)
+        self._known |= dict.fromkeys(request.id for request in new)
+        for old in list(self._known)[: -count - MARGIN]:
+            del self._known[old]
+            self._oldest = max(self._oldest, old)
         return new
 
-    def follow(self, count: int, pause: float) -> Iterator[UserError | None]:
-        """Yield None whenever there are new requests, and what goes wrong once; never end."""
+    @property
+    def streams(self) -> list[Metric]:
+        """The metrics, and the target where it failed."""
+        return [*self.metrics, *([self.failures] if self.failures.error else [])]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the requests as a whole; each begins with words of its own."""
+        silence = time.time() - self.newest
+        usual = (self.newest - self._first) / max(self._count - 1, 1)
+        stopped = f"no new request: the newest is of {format_time(self.newest)}, though one came"
+        stopped += f" every {usual:.1f} seconds: the target has no traffic, or sonar keeps none"
+        is_silent = self._count > 1 and silence > max(10 * usual, LEAST_SILENCE)
+        return [*self._gap.notes, *([stopped] if is_silent else [])]
+
+    def follow(self, count: int, pause: float) -> Iterator[UserError | bool]:
+        """Yield after each look whether there is news, and what goes wrong once; never end."""
         wait, waiting = pause, False
         while True:
             try:
-                if (self.read(count) or waiting) and self._known:
-                    yield None
+                yield bool((self.read(count) or waiting) and self._known)
                 wait, waiting = pause, False
             except UserError as error:
                 if not waiting:
@@ -105,29 +188,26 @@ def load_artifact(path: Path | None, strict: bool) -> PortableKNN | None:
         return None
 
 
-def _read_spec(
-    spec: dict[str, Any], metadata: Mapping[object, Mapping[str, str]]
-) -> tuple[str, float, dict[str, Any] | None]:
-    """Return a metric's name, its threshold, and the calibration that it was uploaded with."""
-    config = spec.get("config") or {}
-    known = metadata.get(config.get("modelVersionId"), {}).get("artifact.calibration")
-    calibration = dict(json.loads(known)) if known else None
-    return str(spec["name"]), float(config.get("threshold") or 0), calibration
-
-
-def _describe_lack(
-    manager: Manager, version: dict[str, Any], target: str, metric: str | None
-) -> str:
-    with manager.reading():
-        names = [show(str(spec["name"])) for spec in manager.metrics(version)]
-    if not names:
-        return f"no metric on {target}: `knn-metric attach {target}` attaches one"
-    return f"no metric {metric} on {target}, there is {', '.join(names)}"
-
-
 def _make_metric(
-    name: str, threshold: float, calibration: dict[str, Any] | None, detector: PortableKNN | None
+    name: str,
+    config: dict[str, Any],
+    versions: dict[object, dict[str, Any]],
+    detector: PortableKNN | None,
 ) -> Metric:
+    """Make a metric with the calibration that its version was uploaded with, else the one here."""
+    metadata = versions.get(config.get("modelVersionId"), {}).get("metadata") or {}
+    known = metadata.get("artifact.calibration")
+    calibration = dict(json.loads(known)) if known else None
+    threshold = float(config.get("threshold") or 0)
     if detector is None or detector.threshold_ != threshold:
-        return Metric(name, threshold, calibration)
-    return Metric(name, threshold, calibration or detector.calibration_ or None, detector)
+        metric = Metric(name, threshold, calibration)
+    else:
+        metric = Metric(name, threshold, calibration or detector.calibration_ or None, detector)
+    operator = (config.get("thresholdCmpOperator") or {}).get("kind", OPERATOR)
+    if operator != OPERATOR:
+        metric.remarks.append(
+            f"attached the wrong way round, with {operator}: the platform takes alarms for healthy;"
+            f" `knn-metric attach` attaches it with {OPERATOR}; here a score above the threshold is"
+            " an alarm"
+        )
+    return metric

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from knn_metric.detection.verdict import Change
-from knn_metric.live.metric import Metric
-from knn_metric.live.report import describe_missing
+from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.manager import Service
 
 CHANGE = "MonitoredTrafficChanged"
 MISSING = "MonitoringChecksMissing"
+FAILS = "MonitoredModelFails"
 LASTS = 3600  # seconds until an alert ends that is not sent again
 
 
@@ -23,36 +24,48 @@ class Alertmanager(Service):
     NAME = "Alertmanager"
     ROOT = "/alerts/"
 
-    def send(self, metrics: Sequence[Metric], target: str) -> int:
-        """Send an alert for each change and each lack of checks; return how many.
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.due: dict[str, dict[str, Any]] = {}  # by their labels, until they are accepted
+
+    def send(self, metrics: Sequence[Metric], target: str) -> None:
+        """Send an alert for each change and each lack of checks, and what was not accepted before.
 
         One that goes on is sent again with each call, one that is over is ended.
         """
-        now = time.time()
-        alerts = [alert for metric in metrics for alert in make_alerts(metric, target, now)]
-        if alerts:
-            self.call("POST", "api/v2/alerts", alerts)
-        return len(alerts)
+        for metric in metrics:
+            for alert in make_alerts(metric, target):
+                self.due[json.dumps(alert["labels"])] = alert
+        if self.due:
+            self.call("POST", "api/v2/alerts", list(self.due.values()))
+        self.due.clear()
 
 
-def make_alerts(metric: Metric, target: str, now: float) -> list[dict[str, Any]]:
+def make_alerts(metric: Metric, target: str) -> list[dict[str, Any]]:
     """Return a metric's alerts as Alertmanager takes them."""
-    model, _, version = target.partition(":")
-    labels = {"modelName": model, "modelVersion": version, "metric": metric.name}
     alerts = []
-
-    def add(name: str, change: Change, annotations: dict[str, str]) -> None:
-        starts = metric.requests[change.onset].second
-        ends = now + LASTS if metric.verdict.goes_on(change) else now
-        times = (datetime.fromtimestamp(second, UTC).isoformat() for second in (starts, ends))
-        named = {"labels": {"alertname": name, **labels}, "annotations": annotations}
-        alerts.append(named | dict(zip(("startsAt", "endsAt"), times, strict=True)))
-
     if metric.change:
         # An annotation, since the field may become another one while the change lasts.
         field = metric.name_field(metric.change) or "unknown"
-        summary = f"{target}: its traffic changed, field: {field}"
-        add(CHANGE, metric.change, {"summary": summary, "field": field})
-    for lack in metric.verdict.missing[-1:]:
-        add(MISSING, lack, {"summary": f"{target}: {describe_missing(metric, lack)}"})
+        said = {"summary": f"{target}: its traffic changed, field: {field}", "field": field}
+        alerts.append(_make_alert(metric, target, CHANGE, metric.change, said))
+    if metric.lack:
+        name = FAILS if isinstance(metric, Failures) else MISSING
+        said = {"summary": f"{target}: {metric.describe_missing(metric.lack)}"}
+        alerts.append(_make_alert(metric, target, name, metric.lack, said))
     return alerts
+
+
+def _make_alert(
+    metric: Metric, target: str, name: str, change: Change, annotations: dict[str, str]
+) -> dict[str, Any]:
+    model, _, version = target.partition(":")
+    labels = {"alertname": name, "modelName": model, "modelVersion": version, "metric": metric.name}
+    now = time.time()
+    ends = now + LASTS if metric.verdict.goes_on(change) else now
+    return {
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": datetime.fromtimestamp(metric.at(change.onset).second, UTC).isoformat(),
+        "endsAt": datetime.fromtimestamp(ends, UTC).isoformat(),
+    }

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from knn_metric.cli import show
 from knn_metric.detection.change import ALERT
 from knn_metric.live.metric import Metric
-from knn_metric.live.report import describe_begin
-from knn_metric.plotting import add_title, mark, save
+from knn_metric.plotting import add_legend, add_title, mark, plot_stream, save
 
 
 def plot(metrics: Sequence[Metric], title: str, path: Path) -> None:
@@ -21,27 +20,18 @@ def plot(metrics: Sequence[Metric], title: str, path: Path) -> None:
     figure = Figure(figsize=(11, 2 + 4 * len(metrics)), layout="constrained")
     axes = figure.subplots(2 * len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for number, metric in enumerate(metrics):
-        scores, evidence = axes[2 * number : 2 * number + 2]
-        times = [datetime.fromtimestamp(request.second) for request in metric.requests]
-        values = [request.score for request in metric.requests]
-        first = number == 0
-        scores.plot(times, values, ".", markersize=4, label="scores" if first else None)
-        label = "threshold" if first else None
-        scores.axhline(metric.threshold, color="black", linestyle="--", label=label)
-        scores.set_yscale("symlog", linthresh=max(metric.threshold, 1e-9))
-        scores.set_ylabel("score")
-        scores.set_title(show(metric.name), loc="left", fontsize=10, parse_math=False)
-        if metric.is_tested:
-            evidence.plot(times, np.maximum(metric.evidence, 0.01), color="tab:purple")
-        label = f"alert, {ALERT:,}" if first else None
-        evidence.axhline(ALERT, color="tab:red", linestyle=":", label=label)
-        evidence.set_yscale("log")
-        evidence.set_ylabel("evidence")
+        own = axes[2 * number : 2 * number + 2].tolist()
+        requests = list(metric.requests.values())
+        times = [datetime.fromtimestamp(request.second) for request in requests]
+        scores = np.array([request.score for request in requests])
+        evidence = [request.evidence for request in requests] if metric.is_tested else []
+        plot_stream(own, times, scores, evidence, metric.threshold, ALERT)
+        own[0].set_title(show(metric.name), loc="left", fontsize=10, parse_math=False)
         if metric.change:
-            second = metric.requests[metric.change.onset].second
-            label = f"change began at {describe_begin(metric, metric.change)}"
-            mark([scores, evidence], datetime.fromtimestamp(second), label, "tab:green")
+            moment = datetime.fromtimestamp(metric.at(metric.change.onset).second)
+            label = f"change began at {metric.describe_begin(metric.change)}"
+            mark(own, moment, label, "tab:green")
     axes[-1].set_xlabel("time of the check")
     add_title(figure, title)
-    figure.legend(loc="outside lower center", ncols=4, markerscale=2)
+    add_legend(figure)
     save(figure, path)

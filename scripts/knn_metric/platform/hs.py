@@ -22,18 +22,7 @@ HOW_TO_SELECT = {
 
 
 def selected_cluster(generation: int | None = None) -> str:
-    """Return the selected cluster's address from hs's own configuration.
-
-    Parameters
-    ----------
-    generation : {2, 3}, optional
-        Of the hs command line; without it either will do.
-
-    Raises
-    ------
-    UserError
-        If none is selected, or the two generations have selected different ones.
-    """
+    """Return the address of the cluster that hs of a generation, or of either, has selected."""
     generations = [generation] if generation else list(CONFIGS)
     selected = {g: _read_selected(Path.home() / CONFIGS[g]) for g in generations}
     addresses = {address for address in selected.values() if address}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import requests
+import urllib3
 
 from knn_metric.cli import UserError, show
 
@@ -22,7 +21,22 @@ if TYPE_CHECKING:
 
 TIMEOUT = 30  # seconds without a byte of the answer
 WHOLE = 60  # seconds until the last byte, however steadily they come
-T = TypeVar("T")
+LARGEST = 64 * 2**20  # bytes of an answer
+RELEASED = "Released"  # the status of a version that can be used
+# What is said of an error of a call, the first that fits.
+FAULTS: dict[type[Exception], str] = {
+    requests.exceptions.SSLError: "the connection cannot be encrypted: {error}",
+    requests.exceptions.Timeout: f"no answer in {TIMEOUT} seconds",
+    urllib3.exceptions.TimeoutError: f"no answer in {TIMEOUT} seconds",
+    requests.RequestException: "{kind}",
+    urllib3.exceptions.HTTPError: "the answer ends early ({kind})",
+    json.JSONDecodeError: "the answer is not JSON",
+    RecursionError: "the answer is not JSON",
+    UnicodeDecodeError: "the answer is not JSON",
+    ValueError: "{error}",
+}
+# What reading an answer of another form than the platform's ends in.
+MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
 
 def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
@@ -36,7 +50,15 @@ def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
     return described
 
 
-RELEASED = "Released"  # the status of a version that can be used
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Turn an error of a call into one line by the table of `FAULTS`."""
+    try:
+        yield
+    except tuple(FAULTS) as error:
+        said = next(text for kind, text in FAULTS.items() if isinstance(error, kind))
+        reason = said.format(kind=type(error).__name__, error=str(error)[:200])
+        raise UserError(f"{what}: {reason}") from error
 
 
 class Service:
@@ -54,56 +76,50 @@ class Service:
         return urljoin(self.address, f"{self.ROOT}{path}")
 
     def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
-        url = self.url(path)
-        # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
-        options: dict[str, Any] = {
-            "json": body,
-            "timeout": TIMEOUT,
-            "allow_redirects": method == "GET",
-        }
-        try:
-            response = _within(WHOLE, partial(requests.request, method, url, **options))
+        what = f"{method} {self.url(path)}"
+        with (
+            saying(what),
+            requests.request(
+                method,
+                self.url(path),
+                json=body,
+                timeout=TIMEOUT,
+                stream=True,
+                # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
+                allow_redirects=method == "GET",
+            ) as response,
+        ):
             if response.is_redirect:
                 to = response.headers["Location"]
-                raise UserError(
-                    f"{method} {url} is redirected to {to}: give that cluster's address"
-                )
-            response.raise_for_status()
-            return response.json() if response.content else None
-        except TimeoutError as error:
-            raise UserError(f"{method} {url}: no whole answer in {WHOLE} seconds") from error
-        except requests.HTTPError as error:
-            text = " ".join(response.text.split())[:200]
-            status = f"HTTP {response.status_code}"
-            raise UserError(f"{method} {url}: {status} {text}".rstrip()) from error
-        except (requests.JSONDecodeError, RecursionError) as error:
-            raise UserError(f"{method} {url}: the answer is not JSON") from error
-        except (requests.RequestException, ValueError) as error:
-            raise UserError(f"{method} {url}: {type(error).__name__}") from error
+                raise UserError(f"{what} is redirected to {to}: give that cluster's address")
+            content = _read(response, what)
+            if not response.ok:
+                text = " ".join(content.decode(errors="replace").split())[:200]
+                raise UserError(f"{what}: HTTP {response.status_code} {text}".rstrip())
+            return json.loads(content) if content else None
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Say of an answer that has not what it must have that another server sent it."""
         try:
             yield
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        except MALFORMED as error:
             raise UserError(
                 f"{self.address} does not answer like {self.NAME}: {repr(error)[:200]}"
             ) from error
 
 
-def _within(seconds: float, function: Callable[[], T]) -> T:
-    """Call a function; raise TimeoutError, and let it go on alone, where it takes longer."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future.result(seconds)
+def _read(response: requests.Response, what: str) -> bytes:
+    """Return a body as long as it may be; the connection is closed where it goes beyond that."""
+    deadline, content = time.monotonic() + WHOLE, bytearray()
+    # `iter_content` waits for whole blocks, which a server that drips never fills.
+    while part := response.raw.read1(2**16, decode_content=True):
+        content += part
+        if len(content) > LARGEST:
+            raise UserError(f"{what}: the answer is longer than {LARGEST // 2**20} MB")
+        if time.monotonic() > deadline:
+            raise UserError(f"{what}: no whole answer in {WHOLE} seconds")
+    return bytes(content)
 
 
 class Manager(Service):
@@ -112,22 +128,16 @@ class Manager(Service):
     NAME = "a manager"
     ROOT = "/api/v2/"
 
-    def metadata_by_id(self) -> dict[object, dict[str, str]]:
-        """Return the metadata with which each version was uploaded, by the version's id."""
+    def versions(self) -> dict[object, dict[str, Any]]:
+        """Return all versions by their ids."""
         with self.reading():
-            versions = self.call("GET", "model/version")
-            return {version["id"]: version.get("metadata") or {} for version in versions}
+            return {version["id"]: version for version in self.call("GET", "model/version")}
 
-    def metrics(self, target: dict) -> list[dict]:
+    def metrics(self, target: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the metrics that are attached to a version."""
         return self.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
 
-    def names_by_id(self) -> dict[object, str]:
-        """Return how a user names each version, NAME:VERSION, by the version's id."""
-        with self.reading():
-            return {one["id"]: name_version(one) for one in self.call("GET", "model/version")}
-
-    def version(self, reference: str) -> dict:
+    def version(self, reference: str) -> dict[str, Any]:
         """Return the released version that NAME:VERSION names, or the newest of NAME.
 
         Raises
@@ -136,30 +146,31 @@ class Manager(Service):
             Says which models or versions there are, or that a version is not released.
         """
         name, _, number = reference.partition(":")
-        models = self.call("GET", "model/version")
-        versions = [one for one in models if one["model"]["name"] == name]
-        if not versions:
-            known = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
-            raise UserError(f"no model {name} at {self.address}, there is {known}")
-        if number:
-            asked = [one for one in versions if str(one["modelVersion"]) == number]
-            if not asked:
+        with self.reading():
+            models = self.versions().values()
+            versions = [one for one in models if one["model"]["name"] == name]
+            if not versions:
+                known = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
+                raise UserError(f"no model {name} at {self.address}, there is {known}")
+            if number:
                 known = ", ".join(str(one["modelVersion"]) for one in versions)
-                raise UserError(
-                    f"no version {number} of {name} at {self.address}, there is {known}"
-                )
-            versions = asked
-        released = [one for one in versions if one.get("status", RELEASED) == RELEASED]
-        if not released:
-            newest = _newest(versions)
-            raise UserError(f"{name_version(newest)} is {newest['status']}, not {RELEASED}")
-        return _newest(released)
+                versions = [one for one in versions if str(one["modelVersion"]) == number]
+            if not versions:
+                what = f"version {number} of {name}"
+                raise UserError(f"no {what} at {self.address}, there is {known}")
+            released = [one for one in versions if one.get("status", RELEASED) == RELEASED]
+            if not released:
+                newest = _newest(versions)
+                raise UserError(f"{name_version(newest)} is {newest['status']}, not {RELEASED}")
+            return _newest(released)
 
 
-def _newest(versions: Iterable[dict]) -> dict:
+def _newest(versions: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return max(versions, key=lambda version: version["modelVersion"])
 
 
-def name_version(version: dict[str, Any]) -> str:
+def name_version(version: dict[str, Any] | None) -> str:
     """Return how a user names a version: NAME:VERSION."""
-    return f"{version['model']['name']}:{version['modelVersion']}"
+    if version is None:
+        return "unknown version"
+    return show(f"{version['model']['name']}:{version['modelVersion']}")

@@ -21,19 +21,9 @@ def attach_metric(
     artifact: dict[str, str],
     dry_run: bool,
 ) -> None:
-    """Create a metric unless it is there, and remove the one of that name that it replaces.
+    """Create a metric unless it is there, and remove those of that name that it replaces.
 
-    Parameters
-    ----------
-    manager : Manager
-    target, metric : dict
-        The manager's versions: the model to watch, and the model that watches it.
-    name : str
-        Of the metric on the target.
-    artifact : dict of str
-        Of `describe_artifact`: the threshold, and what the version was uploaded with.
-    dry_run : bool
-        Print the request, and change nothing.
+    The artifact is that of `describe_artifact`, on whose threshold the metric alarms.
     """
     _require_same_artifact(metric, artifact)
     config = {
@@ -72,12 +62,12 @@ def detach_metric(manager: Manager, target: dict[str, Any], name: str, dry_run: 
 
 def list_metrics(manager: Manager, target: dict[str, Any]) -> str:
     """Return a table of what is attached to a target: the metric, its version, its threshold."""
-    names = manager.names_by_id()
+    versions = manager.versions()
     rows = [["metric", "version", "threshold"]]
     for spec in manager.metrics(target):
         config = spec["config"]
-        version = names.get(config.get("modelVersionId"), "unknown")
-        rows.append([show(spec["name"]), show(version), _describe(config)])
+        version = name_version(versions.get(config.get("modelVersionId")))
+        rows.append([show(spec["name"]), version, _describe(config)])
     return format_table(rows, "<<<")
 
 
@@ -106,17 +96,17 @@ def _replace(manager: Manager, body: dict[str, Any] | None, others: list[dict[st
 
     Without a body it is there already, beside an old one that an earlier run did not come to.
     """
-    names = manager.names_by_id() if others else {}
+    versions = manager.versions()
     for spec in others:
-        version = names.get(spec["config"].get("modelVersionId"), "unknown version")
-        print(f"replacing {spec['name']} ({version}): {_describe(spec['config'])}")
-    created = _create(manager, body) if body else None
+        version = name_version(versions.get(spec["config"].get("modelVersionId")))
+        print(f"replacing {show(spec['name'])} ({version}): {_describe(spec['config'])}")
+    created = [_create(manager, body)] if body else []
     try:
         for spec in others:
             manager.call("DELETE", f"monitoring/metricspec/{spec['id']}")
     except UserError:
-        if created:
-            manager.call("DELETE", f"monitoring/metricspec/{created}")
+        for identity in created:
+            manager.call("DELETE", f"monitoring/metricspec/{identity}")
         raise
 
 

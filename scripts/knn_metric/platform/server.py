@@ -37,13 +37,7 @@ MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
 
 
 def load_function(folder: Path) -> Callable[..., dict]:
-    """Import a package's func_main, and return the function that its serving.yaml names.
-
-    Raises
-    ------
-    UserError
-        If serving.yaml cannot be read or the function cannot be imported.
-    """
+    """Import a package's func_main, and return the function that its serving.yaml names."""
     name = Contract.read(folder).function
     try:
         return getattr(load_module(folder), name)
@@ -114,17 +108,11 @@ def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Serv
 
 @contextmanager
 def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
-    """Serve a package on a free port, in a process of its own; yield its address.
-
-    Raises
-    ------
-    UserError
-        With the runtime's own line, if the package cannot be served.
-    """
-    command = [python, "-m", "knn_metric", "serve", "--port", "0", "--package", folder]
+    """Serve a package on a free port, in a process of its own; yield its address."""
+    command = [python, "-m", "knn_metric", "serve", "--port", "0", "--package", str(folder)]
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
-        list(map(str, command)),
+        command,
         stdout=subprocess.PIPE,
         stderr=errors,
         universal_newlines=True,
@@ -133,16 +121,19 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
     ) as process:
         try:
             address = _read_address(process)
-            if not address:
-                process.wait()
-                errors.seek(0)
-                lines = errors.read().splitlines() or [f"{folder} cannot be served"]
-                raise UserError(lines[-1].replace("knn-metric serve: ", "", 1))
-            yield address
+            if address:
+                yield address
             process.terminate()
             process.wait()
             errors.seek(0)
-            show_last_traceback(errors.read())
+            said = errors.read()
+            if not address:
+                line = (said.splitlines() or [f"{folder} cannot be served"])[-1]
+                raise UserError(line.replace("knn-metric serve: ", "", 1))
+            # Only its own process could see where the function failed last.
+            start = said.rfind("Traceback (most recent call last)")
+            if start >= 0:
+                print(said[start:].rstrip(), file=sys.stderr)
         finally:
             process.terminate()
 
@@ -157,10 +148,3 @@ def _read_address(process: subprocess.Popen[str]) -> str:
             threading.Thread(target=lambda: list(lines), daemon=True).start()
             return found.group(1)
     return ""
-
-
-def show_last_traceback(text: str) -> None:
-    """Print where the function failed last, which only its own process could see."""
-    start = text.rfind("Traceback (most recent call last)")
-    if start >= 0:
-        print(text[start:].rstrip(), file=sys.stderr)

@@ -12,19 +12,7 @@ YAML_NAMES = {"float64": "double", "float32": "float"}
 
 
 def read_signature(version: dict[str, Any]) -> tuple[list[Field], list[str]]:
-    """Read the inputs and outputs of a version, in order.
-
-    Returns
-    -------
-    fields : list of Field
-    others : list of str
-        Why what is no field of serving.yaml is left out: maps and unknown types.
-
-    Raises
-    ------
-    UserError
-        If the version has no contract.
-    """
+    """Read the inputs and outputs of a version, and why others, maps and unknown types, are not."""
     signature = version.get("modelSignature") or (version.get("modelContract") or {}).get("predict")
     if not signature:
         raise UserError("the version has no contract")

@@ -41,13 +41,7 @@ def open_channel(address: str) -> grpc.Channel:
 
 
 def answered_by(target: str | Path, inputs: Sequence[Field]) -> tuple[str, ...]:
-    """Return which inputs of the metric the target answers: by its contract, else the last one.
-
-    Raises
-    ------
-    UserError
-        If the target is a package that answers none of them.
-    """
+    """Return which inputs of the metric the target answers: by its contract, else the last one."""
     names = [field.name for field in inputs]
     if is_address(target):
         return (names[-1],)
@@ -68,9 +62,8 @@ class Target:
     ask : callable
         Takes the model's inputs by name, returns its outputs by name.
     inputs : sequence of Field
-        The metric's inputs.
+        The metric's; those that are not answered are the target's inputs.
     answered : sequence of str
-        Those of them that the target answers; the others are its inputs.
     """
 
     def __init__(self, ask: Ask, inputs: Sequence[Field], answered: Sequence[str]) -> None:
@@ -105,13 +98,7 @@ class Target:
 
 @contextmanager
 def reaching(place: str | Path, inputs: Sequence[Field]) -> Iterator[Target]:
-    """Yield the target at an address, or import that in a package's folder.
-
-    Raises
-    ------
-    UserError
-        If it cannot be imported, does not answer, or fails.
-    """
+    """Yield the target at an address, or import that in a package's folder."""
     answered = answered_by(place, inputs)
     if not is_address(place):
         function = load_function(Path(place))

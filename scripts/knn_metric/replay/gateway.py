@@ -21,23 +21,14 @@ from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome
 
 TIMEOUT = 30  # seconds
 NEVER = float("nan")  # of a hop that was not taken
+NUMERIC = {dtype for kind, (dtype, _) in TO_TENSOR.items() if kind.__name__ != "str_"}
 
 # Changes what the target answers: by the field, the answer and the position of the request.
 Change = Callable[[str, float, int], float]
 
 
 class Request(NamedTuple):
-    """A row to send.
-
-    Attributes
-    ----------
-    row : int
-        Position in the replay, from 0.
-    corruption : str
-        The name of the corruption it is sent with, or ''.
-    values : sequence of float
-        The metric's inputs in the contract's order.
-    """
+    """A row to send: its position, its corruption or '', the metric's inputs in their order."""
 
     row: int
     corruption: str
@@ -87,29 +78,39 @@ class Gateway:
 
     def send(self, request: Request) -> Outcome:
         """Send a row to the target, and its answers with the row to the metric."""
-        values = dict(zip((field.name for field in self._fields), request.values, strict=True))
         sent = {
-            field.name: encode_value(values[field.name], field)
-            for field in self._fields
+            field.name: encode(field.numpy_type(value))
+            for field, value in zip(self._fields, request.values, strict=True)
             if field.name not in self._answered
         }
+
+        def end(
+            tensors: Mapping[str, Tensor],
+            result: str,
+            reason: str,
+            metric_ms: float = NEVER,
+            value: float = NEVER,
+        ) -> Outcome:
+            numbers = self._read_numbers(tensors)
+            known = numbers, value, result, reason, target.ms, metric_ms
+            return Outcome(request.row, request.corruption, *known)
+
         target = _call(self._target, "target", sent)
         if target.problem:
-            return self._end(request, sent, FAILED, target.problem, target.ms)
+            return end(sent, FAILED, target.problem)
         tensors = {**sent, **self._corrupt(target.outputs, request)}
         problem = find_problem(tensors, self._fields)
-        accepted = {
-            field.name: tensors[field.name] for field in self._fields if field.name in tensors
-        }
+        names = [field.name for field in self._fields if field.name in tensors]
+        accepted = {name: tensors[name] for name in names}
         if problem:
-            return self._end(request, accepted, REJECTED, problem, target.ms)
+            return end(accepted, REJECTED, problem)
         metric = _call(self._metric, "metric", accepted)
         if metric.problem:
-            return self._end(request, accepted, FAILED, metric.problem, target.ms, metric.ms)
+            return end(accepted, FAILED, metric.problem, metric.ms)
         found = metric.outputs["value"].double_val if "value" in metric.outputs else ()
         value = found[0] if found else 0.0
         result = PASSED if value <= self._threshold else ALARM
-        return self._end(request, accepted, result, "", target.ms, metric.ms, value)
+        return end(accepted, result, "", metric.ms, value)
 
     def _corrupt(self, outputs: dict[str, Tensor], request: Request) -> dict[str, Tensor]:
         if self._change is None or not request.corruption:
@@ -122,49 +123,30 @@ class Gateway:
                 changed[name] = encode(answer.dtype.type(new))
         return changed
 
-    def _end(
-        self,
-        request: Request,
-        tensors: Mapping[str, Tensor],
-        result: str,
-        reason: str,
-        target_ms: float,
-        metric_ms: float = NEVER,
-        value: float = NEVER,
-    ) -> Outcome:
+    def _read_numbers(self, tensors: Mapping[str, Tensor]) -> tuple[float, ...]:
+        """Return the fields in their order, up to the first one that is no number."""
         numbers = []
         for field in self._fields:
             if field.name not in tensors or tensors[field.name].dtype not in NUMERIC:
                 break
             numbers.append(float(decode(tensors[field.name])))
-        sent = tuple(numbers)
-        return Outcome(
-            request.row, request.corruption, sent, value, result, reason, target_ms, metric_ms
-        )
-
-
-NUMERIC = {dtype for kind, (dtype, _) in TO_TENSOR.items() if kind.__name__ != "str_"}
-
-
-def encode_value(value: float, field: Field) -> Tensor:
-    """Turn a number into a tensor of a field's type."""
-    return encode(field.numpy_type(value))
+        return tuple(numbers)
 
 
 def _call(stub: PredictionServiceStub, hop: str, tensors: Mapping[str, Tensor]) -> Answer:
     start = time.perf_counter()
-    outputs: dict[str, Tensor] = {}
-    problem = ""
+    outputs, problem = {}, ""
     try:
         outputs = dict(stub.Predict(PredictRequest(inputs=tensors), timeout=TIMEOUT).outputs)
     except grpc.RpcError as error:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            raise UserError(f"the {hop} does not answer: {error.details()}") from error
-        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+        code, details = error.code(), error.details()
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            raise UserError(f"the {hop} does not answer: {details}") from error
+        if code == grpc.StatusCode.UNIMPLEMENTED:
             raise UserError(
                 f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do and 2.x ones do not"
             ) from error
-        problem = f"{hop}: {error.code().name} {error.details()}"
+        problem = f"{hop}: {code.name} {details}"
     return Answer(outputs, 1000 * (time.perf_counter() - start), problem)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from knn_metric.detection.calibration import rank_fields, require_calibration
+from knn_metric.detection.detectors import count_others
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import Stream, Verdict
 from knn_metric.files import replacing_file
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one request.
 
     Attributes
@@ -59,8 +58,7 @@ class Outcome:
         return self.result in (PASSED, ALARM)
 
 
-@dataclass(frozen=True)
-class Replay:
+class Replay(NamedTuple):
     """A replay, and what the artifact at hand makes of it.
 
     Attributes
@@ -72,15 +70,14 @@ class Replay:
     threshold : float
     outcomes : list of Outcome, length n
         In the order in which they were sent.
-    p_values : ndarray, shape (n,), dtype float64
-        Empirical: the proportion of training rows with such a score or a higher one; NaN if there
-        is none.
-    surprises : ndarray, shape (n, m), dtype float64
-        Of each field; NaN if there is no score.
+    p_values : ndarray, shape (n,)
+        Empirical: the proportion of training rows with such a score or a higher one.
+    surprises : ndarray, shape (n, m)
+        Of each field.
     n_others : int
         How many scores are not the artifact's: another one is served, and nothing is said of them.
     verdict : Verdict
-    evidence : ndarray
+    evidence : ndarray, shape (n,)
         Of a change, with each request.
     """
 
@@ -121,21 +118,19 @@ def judge(
     ordered = sorted(outcomes, key=lambda outcome: outcome.row)
     unknown = (np.nan,) * detector.training_rows_.shape[1]
     rows = np.array([one.sent if len(one.sent) == len(unknown) else unknown for one in ordered])
+    is_scored = np.array([one.is_scored for one in ordered])
     scores = np.array([one.value for one in ordered])
-    scored = np.flatnonzero([one.is_scored for one in ordered])
     p_values, surprises = np.full(len(rows), np.nan), np.full(rows.shape, np.nan)
-    fields = FieldSurprise.of(detector)
-    stream, evidence, n_others = Stream(calibration, threshold, fields), np.empty(0), 0
-    if len(scored):
-        n_others = int(np.sum(detector.decision_function(rows[scored]) != scores[scored]))
+    fields, evidence = FieldSurprise.of(detector), np.empty(0)
+    stream = Stream(calibration, threshold, fields)
+    # Ours never answers NaN.
+    n_others = count_others(detector, rows, scores)[1] + int(np.isnan(scores[is_scored]).sum())
     if not n_others:
-        p_values[scored] = detector.p_value(scores[scored])
-        surprises[scored] = fields.surprise(rows[scored])
+        p_values = detector.p_value(scores)
+        surprises[is_scored] = fields.surprise(rows[is_scored])
         evidence = stream.feed(rows, scores, surprises)
-    verdict = stream.verdict()
-    return Replay(
-        calibration, source, threshold, ordered, p_values, surprises, n_others, verdict, evidence
-    )
+    known = ordered, p_values, surprises, n_others, stream.verdict(), evidence
+    return Replay(calibration, source, threshold, *known)
 
 
 def write_csv(replay: Replay, path: Path) -> None:

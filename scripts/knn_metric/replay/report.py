@@ -1,14 +1,17 @@
-"""What is said of a replay: what was lost, the alarm rate, and when a change was detected."""
+"""What is said and drawn of a replay: losses, the alarm rate, and when a change was detected."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from knn_metric.detection.change import REPEATS
+from knn_metric.detection.change import ALERT, REPEATS
 from knn_metric.detection.verdict import Change
+from knn_metric.plotting import add_legend, add_title, mark, plot_stream, save
 from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay
 from knn_metric.tables import format_table
 
@@ -37,16 +40,14 @@ def describe(replay: Replay) -> list[str]:
 
 
 def _describe_rate(outcomes: Sequence[Outcome]) -> str:
-    start = corruption_start(outcomes)
-    if start is None:
-        return f"{_percent(outcomes)} of {len(outcomes):,} requests raise an alarm"
     before = [outcome for outcome in outcomes if not outcome.corruption]
     since = [outcome for outcome in outcomes if outcome.corruption]
-    said = f"{since[0].corruption} from request {start:,} on"
-    if not before:
-        return f"{said}: alarms {_percent(since)}"
-    rates = f"{_percent(before)} before, {_percent(since)} since, {_percent(outcomes)} in all"
-    return f"{said}: alarms {rates}"
+    if not since:
+        return f"{_percent(outcomes)} of {len(outcomes):,} requests raise an alarm"
+    rates = _percent(since)
+    if before:
+        rates = f"{_percent(before)} before, {rates} since, {_percent(outcomes)} in all"
+    return f"{since[0].corruption} from request {since[0].row:,} on: alarms {rates}"
 
 
 def _percent(outcomes: Sequence[Outcome]) -> str:
@@ -91,10 +92,29 @@ def format_summary(replay: Replay) -> str:
         taken = taken[~np.isnan(taken)]
         if len(taken):
             rows.append([hop, *(f"{cell:.2f}" for cell in np.percentile(taken, [50, 95, 99]))])
-    alarms = [
-        top
-        for outcome, top in zip(outcomes, replay.top_features, strict=True)
-        if outcome.result == ALARM and top
-    ]
-    features = ", ".join(f"{name} {count:,}" for name, count in Counter(alarms).most_common())
+    pairs = zip(outcomes, replay.top_features, strict=True)
+    alarms = Counter(top for one, top in pairs if one.result == ALARM and top)
+    features = ", ".join(f"{name} {count:,}" for name, count in alarms.most_common())
     return format_table(rows) + (f"\ntop features of alarms: {features}" if features else "")
+
+
+def plot(replay: Replay, path: Path) -> None:
+    """Draw a replay: each score against the threshold, and the evidence of a change below."""
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    places = [one.row for one in replay.outcomes]
+    scores = np.array([one.value if one.is_scored else np.nan for one in replay.outcomes])
+    plot_stream(axes, places, scores, replay.evidence, replay.threshold, ALERT)
+    end = places[-1] + 1
+    axes[1].set_xlim(-0.01 * end, 1.01 * end)
+    axes[1].set_xlabel("request")
+    start = corruption_start(replay.outcomes)
+    if start is not None:
+        mark(axes, start, f"corruption begins, {start:,}", "black")
+    for change in replay.verdict.changes[:1]:
+        detected = places[change.detected]
+        mark(axes, detected, f"change detected, {detected:,}", "tab:green")
+    rows = "a sample of synthetic people" if replay.source == "sample" else replay.source
+    add_title(figure, "\n".join([*describe(replay), f"rows: {rows}"]))
+    add_legend(figure)
+    save(figure, path)

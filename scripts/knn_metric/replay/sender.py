@@ -17,7 +17,7 @@ from knn_metric.cli import UserError
 from knn_metric.data.corruptions import Corruption, corrupt, corrupt_answer
 from knn_metric.data.rows import Rows
 from knn_metric.data.times import NO_TIME
-from knn_metric.detection.clock import HOUR
+from knn_metric.detection.calibration import HOUR
 from knn_metric.platform.server import serving
 from knn_metric.platform.target import is_address
 from knn_metric.replay.gateway import Change, Gateway, Request
@@ -87,13 +87,7 @@ class Plan(NamedTuple):
 
 
 def take_timed(rows: Rows) -> Rows:
-    """Return the rows that have a time.
-
-    Raises
-    ------
-    UserError
-        If none has one.
-    """
+    """Return the rows that have a time, of which there must be some."""
     if rows.times is None or (rows.times == NO_TIME).all():
         raise UserError(f"--pattern=hours: the rows of {rows.source} have no times, see --time")
     return rows.take(np.flatnonzero(rows.times != NO_TIME))
@@ -105,17 +99,7 @@ def serve_or_call(place: str | Path) -> AbstractContextManager[str]:
 
 
 def send_all(gateway: Gateway, plan: Plan, concurrency: int, rate: float) -> Iterator[Outcome]:
-    """Send all requests; yield outcomes as they come.
-
-    Parameters
-    ----------
-    gateway : Gateway
-    plan : Plan
-    concurrency : int
-        Requests at a time.
-    rate : float
-        Requests a second at most, 0 for no limit.
-    """
+    """Send all requests, some at a time, so many a second at most; yield outcomes as they come."""
     stop, began = threading.Event(), time.perf_counter()
     requests = plan.requests()
 

@@ -1,6 +1,9 @@
 """Files and folders are replaced once they are complete, or not at all."""
 
 import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,6 @@ class TestReplacingFile:
             new.write_text("complete")
             assert not path.exists()
         assert path.read_text() == "complete"
-        assert path.stat().st_mode & 0o777 == 0o644
         assert os.listdir(path.parent) == ["a.csv"]
 
     def test_a_failure_leaves_the_old_one(self, tmp_path):
@@ -55,7 +57,6 @@ class TestReplacingFolder:
             (new / "new").touch()
             assert os.listdir(folder) == ["old"]
         assert os.listdir(folder) == ["new"]
-        assert folder.stat().st_mode & 0o755 == 0o755
         assert os.listdir(folder.parent) == ["folder"]
 
     def test_a_failure_leaves_the_old_one(self, folder):
@@ -64,21 +65,94 @@ class TestReplacingFolder:
         assert os.listdir(folder) == ["old"]
         assert os.listdir(folder.parent) == ["folder"]
 
-    def test_a_failure_at_the_moment_of_the_exchange_restores_the_old_one(
-        self, folder, monkeypatch
-    ):
+    @pytest.mark.parametrize("name", ["new", "linked", "file"])
+    def test_whatever_is_there_is_replaced(self, folder, name):
+        path = folder / name
+        if name == "linked":
+            path.symlink_to(folder.parent)
+        elif name == "file":
+            path.touch()
+        with files.replacing_folder(path) as new:
+            (new / "inside").touch()
+        assert os.listdir(path) == ["inside"]
+        assert sorted(os.listdir(folder)) == sorted([name, "old"])
+
+    def test_the_exchange_is_one_step(self, folder, monkeypatch):
+        """A run that is killed leaves the old folder or the new one: there is no rename between."""
+        monkeypatch.setattr(Path, "rename", None)
+        self.test_a_complete_folder(folder)
+
+    def test_where_it_cannot_be_one_step(self, folder, monkeypatch):
+        """The old folder comes back: at once if the new one cannot be moved, or with the next."""
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda _: None)
+        self.test_a_complete_folder(folder)
         rename = Path.rename
 
         def fail(path, target):
-            if target == folder and "-old" not in path.name:
+            if path.name.startswith(".tmp-"):
                 raise OSError("disk full")
             return rename(path, target)
 
         monkeypatch.setattr(Path, "rename", fail)
-        with pytest.raises(OSError, match="disk full"), files.replacing_folder(folder) as new:
-            (new / "new").touch()
-        assert os.listdir(folder) == ["old"]
+        with pytest.raises(OSError, match="disk full"), files.replacing_folder(folder):
+            pass
+        assert os.listdir(folder) == ["new"]
+        monkeypatch.undo()
+        folder.rename(folder.with_name(".old-folder"))
+        with pytest.raises(ZeroDivisionError), files.replacing_folder(folder):
+            raise ZeroDivisionError
+        assert os.listdir(folder) == ["new"]
         assert os.listdir(folder.parent) == ["folder"]
+
+
+WRITE = """\
+import sys
+from pathlib import Path
+from knn_metric import files
+with getattr(files, sys.argv[1])(Path(sys.argv[2])):
+    print("writing", flush=True)
+    input()
+"""
+
+
+@pytest.mark.parametrize("function", ["replacing_file", "replacing_folder"])
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, function):
+    """And what is written at the same time, or beside for another name, stays."""
+    path = tmp_path / "a [1]"
+    line = [sys.executable, "-c", WRITE, function]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with ExitStack() as stack:
+        names = (path, path, tmp_path / "a")
+        killed, *others = (
+            stack.enter_context(subprocess.Popen([*line, name], **pipes)) for name in names
+        )
+        for one in (killed, *others):
+            assert one.stdout.readline() == b"writing\n"
+        assert len(os.listdir(tmp_path)) == 3
+        killed.kill()
+        killed.wait()
+        with getattr(files, function)(path):
+            pass
+        assert path.exists()
+        assert len([name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]) == 2
+        for one in others:
+            one.communicate(b"\n")
+    assert sorted(os.listdir(tmp_path)) == ["a", "a [1]"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
+def test_modes_are_the_umasks(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with files.replacing_file(tmp_path / "file"):
+            pass
+        with files.replacing_folder(tmp_path / "folder") as new:
+            (new / "part").touch()
+    finally:
+        os.umask(before)
+    folder = tmp_path / "folder"
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "file", folder / "part", folder)]
+    assert modes == [mode, mode, 0o777 & ~mask]
 
 
 class TestRequireWritable:

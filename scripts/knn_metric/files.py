@@ -1,14 +1,21 @@
-"""Whole files and folders: written beside their place, and moved there once they are complete."""
+"""Whole files and folders: written beside their place, and moved there once they are complete.
+
+Their modes are the umask's; what is uploaded is made readable for everybody.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
+import glob
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from knn_metric.cli import UserError
 
@@ -47,36 +54,74 @@ def replacing_file(path: Path) -> Iterator[Path]:
     Where `path` is a link, the file that it leads to is replaced.
     """
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-    os.close(handle)
-    new = Path(name)
-    try:
+    with temporary(path, Path.touch) as new:
         yield new
-        make_readable(new)
         new.replace(path)
-    finally:
-        if new.exists():
-            new.unlink()
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder; it takes the place of `path` once it is complete, or never."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
-    old = new.with_name(f"{new.name}-old")
-    try:
+    old = path.with_name(f".old-{path.name}")
+    if old.exists() and not path.exists():  # a run was killed between two renames
+        old.rename(path)
+    _remove(old)
+    with temporary(path, Path.mkdir) as new:
         yield new
-        make_readable(new)
-        if path.exists():
+        if not path.exists():
+            new.rename(path)
+        elif not _exchange(new, path):
             path.rename(old)
-        new.rename(path)
+            try:
+                new.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
+            _remove(old)
+
+
+@contextmanager
+def temporary(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield what is made beside `path`, and remove it afterwards, if it is still there.
+
+    What killed runs left is removed first: nobody has a lock on it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beginning = f".tmp-{path.name[:100]}-"
+    for left in path.parent.glob(f"{glob.escape(beginning)}*"):
+        with suppress(OSError), _opened(left) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(left)
+    new = path.with_name(f"{beginning}{uuid4().hex}{path.suffix}")
+    make(new)
+    try:
+        with _opened(new) as handle:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield new
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left in (old, new):
-            shutil.rmtree(left, ignore_errors=True)
+        _remove(new)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)  # which ends its lock, as the end of this process does
+
+
+def _exchange(new: Path, path: Path) -> bool:
+    """Let two folders change places in one step, if the system and its disk can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and not rename(here, bytes(new), here, bytes(path), exchange)
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
 from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
 
 from knn_metric.contract import Contract, Field
-from knn_metric.data.census import FEATURES, IS_CODE
 from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.package.findings import Finding
@@ -38,16 +37,6 @@ CONTRACT_2X = bytes.fromhex(
     "20045003121b0a04726f77731211120b08ffffffffffffffffff01120208032001120c0a04706c616e12002007500c"
     "1a0d0a0576616c7565120020025015"
 )
-# What hydro-serving-grpc 2.x, which hs 2.4.0 has installed, reads in a contract.
-READ_2X = """\
-import sys
-from hydro_serving_grpc.contract import ModelContract
-contract = ModelContract.FromString(open(sys.argv[1], "rb").read())
-signature = contract.predict
-print(contract.model_name, signature.signature_name)
-for field in [*signature.inputs, *signature.outputs]:
-    print(field.name, field.dtype, field.HasField("shape"), len(field.shape.dim))
-"""
 
 
 @pytest.fixture
@@ -131,31 +120,6 @@ class TestFiles:
         for path in (context / "model", *context.rglob("*")):
             wanted = 0o755 if path.is_dir() else 0o444
             assert path.stat().st_mode & wanted == wanted
-
-
-@pytest.mark.usefixtures("checked")
-class TestContract:
-    def test_3x_is_the_signature(self, write):
-        content = (write(3) / "model" / "contract.protobin").read_bytes()
-        signature = ModelSignature.FromString(content)
-        assert signature.signature_name == "predict"
-        assert [field.name for field in signature.inputs] == list(FEATURES)
-        assert {field.dtype for field in signature.inputs} == {types.DT_INT64}
-        assert [(f.name, f.dtype) for f in signature.outputs] == [("value", types.DT_DOUBLE)]
-        codes = [field.profile == types.CATEGORICAL for field in signature.inputs]
-        assert tuple(codes) == IS_CODE
-        for field in (*signature.inputs, *signature.outputs):
-            assert field.HasField("shape")
-            assert list(field.shape.dims) == []
-
-    def test_2x_is_read_by_its_own_library(self, hs, write):
-        hs, generation = hs
-        if generation == 3:
-            pytest.skip("hs 3.x has no ModelContract")
-        line = [hs.parent / "python", "-c", READ_2X, write(2) / "model" / "contract.protobin"]
-        out = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-        fields = [f"{name} 9 True 0" for name in FEATURES]
-        assert out.splitlines() == ["model predict", *fields, "value 2 True 0"]
 
 
 def test_contracts_to_the_last_byte():
@@ -262,22 +226,9 @@ class TestCommand:
 
 
 @pytest.mark.usefixtures("checked")
-class TestReplacing:
-    def test_it_is_replaced_whole(self, write):
-        before = read_files(write(3))
-        context = write(3)
-        (context / "model" / "files" / "src" / "old.py").touch()
-        (context / "old").touch()
-        beside = context.parent / "other"
-        beside.mkdir()
-        assert read_files(write(3)) == before
-        assert sorted(context.parent.iterdir()) == [context, beside]
-
-    def test_a_folder_of_someone_else_stays(self, package, tmp_path):
-        other = tmp_path / "image" / "census_monitoring" / "notes"
-        other.mkdir(parents=True)
-        result = run("image", "--package", package, "--out", tmp_path)
-        assert_one_line(
-            result, f"{other.parent} was not written by `knn-metric image`: move it away"
-        )
-        assert other.exists()
+def test_a_folder_of_someone_else_stays(package, tmp_path):
+    other = tmp_path / "image" / "census_monitoring" / "notes"
+    other.mkdir(parents=True)
+    result = run("image", "--package", package, "--out", tmp_path)
+    assert_one_line(result, f"{other.parent} was not written by `knn-metric image`: move it away")
+    assert other.exists()

@@ -32,24 +32,17 @@ def test_powers(p):
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 5, 15, 1.5, 4.25])
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
-def test_fractions(p, scale):
+def test_nearest(p):
+    """Among fractions of several scales, many equal rows, and far outside."""
     random = np.random.default_rng(0)
-    rows, queries = random.normal(scale=scale, size=(500, 4)), random.normal(size=(20, 4))
-    assert_nearest(rows, queries, 7, p)
-
-
-@pytest.mark.parametrize("k", [1, 15, 300])
-def test_many_equal_rows(k):
-    random = np.random.default_rng(0)
+    for scale in (1e-3, 1.0, 1e6):
+        rows, queries = random.normal(scale=scale, size=(500, 4)), random.normal(size=(9, 4))
+        assert_nearest(rows, queries, 7, p)
     rows = random.integers(0, 4, size=(300, 3)).astype(float)
-    assert_nearest(rows, random.integers(-2, 6, size=(50, 3)), k, 5)
-
-
-def test_queries_far_outside():
-    random = np.random.default_rng(0)
+    for k in (1, 15, 300):
+        assert_nearest(rows, random.integers(-2, 6, size=(20, 3)), k, p)
     rows = random.integers(0, 50, size=(400, 3)).astype(float)
-    assert_nearest(rows, random.integers(-500, 500, size=(50, 3)), 15, 5)
+    assert_nearest(rows, random.integers(-500, 500, size=(20, 3)), 15, p)
 
 
 def test_a_tree_hundreds_deep():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from packaging.version import Version
 
-from knn_metric.cli import complain, last_line
+from knn_metric.cli import clean, complain, last_line
 from knn_metric.contract import Contract, lost_by_sonar
 from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.package.requirements import (
@@ -73,7 +73,7 @@ def inspect_package(
 
 def passes(findings: Sequence[Finding], refusal: str = "") -> bool:
     """Print the findings, and say what follows if one of them is a problem."""
-    rows = [["FAIL" if one.problem else "ok", one.aspect, one.problem] for one in findings]
+    rows = [["FAIL" if one.problem else "ok", one.aspect, clean(one.problem)] for one in findings]
     print(format_table(rows, "<<<"), flush=True)
     found = any(finding.problem for finding in findings)
     if found and refusal:

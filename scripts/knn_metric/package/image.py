@@ -109,7 +109,8 @@ def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
     tag = f"{contract.name}:{VERSION}"
     port = PORTS[generation_of_image(contract.runtime) or 3]
     # The metric's and the watched model's containers run side by side.
-    host_port = port if is_metric(contract) else port + 1
+    is_metric = [field.name for field in contract.outputs] == ["value"]
+    host_port = port if is_metric else port + 1
     problems = {builder: _problem_of(builder) for builder in BUILDERS}
     working = [builder for builder in BUILDERS if not problems[builder]]
     program = working[0] if working else BUILDERS[0]
@@ -121,11 +122,6 @@ def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
         return left
     problem = f"no builder was found: {'; '.join(problems.values())}"
     return [("not built", problem), ("to build", shlex.join(build)), *left]
-
-
-def is_metric(contract: Contract) -> bool:
-    """Tell whether a function returns the one value that a metric is."""
-    return [field.name for field in contract.outputs] == ["value"]
 
 
 def _problem_of(builder: str) -> str:

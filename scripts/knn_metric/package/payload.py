@@ -14,7 +14,7 @@ import yaml
 
 from knn_metric.contract import Contract
 from knn_metric.detection.detectors import load_detector
-from knn_metric.files import artifact_path, copy_file
+from knn_metric.files import artifact_path, copy_file, temporary
 from knn_metric.platform.manager import describe_artifact
 from knn_metric.platform.releases import generation_of_image
 
@@ -60,7 +60,7 @@ class Payload:
         """Take a file, or what lies in a folder; a link counts as what it leads to."""
         real = os.path.realpath(path)
         problem = ""
-        if PRIVATE.fullmatch(path.name):
+        if any(map(PRIVATE.fullmatch, Path(name).parts)):
             problem = "is private or a leftover, and would be uploaded"
         elif os.path.commonpath([self.root, real]) != self.root:
             problem = "is a link out of the package"
@@ -144,8 +144,7 @@ def staging(folder: Path, contract: Contract) -> Iterator[Path]:
     if artifact.exists():
         described = describe_artifact(artifact, load_detector(artifact))
         definition["metadata"] = {**(definition.get("metadata") or {}), **described}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".upload-") as name:
-        staged = Path(name)
+    with temporary(folder / "upload", Path.mkdir) as staged:
         Payload(folder, contract.payload).copy(staged)
         text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True)
         (staged / "serving.yaml").write_text(text, encoding="utf-8")

@@ -3,8 +3,8 @@
 The rows are drawn at random from those of UCI's data that training held out.
 
 examples:
-  histories.py                  10 million rows, which take some minutes
-  histories.py --rows 1000000   fewer
+  python benchmarks/histories.py                  10 million rows, which take some minutes
+  python benchmarks/histories.py --rows 1000000   fewer
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -42,19 +43,6 @@ FEW = 100  # pyod scores one row in so many
 TOOK = r"took (\S+) s, (\S+) rows a second, (\d+%)"
 
 
-class Run(NamedTuple):
-    """Of `score`: the seconds and the speed that it printed, and the memory of all processes."""
-
-    seconds: float
-    speed: str
-    search: str
-    resident: int
-
-    def show(self, label: str) -> None:
-        cells = f"{self.speed:>10}{self.seconds:>8.1f}{self.search:>9}{self.resident / 2**20:>8.0f}"
-        print(f"{label:<28}{cells}", flush=True)
-
-
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__, prog="histories.py")
@@ -68,13 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_history(rows, arguments.rows, folder / "history")
-        print(f"{'':<28}{'rows/s':>10}{'s':>8}{'search':>9}{'MB':>8}", flush=True)
-        run_score(folder).show("threads of one process")
-        run_pyod(detector, rows, arguments.rows // FEW).show("pyod, one row in a hundred")
-        one, two = (run_cluster(folder, workers) for workers in (1, 2))
-        one.show("one worker")
-        two.show("two workers")
-        print(f"{'two workers to one':<28}{one.seconds / two.seconds:>9.2f}x")
+        show("", "rows/s", "s", "search", "MB")
+        show("threads of one process", *run_score(folder))
+        show("pyod, one row in a hundred", *run_pyod(detector, rows, arguments.rows // FEW))
+        for workers in (1, 2):
+            show(f"workers: {workers}", *run_cluster(folder, workers))
+
+
+def show(label: str, speed: str, seconds: str, search: str, resident: str) -> None:
+    print(f"{label:<28}{speed:>10}{seconds:>8}{search:>9}{resident:>8}", flush=True)
 
 
 def write_history(rows: Rows, count: int, folder: Path) -> None:
@@ -90,8 +80,8 @@ def write_history(rows: Rows, count: int, folder: Path) -> None:
         parquet.write_table(pa.table(columns), folder / f"{first:012}.parquet")
 
 
-def run_score(folder: Path, *options: str) -> Run:
-    """Run `score`, and add up the memory of this process' children meanwhile."""
+def run_score(folder: Path, *options: str) -> tuple[str, str, str, str]:
+    """Run `score`; return its speed, seconds, share of search, and the most memory in MB."""
     line = [sys.executable, "-m", "knn_metric", "score", str(folder / "history")]
     line += ["--out", str(folder / "scores"), "--overwrite", *options]
     most = 0
@@ -102,25 +92,25 @@ def run_score(folder: Path, *options: str) -> Run:
         found = re.search(TOOK, process.stdout.read() if process.stdout else "")
     if found is None:
         raise cli.UserError("`knn-metric score` did not end well")
-    return Run(float(found[1]), found[2], found[3], most)
+    return found[2], found[1], found[3], f"{most / 2**20:.0f}"
 
 
 def measure_children() -> int:
     total = 0
     for child in psutil.Process().children(recursive=True):
-        try:
+        with suppress(psutil.NoSuchProcess):
             total += child.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
     return total
 
 
-def run_cluster(folder: Path, workers: int) -> Run:
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+def run_cluster(folder: Path, workers: int) -> tuple[str, str, str, str]:
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
         return run_score(folder, "--scheduler", cluster.scheduler_address)
 
 
-def run_pyod(detector: PortableKNN, rows: Rows, count: int) -> Run:
+def run_pyod(detector: PortableKNN, rows: Rows, count: int) -> tuple[str, str, str, str]:
     """Score rows with pyod's own search of the same training rows, on two cores."""
     pyod = KNN(n_jobs=2, **{name: getattr(detector, name) for name in PARAMS})
     pyod.fit(detector.training_rows_)
@@ -128,7 +118,8 @@ def run_pyod(detector: PortableKNN, rows: Rows, count: int) -> Run:
     began = time.perf_counter()
     pyod.decision_function(drawn)
     seconds = time.perf_counter() - began
-    return Run(seconds, f"{count / seconds:,.0f}", "100%", psutil.Process().memory_info().rss)
+    resident = psutil.Process().memory_info().rss / 2**20
+    return f"{count / seconds:,.0f}", f"{seconds:.1f}", "100%", f"{resident:.0f}"
 
 
 if __name__ == "__main__":

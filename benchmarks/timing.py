@@ -9,6 +9,7 @@ import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ CALLS = 100
 MANY = 10_000
 
 
-def load_function(package):
+def load_function(package: str) -> ModuleType:
     """Import a package's func_main under a name of its own."""
     path = Path(package) / "src" / "func_main.py"
     loader = SourceFileLoader("func_main_" + Path(package).name, str(path))
@@ -27,13 +28,13 @@ def load_function(package):
     return module
 
 
-def time_call(function, *arguments, **options):
+def time_call(function: Any, *arguments: Any, **options: Any) -> Any:
     start = time.perf_counter()
     result = function(*arguments, **options)
     return time.perf_counter() - start, result
 
 
-def fit(training, params, tutorial):
+def fit(training: str, params: Any, tutorial: str) -> Any:
     """Return the seconds of both ways of training; dump pyod's plainly as the tutorial does."""
     import joblib
     from pyod.models.knn import KNN
@@ -44,31 +45,30 @@ def fit(training, params, tutorial):
     ours, _ = time_call(PortableKNN(**params).fit, rows)
     seconds, detector = time_call(KNN(**params).fit, rows)
     joblib.dump(detector, str(Path(tutorial) / "monitoring_model.joblib"))
-    return {"ours": ours, "pyod": seconds}
+    return ours, seconds
 
 
-def request(rows, packages):
+def request(rows: str, *packages: str) -> Any:
     """Return the median microseconds of each package's `predict`, interleaved."""
-    modules = {name: load_function(package) for name, package in packages.items()}
-    requests = [dict(zip(modules["ours"].features, row)) for row in np.load(rows)]
-    taken: dict[str, list[float]] = {name: [] for name in modules}
+    modules = [load_function(package) for package in packages]
+    requests = [dict(zip(modules[0].features, row)) for row in np.load(rows)]
+    taken: Any = [[] for _ in modules]
     for turn in range(ROUNDS + 1):
         first = turn * CALLS % max(len(requests) - CALLS, 1)
-        for name, module in modules.items():
+        for module, seconds in zip(modules, taken):
             for inputs in requests[first : first + CALLS]:
-                seconds, _ = time_call(module.predict, **inputs)
-                if turn:  # the first round warms up
-                    taken[name].append(seconds)
-    return {name: 1e6 * np.median(seconds) for name, seconds in taken.items()}
+                seconds.append(time_call(module.predict, **inputs)[0])
+    # The first round warms up.
+    return [1e6 * np.median(seconds[CALLS:]) for seconds in taken]
 
 
-def start(rows, package):
+def start(rows: str, package: str) -> Any:
     """Answer one request, for the caller to time the whole process."""
     module = load_function(package)
     return module.predict(**dict(zip(module.features, np.load(rows)[0])))["value"]
 
 
-def batch(rows, training, params):
+def batch(rows: str, training: str, params: Any) -> Any:
     """Return the rows a second of both detectors, with many rows at once on two cores."""
     from pyod.models.knn import KNN
 
@@ -76,15 +76,12 @@ def batch(rows, training, params):
 
     known = np.load(rows)
     many = np.resize(known, (MANY, known.shape[1])).astype(float)
-    rates = {}
-    for name, kind in (("ours", PortableKNN), ("pyod", KNN)):
-        detector = kind(n_jobs=2, **params).fit(np.load(training))
-        rates[name] = MANY / min(time_call(detector.decision_function, many)[0] for _ in range(3))
-    return rates
+    detectors = [kind(n_jobs=2, **params).fit(np.load(training)) for kind in (PortableKNN, KNN)]
+    return [
+        MANY / min(time_call(d.decision_function, many)[0] for _ in range(3)) for d in detectors
+    ]
 
-
-TASKS = {task.__name__: task for task in (fit, request, start, batch)}
 
 if __name__ == "__main__":
     task, *arguments = json.loads(sys.argv[1])
-    print(json.dumps(TASKS[task](*arguments)))
+    print(json.dumps(globals()[task](*arguments)))

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from knn_metric import cli, files
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.loading import read_content
 
 Record = tuple[str, ...]
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--data", default="uci", metavar="PATH", help=what)
     parser.number("--rows", int, 1, 1_000_000, default=7000, help="people to draw")
     parser.number("--seed", int, 0, 2**32 - 1, default=0, help="of the draws")
-    option("--out", type=Path, default=adult.SAMPLE_PATH, help="file to write")
+    option("--out", type=Path, default=census.SAMPLE_PATH, help="file to write")
     arguments = parser.parse_args(argv)
-    real = adult.read(*read_content(arguments.data))
+    real = census.read(*read_content(arguments.data))
     people = draw_people(real, arguments.rows, np.random.default_rng(arguments.seed))
     with files.replacing_file(arguments.out) as new:
         new.write_text("".join(", ".join(person) + "\n" for person in people))
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def draw_people(real: Sequence[Record], count: int, random: np.random.Generator) -> list[Record]:
     """Draw people column by column, none of whom equals a row of `real`."""
-    columns = dict(zip(adult.COLUMNS, zip(*real, strict=True), strict=True))
+    columns = dict(zip(census.COLUMNS, zip(*real, strict=True), strict=True))
     frequencies = {name: measure(columns, name) for name in GIVEN}
     draws = (draw_person(columns, frequencies, random) for _ in range(10 * count))
     known = set(real)
@@ -108,7 +108,7 @@ def draw_person(
         person[name] = columns[name][rows[random.integers(len(rows))]]
     # UCI's weights are close to fingerprints of their rows, and the encoding does not use them.
     person["fnlwgt"] = str(round(int(person["fnlwgt"]), -3))
-    return tuple(person[name] for name in adult.COLUMNS)
+    return tuple(person[name] for name in census.COLUMNS)
 
 
 if __name__ == "__main__":

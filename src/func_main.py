@@ -1,6 +1,7 @@
 """Score one shadowed request: thirteen census features in, the anomaly score `value` out."""
 
 from pathlib import Path
+from typing import Any
 
 from portable_knn import load, messages
 
@@ -8,7 +9,7 @@ detector = load(Path(__file__).resolve().parents[1] / "monitoring_model.joblib")
 features = detector.feature_names_in_.tolist()
 
 
-def predict(**inputs):
+def predict(**inputs: Any) -> Any:
     """Score a request by its distance to the training rows.
 
     Parameters

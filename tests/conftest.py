@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
 
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.loading import load_census
 from knn_metric.files import ROOT
 from knn_metric.platform.server import load_module
@@ -70,7 +70,7 @@ def light_package(tmp_path):
     """A package of our contract whose function, which compiles nothing, imports at once."""
     folder = tmp_path / "light"
     (folder / "src").mkdir(parents=True)
-    source = LIGHT.replace("FEATURES", repr(list(adult.FEATURES)))
+    source = LIGHT.replace("FEATURES", repr(list(census.FEATURES)))
     (folder / "src" / "func_main.py").write_text(source)
     for name in ("serving.yaml", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
@@ -103,9 +103,9 @@ def func_main(package):
 @pytest.fixture(scope="session")
 def uci():
     """UCI's adult.data, where it is at hand."""
-    if not adult.UCI_PATH.exists():
+    if not census.UCI_PATH.exists():
         pytest.skip("UCI's adult.data is not at hand: `knn-metric train` downloads it")
-    return adult.UCI_PATH
+    return census.UCI_PATH
 
 
 @pytest.fixture(scope="session")

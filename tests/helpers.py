@@ -22,7 +22,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 from pyarrow import parquet
 
 from knn_metric.__main__ import main
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.files import ROOT
 from knn_metric.platform import hs
 from knn_metric.platform.server import load_function, start_server
@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n"
 ROW = "39, State-gov, 77000, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, \
 Male, 2000, 0, 40, United-States, <=50K"
 CODES = [39, 7, 1, 1, 1, 1, 4, 1, 1, 2, 40, 9, 0]
-NORMAL = dict(zip(adult.FEATURES, (38, 4, 4, 0, 2, 0, 4, 1, 2, 2, 45, 9, 0), strict=True))
+NORMAL = dict(zip(census.FEATURES, (38, 4, 4, 0, 2, 0, 4, 1, 2, 2, 45, 9, 0), strict=True))
 # Codes in contract order and the score, as published for the detector trained on UCI's data.
 PUBLISHED = (
     ((27, 4, 4, 2, 1, 4, 4, 0, 2, 2, 44, 9, 0), 3.0073710962592606),

@@ -1,9 +1,6 @@
 """A package of each kind of contract, on every path: a row has one score, wherever it is made."""
 
-import csv
 import json
-import shutil
-from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -13,50 +10,21 @@ import yaml
 from helpers import run, served_package
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
-from knn_metric import files
 from knn_metric.contract import Contract
-from knn_metric.files import ROOT
 from knn_metric.platform.tensors import encode
 from portable_knn import load
 
 N_ROWS = 600
-
-
-class Kind(NamedTuple):
-    """Types of the inputs, of which the last is the outcome, and which of them are codes."""
-
-    types: tuple
-    n_classes: int  # 0 for a number
-    codes: tuple = ()
-
-
+# Types of the inputs, of which the last is the answer; codes are marked by their number of classes.
 KINDS = {
-    "churn": Kind((*["double"] * 5, *["int64"] * 3, "int64"), 2, (5, 6, 7, 8)),
-    "float32 and bool": Kind(("float", "bool", "double", "int32"), 3, (1, 3)),
-    "small and unsigned": Kind(("int8", "uint8", "int16", "uint16", "uint32", "double"), 0, (1,)),
-    "one": Kind(("double",), 0),
-    "sixty": Kind((*["double"] * 59, "uint8"), 2, (59,)),
+    "churn": "double double double double double int64/4 int64/6 int64/3 int64/2",
+    "float32 and bool": "float bool/2 double int32/3",
+    "small and unsigned": "int8 uint8/5 int16 uint16 uint32 double",
+    "one": "double",
+    "sixty": " ".join(["double"] * 59 + ["uint8/2"]),
 }
-
-
-def make_rows(kind, seed=0):
-    random = np.random.default_rng(seed)
-    numpy_types = {"double": "float64", "float": "float32"}
-    columns = {}
-    for place, name in enumerate(kind.types):
-        if place == len(kind.types) - 1 and kind.n_classes:
-            column = random.integers(0, kind.n_classes, N_ROWS)
-        elif place in kind.codes or name == "bool":
-            column = random.integers(0, 2 if name == "bool" else 5, N_ROWS)
-        else:
-            column = random.normal(50, 12, N_ROWS)
-            column = column if name in numpy_types else np.rint(column)
-        columns[f"field_{place}"] = column.astype(numpy_types.get(name, name))
-    return columns
-
-
 TARGET = """\
 import numpy as np
 
@@ -66,102 +34,92 @@ def predict(**inputs):
 """
 
 
-def make_package(folder, kind):
-    """Write our package under a contract of this kind, and a target that answers the last field."""
-    names = list(make_rows(kind))
-    inputs = {
-        name: {"shape": "scalar", "type": kind.types[place]}
-        | ({"profile": "categorical"} if place in kind.codes else {})
-        for place, name in enumerate(names)
-    }
-    definition = yaml.safe_load((ROOT / "serving.yaml").read_text())
-    definition |= {"name": "other_monitoring"}
-    definition["contract"]["inputs"] = inputs
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "requirements.txt", folder)
-    (folder / "serving.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
-    target = folder / "target"
-    (target / "src").mkdir(parents=True)
-    numpy_type = Contract.read(folder).inputs[-1].numpy_type.__name__
-    text = TARGET.replace("NAME", names[-1]).replace("TYPE", numpy_type)
-    (target / "src" / "func_main.py").write_text(text.replace("CLASSES", str(kind.n_classes or 90)))
-    outputs = {names[-1]: inputs.pop(names[-1])}
-    definition["contract"] = {"name": "predict", "inputs": inputs, "outputs": outputs}
-    definition |= {"name": "other", "payload": ["src/"]}
-    (target / "serving.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
+def write_target(folder, kinds):
+    """Write a model that answers the last field."""
+    fields = {}
+    for place, (kind, _, n_classes) in enumerate(kinds):
+        profile = {"profile": "categorical"} if n_classes else {}
+        fields[f"field_{place}"] = {"shape": "scalar", "type": kind, **profile}
+    name, answer = fields.popitem()
+    contract = {"name": "predict", "inputs": fields, "outputs": {name: answer}}
+    runtime = "hydrosphere/serving-runtime-python-3.7:2.4.3"
+    package = {"name": "other", "runtime": runtime, "payload": ["src/"], "contract": contract}
+    (folder / "src").mkdir(parents=True)
+    (folder / "serving.yaml").write_text(yaml.safe_dump(package, sort_keys=False))
+    numpy_type = Contract.read(folder).outputs[0].numpy_type.__name__
+    text = TARGET.replace("NAME", name).replace("TYPE", numpy_type)
+    text = text.replace("CLASSES", kinds[-1][2] or "90")
+    (folder / "src" / "func_main.py").write_text(text)
 
 
-def write_formats(folder, columns):
-    """Write the rows in each format; return the paths."""
+def make_rows(fields, kinds):
+    random, columns = np.random.default_rng(0), {}
+    for field, (_, _, n_classes) in zip(fields, kinds, strict=True):
+        column = random.normal(50, 12, N_ROWS)
+        if n_classes:
+            column = random.integers(0, int(n_classes), N_ROWS)
+        elif field.is_whole:
+            column = np.rint(column)
+        columns[field.name] = column.astype(field.numpy_type)
+    return pa.table(columns)
+
+
+def write_formats(table, folder):
     paths = [folder / f"rows.{end}" for end in ("csv", "parquet", "jsonl")]
-    lists = {name: column.tolist() for name, column in columns.items()}
-    rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    with paths[0].open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(lists))
-        writer.writeheader()
-        writer.writerows(rows)
-    parquet.write_table(pa.table(dict(columns)), paths[1])
-    paths[2].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    csv.write_csv(table, paths[0])
+    parquet.write_table(table, paths[1])
+    paths[2].write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
     return paths
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_path_gives_the_same_score(name, tmp_path):
-    kind, reports = KINDS[name], tmp_path / "reports"
-    make_package(tmp_path, kind)
-    columns = make_rows(kind)
-    paths = write_formats(tmp_path, columns)
-    artifact = files.artifact_path(tmp_path)
+    kinds = [word.partition("/") for word in KINDS[name].split()]
+    target, package, reports = (tmp_path / one for one in ("target", "package", "reports"))
+    write_target(target, kinds)
 
-    def command(main, *options):
-        result = run(main, *options)
+    def command(*words):
+        result = run(*words)
         assert (result.status, result.err) == (0, ""), result
         return result.out
 
-    trained = []
+    command("new", package, "--for", target)
+    own, fields = ("--package", package), Contract.read(package).inputs
+    table = make_rows(fields, kinds)
+    paths, trained = write_formats(table, tmp_path), []
     for path in paths:
-        options = ("--data", path, "--package", tmp_path, "--plot", reports / "knn.png")
-        command("train", *options)
-        trained.append(load(artifact))
+        command("train", "--data", path, *own, "--plot", reports / "knn.png")
+        trained.append(load(package / "monitoring_model.joblib"))
     for other in trained[1:]:
         np.testing.assert_array_equal(other.training_rows_, trained[0].training_rows_)
         assert other.threshold_ == trained[0].threshold_
-    detector = trained[-1]
-    values = np.array([column.astype(float) for column in columns.values()]).T
-    expected = detector.decision_function(values)
+    values = np.array([column.to_numpy().astype(float) for column in table.columns]).T
+    expected = trained[-1].decision_function(values)
 
-    command("check", "--package", tmp_path)
-    own = ("--package", tmp_path)
+    command("check", *own)
     for path in paths:
         command("score", path, *own, "--out", reports / path.suffix)
-        scored = pa.concat_tables(
-            parquet.read_table(one) for one in (reports / path.suffix).glob("*.parquet")
-        )
-        assert scored["value"].to_pylist() == expected.tolist()
-
-    text = [f"{name}={column[0]}" for name, column in zip(columns, values.T, strict=True)]
-    explained = command("explain", *own, *text)
-    assert repr(float(expected[0])) in explained
-    with served_package(tmp_path) as address, grpc.insecure_channel(address) as channel:
-        for row, score_of_row in list(zip(values, expected, strict=True))[:20]:
-            fields = zip(Contract.read(tmp_path).inputs, row, strict=True)
-            tensors = {field.name: encode(field.numpy_type(number)) for field, number in fields}
-            request = PredictRequest(inputs=tensors)
-            answer = PredictionServiceStub(channel).Predict(request, timeout=30)
-            assert answer.outputs["value"].double_val[0] == score_of_row
-        if len(columns) == 1:  # a target has nothing to answer from
+        parts = map(parquet.read_table, sorted((reports / path.suffix).glob("*.parquet")))
+        assert pa.concat_tables(parts)["value"].to_pylist() == expected.tolist()
+    words = [f"{field.name}={value}" for field, value in zip(fields, values[0], strict=True)]
+    assert repr(float(expected[0])) in command("explain", *own, *words)
+    with served_package(package) as address, grpc.insecure_channel(address) as channel:
+        for row, score in list(zip(values, expected, strict=True))[:20]:
+            numbers = zip(fields, row, strict=True)
+            tensors = {field.name: encode(field.numpy_type(number)) for field, number in numbers}
+            answer = PredictionServiceStub(channel).Predict(PredictRequest(inputs=tensors))
+            assert answer.outputs["value"].double_val[0] == score
+        if len(fields) == 1:  # a target has nothing to answer from
             return
-        with served_package(tmp_path / "target") as target:
-            options = ("--runtime", address, "--target", target, "--rows", 40, "--out", reports)
-            drift = "flip" if kind.n_classes else "scale:field_0:2"
-            command("replay", "--data", paths[0], *own, *options, "--corrupt", f"{drift}@20")
-    with (reports / "replay.csv").open() as file:
-        sent = list(csv.DictReader(file))
-    replayed = detector.decision_function([[float(one[name]) for name in columns] for one in sent])
-    assert [float(one["value"]) for one in sent] == replayed.tolist()
-    options = ("--package", tmp_path, "--target", tmp_path / "target", "--out", reports)
-    drift = ("--corrupt", "scale:field_0:10,mix")
-    command("evaluate", "--data", paths[0], *options, *drift)
+        with served_package(target) as asked:
+            where = ("--runtime", address, "--target", asked, "--rows", 40, "--out", reports)
+            corruption = "flip@20" if kinds[-1][2] else "scale:field_0:2@20"
+            command("replay", "--data", paths[0], *own, *where, "--corrupt", corruption)
+    sent = csv.read_csv(reports / "replay.csv")
+    codes = np.array([sent[field.name].to_numpy().astype(float) for field in fields]).T
+    assert sent["value"].to_pylist() == trained[-1].decision_function(codes).tolist()
+    options = ("--target", target, "--out", reports, "--corrupt", "scale:field_0:10,mix")
+    command("evaluate", "--data", paths[0], *own, *options)
     found = json.loads((reports / "evaluation.json").read_text())
     assert found["scale:field_0:10"]["median"] is not None

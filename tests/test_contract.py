@@ -49,24 +49,47 @@ def test_its_fields(read):
     ("old", "new", "problem"),
     [
         (SERVING, "name: [", "serving.yaml cannot be read: ParserError"),
-        (SERVING, "name: echo", "cannot be read: KeyError: 'runtime'"),
+        (SERVING, "name: echo", "cannot be read: it has no runtime"),
         (SERVING, "7", "it holds no fields by name"),
         ("payload: [src/]", "payload: src/", "payload is 'src/', expected a list"),
-        ("[src/]", "[1]", "cannot be read: TypeError"),
+        ("payload: [src/]\n", "", "cannot be read: it has no payload"),
+        ("  name: score\n", "", "cannot be read: it has no name"),
+        ("[src/]", "[{}]", "cannot be read: TypeError"),
         ("[src/]", "[../src]", "payload: ../src is outside the package"),
-        ("3.0.3", "3", "expected a str"),
-        ("[28, -1]", "3", "cannot be read: TypeError"),
-        ("int32", "number", "plan has type 'number', expected one of "),
+        ("hydrosphere/serving-runtime-python-3.7:3.0.3", "[3]", "expected a str"),
+        ("[28, -1]", "28", "pixels has shape '28', expected scalar or a list"),
+        (
+            "int32",
+            "number",
+            "plan has type 'number', expected one of bool, int8, int16, int32, int64, uint8, "
+            "uint16, uint32, uint64, double, float, string",
+        ),
+        ("    plan:", "    tenure:", "cannot be read: ValueError: tenure stands twice"),
+        ("payload:", "name:", "cannot be read: ValueError: name stands twice"),
         ("tenure: {", "tenure: 7 #{", "cannot be read"),
     ],
 )
 def test_what_is_malformed_is_one_line(old, new, problem, read):
-    text = SERVING.replace("hydrosphere/serving-runtime-python-3.7:3.0.3", "3.0.3")
-    text = new if old is SERVING else (text if old == "3.0.3" else SERVING).replace(old, new)
     with pytest.raises(UserError) as caught:
-        read(text)
+        read(SERVING.replace(old, new))
     assert problem in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_names_are_text_whatever_yaml_makes_of_them(read):
+    names = ("no", "on", "null", "~", "12", "1e3", "2026-11-24", "0x1f", "true")
+    fields = "".join(f"    {name}: {{<<: *base}}\n" for name in names)
+    text = SERVING.replace("    tenure: {", "    tenure: &base {").replace("  outputs", "REST")
+    text = text.replace("REST", f"{fields}  outputs").replace("name: churn", "name: 7")
+    contract = read(f"{text}training-data:\ninstall-command: ~\n")
+    assert contract.input_names[4:] == names
+    assert {field.type for field in contract.inputs[4:]} == {"double"}
+    assert (contract.name, contract.install_command, contract.training_data) == ("7", None, None)
+
+
+def test_another_runtime(read, tmp_path):
+    assert read(SERVING).runtime.endswith("3.7:3.0.3")
+    assert Contract.read(tmp_path, "python:3").runtime == "python:3"
 
 
 def test_a_missing_one(tmp_path):

@@ -14,7 +14,7 @@ from helpers import METRIC, Result, attach
 from stubs import manager as stub_manager
 
 from knn_metric.files import ROOT
-from knn_metric.live.notify import CHANGE, MISSING
+from knn_metric.live.notify import CHANGE, FAILS, MISSING
 from knn_metric.platform.manager import describe_artifact
 
 
@@ -48,8 +48,8 @@ class TestAlertmanager:
     def test_a_change_is_one_group_and_a_request_tells_nobody(self, config):
         changes, requests = config["route"]["routes"]
         assert changes["group_by"] == ["alertname", "modelName", "modelVersion", "metric"]
-        assert changes["matchers"] == [f'alertname =~ "{CHANGE}|{MISSING}"']
-        assert requests["matchers"][0] == f"fieldName = {METRIC}"
+        assert changes["matchers"] == [f'alertname =~ "{CHANGE}|{MISSING}|{FAILS}"']
+        assert requests["matchers"] == ['requestId != ""']
         silent = [one["name"] for one in config["receivers"] if len(one) == 1]
         assert [requests["receiver"]] == silent
 
@@ -63,7 +63,8 @@ class TestAlertmanager:
             ({"alertname": CHANGE, "metric": METRIC}, "on-call"),
             ({"alertname": MISSING, "metric": METRIC}, "on-call"),
             ({"requestId": "a-1", "fieldName": METRIC}, "nobody"),
-            ({"requestId": "a-1", "fieldName": "other"}, "on-call"),
+            ({"requestId": "a-1", "fieldName": "age"}, "nobody"),
+            ({"alertname": FAILS}, "on-call"),
         ],
     )
     def test_amtool_routes(self, amtool, labels, receiver):
@@ -81,6 +82,16 @@ class TestCronJob:
         assert images == {"python:3.11-slim"}
         mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+    def test_its_containers_may_do_nothing_else(self, pod):
+        assert not pod["automountServiceAccountToken"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["initContainers"] + pod["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
 
     def test_an_alert_fails_it_at_once(self, job, pod):
         (rule,) = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]

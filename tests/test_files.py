@@ -9,7 +9,7 @@ from helpers import copy_package, run
 from knn_metric import files
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract
-from knn_metric.package.payload import copy_payload
+from knn_metric.package.payload import Payload
 
 
 class TestReplacingFile:
@@ -124,7 +124,7 @@ def test_where_modes_cannot_be_set(tmp_path, monkeypatch):
         result = run("train", "--data", "sample", *options)
         assert (result.status, result.err) == (0, "")
     assert (folder / "monitoring_model.joblib.previous").exists()
-    copy_payload(files.ROOT, Contract.read(files.ROOT).payload, tmp_path / "copy")
+    Payload(files.ROOT, Contract.read(files.ROOT).payload).copy(tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()
 
 

@@ -12,7 +12,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knn_metric.data.adult import FEATURES
+from knn_metric.data.census import FEATURES
 from knn_metric.platform import tensors
 from knn_metric.platform.server import load_module
 from portable_knn import messages

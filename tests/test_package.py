@@ -8,7 +8,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.files import ROOT
 
 PYTHONS = ("3.6", "3.7", "3.8", "3.11", "3.12", "3.13")
@@ -40,8 +40,8 @@ class TestContract:
 
     def test_inputs_are_the_artifacts_features(self, model, func_main):
         inputs = model["contract"]["inputs"]
-        assert list(inputs) == func_main.features == list(adult.FEATURES)
-        for field, is_code in zip(inputs.values(), adult.IS_CODE, strict=True):
+        assert list(inputs) == func_main.features == list(census.FEATURES)
+        for field, is_code in zip(inputs.values(), census.IS_CODE, strict=True):
             profile = "categorical" if is_code else "numerical"
             assert field == {"shape": "scalar", "type": "int64", "profile": profile}
 

@@ -11,12 +11,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from knn_metric import cli, files
-from knn_metric.data import adult, provenance
+from knn_metric.data import census, provenance
 from knn_metric.data.loading import load_census
 from knn_metric.data.rows import Rows
 from knn_metric.tables import format_fields
@@ -24,9 +25,9 @@ from knn_metric.tables import format_fields
 FOLDER = Path(__file__).resolve().parent
 ARTIFACT = "classifier.json"
 TRAINING_DATA = "training_data.csv"  # beside the artifact, as serving.yaml has it
-*FEATURES, OUTCOME = adult.FEATURES
-N_CODES = {name: max(codes.values()) + 1 for name, codes in adult.CATEGORIES.items()}
-N_CODES |= dict.fromkeys(adult.HIGH_ABOVE, 3)
+*FEATURES, OUTCOME = census.FEATURES
+N_CODES = {name: max(codes.values()) + 1 for name, codes in census.CATEGORIES.items()}
+N_CODES |= dict.fromkeys(census.HIGH_ABOVE, 3)
 
 
 @cli.entry
@@ -68,7 +69,7 @@ def write_training_data(path: Path, rows: Rows, answers: np.ndarray) -> None:
     order. The rows' labels would look like a change: the model says 1 less often than they do.
     """
     table = np.column_stack([rows.values[:, :-1], answers])
-    np.savetxt(path, table, "%d", ",", header=",".join(adult.FEATURES), comments="")
+    np.savetxt(path, table, "%d", ",", header=",".join(census.FEATURES), comments="")
 
 
 def source_of(artifact: Path) -> str | None:
@@ -76,7 +77,7 @@ def source_of(artifact: Path) -> str | None:
     if not artifact.exists():
         return None
     try:
-        return json.loads(artifact.read_text())["origin_"]["source"]
+        return str(json.loads(artifact.read_text())["origin_"]["source"])
     except (ValueError, KeyError, TypeError):
         return "data that cannot be read"
 
@@ -89,7 +90,7 @@ def fit(rows: Rows) -> tuple[LogisticRegression, Scaling]:
     outcomes = rows.column(OUTCOME)
     if len(np.unique(outcomes)) < 2:
         raise cli.UserError("all training rows are of one class")
-    columns = {name: rows.column(name) for name in adult.NUMBERS}
+    columns = {name: rows.column(name) for name in census.NUMBERS}
     scaling = {name: (column.mean(), column.std() or 1.0) for name, column in columns.items()}
     model = LogisticRegression(max_iter=2000)
     return model.fit(build_columns(rows, scaling), outcomes), scaling
@@ -100,7 +101,7 @@ def build_columns(rows: Rows, scaling: Scaling) -> np.ndarray:
     columns = []
     for name in FEATURES:
         column = rows.column(name)
-        if name in adult.NUMBERS:
+        if name in census.NUMBERS:
             standard = (column - scaling[name][0]) / scaling[name][1]
             columns += [standard, standard**2]
         else:
@@ -108,12 +109,12 @@ def build_columns(rows: Rows, scaling: Scaling) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def describe(model: LogisticRegression, scaling: Scaling) -> dict:
+def describe(model: LogisticRegression, scaling: Scaling) -> dict[str, Any]:
     """Turn the coefficients into plain values, by feature."""
     coefficients = iter(model.coef_[0].tolist())
     numbers, weights = {}, {}
     for name in FEATURES:
-        if name in adult.NUMBERS:
+        if name in census.NUMBERS:
             mean, deviation = map(float, scaling[name])
             linear, square = next(coefficients), next(coefficients)
             names = ("mean", "deviation", "linear", "square")

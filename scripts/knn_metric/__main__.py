@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from importlib import import_module
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
-from knn_metric import cli
+from knn_metric import __version__, cli
 from knn_metric.tables import format_table
 
 SUBCOMMANDS = {
@@ -36,7 +37,8 @@ EXIT = "exit status: 0, 1 if an alert or a finding was found, 2 if it could not 
 def main(argv: Sequence[str] | None = None) -> int | None:
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = make_parser(words[0] if words else "").parse_args(words)
-    return arguments.run(arguments)
+    run: Callable[[argparse.Namespace], int | None] = arguments.run
+    return run(arguments)
 
 
 def make_parser(asked: str) -> cli.Parser:
@@ -48,6 +50,7 @@ def make_parser(asked: str) -> cli.Parser:
     ]
     parser = cli.Parser(f"{__doc__}\n\n{format_table(rows, '<<<')}\n\n{EXIT}", prog="knn-metric")
     parser.examples["SUBCOMMAND"] = "--help"
+    parser.add_argument("--version", action="version", version=f"knn-metric {__version__}")
     subparsers: Any = parser.add_subparsers(prog="knn-metric", metavar="SUBCOMMAND", required=True)
     for _, name, _ in rows:
         if name != asked:

@@ -48,12 +48,12 @@ class Parser(argparse.ArgumentParser):
         self.examples: dict[str, str] = {}
 
     def required(self, name: str, example: str, **settings: Any) -> None:
-        """Add an argument that must be there, and an example of it."""
-        if not name.startswith("-"):
-            settings.setdefault("metavar", name.upper())
-        else:
+        """Add an argument that must be there, and what can be typed after the subcommand."""
+        if name.startswith("-"):
             settings["required"] = True
-        self.examples[settings["metavar"] if name[0] != "-" else name] = example
+        else:
+            settings.setdefault("metavar", name.upper())
+        self.examples[name if name.startswith("-") else settings["metavar"]] = example
         self.add_argument(name, **settings)
 
     def target(self) -> None:
@@ -99,17 +99,26 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--out", type=Path, default=default, metavar="FOLDER", help=what)
 
     def picture(self, option: str, **settings: Any) -> None:
-        """Add an option that takes the path of a picture."""
+        self._file(option, PICTURES, **settings)
+
+    def report(self) -> None:
+        what = "write the results as one HTML page, with its pictures, too"
+        self._file("--report", (".html",), help=what)
+
+    def _file(self, option: str, endings: Sequence[str], **settings: Any) -> None:
+        """Add an option that takes the path of a file of some kind."""
 
         def parse(text: str) -> Path:
-            if Path(text).suffix.lower() not in PICTURES:
-                endings = ", ".join(PICTURES)
-                raise argparse.ArgumentTypeError(f"expected a name in {endings}, got {text!r}")
+            if Path(text).suffix.lower() not in endings:
+                expected = ", ".join(endings)
+                raise argparse.ArgumentTypeError(f"expected a name in {expected}, got {text!r}")
             return Path(text)
 
         self.add_argument(option, type=parse, metavar="FILE", **settings)
 
-    def number(self, option: str, kind: type, low: float, high: float, **settings: Any) -> None:
+    def number(
+        self, option: str, kind: type[float], low: float, high: float, **settings: Any
+    ) -> None:
         """Add an option that takes a number from `low` to `high`, its default in the help."""
 
         def parse(text: str) -> float:
@@ -131,8 +140,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         missing = message.partition("arguments are required: ")[2].split(", ")[0]
         if missing in self.examples:
-            option = f"{missing} " if missing.startswith("-") else ""
-            message = f"{missing} is missing, as in `{self.prog} {option}{self.examples[missing]}`"
+            message = f"{missing} is missing, as in `{self.prog} {self.examples[missing]}`"
         complain(message)
         sys.exit(FAILED)
 
@@ -146,11 +154,21 @@ def reference(text: str) -> str:
 
 def complain(problem: str) -> None:
     """Say in one line on standard error what is wrong."""
-    print(f"{Parser.running}: {problem}", file=sys.stderr)
+    print(f"{Parser.running}: {clean(problem)}", file=sys.stderr)
+
+
+def clean(text: str) -> str:
+    """Return a text without the passwords of its addresses, what moves a cursor escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in hide_password(text))
+
+
+def hide_password(text: str) -> str:
+    return re.sub(r"(?<=://)[^/?#\s]*@", "***@", text)
 
 
 def show(text: str) -> str:
     """Return a text from elsewhere as the terminal can show it."""
+    text = hide_password(text)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ class Contract:
         return tuple(field.name for field in self.inputs)
 
     @classmethod
-    def read(cls, folder: Path) -> Contract:
+    def read(cls, folder: Path, runtime: str | None = None) -> Contract:
         """Read the serving.yaml of a package's folder, or one that is named itself.
+
+        A runtime that is given replaces the one that is read.
 
         Raises
         ------
@@ -106,20 +109,41 @@ class Contract:
         """
         path = folder if folder.is_file() else folder / "serving.yaml"
         try:
-            return _parse(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return _parse(yaml.load(path.read_text(encoding="utf-8"), _Loader), runtime)
         except FileNotFoundError as error:
             raise UserError(f"{path} is not there: name the folder of a package") from error
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from error
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise UserError(f"{path} cannot be read: it has no {error.args[0]}") from error
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
             problem = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"{path} cannot be read: {problem}") from error
 
 
-def _parse(definition: Any) -> Contract:
+class _Loader(yaml.SafeLoader):
+    """Takes each scalar for the text that it is, as a field may be named no or 12."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as yaml has it)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"{key} stands twice")
+        for key, _ in node.value:
+            if key.tag.endswith(":null"):
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
+def _parse(definition: Any, runtime: str | None) -> Contract:
     if not isinstance(definition, dict):
         raise ValueError("it holds no fields by name")
-    for key, kind in (("name", str), ("runtime", str), ("payload", list)):
+    for key, kind in (("name", str), ("runtime", str), ("payload", list), ("contract", dict)):
         if not isinstance(definition[key], kind):
             raise ValueError(f"{key} is {definition[key]!r}, expected a {kind.__name__}")
     for entry in definition["payload"]:
@@ -127,27 +151,35 @@ def _parse(definition: Any) -> Contract:
             raise ValueError(f"payload: {entry} is outside the package")
     signature = definition["contract"]
     inputs, outputs = (
-        tuple(_parse_field(name, field) for name, field in signature[side].items())
+        tuple(_parse_field(name, field) for name, field in (signature[side] or {}).items())
         for side in ("inputs", "outputs")
     )
     return Contract(
         definition["name"],
-        definition["runtime"],
+        runtime or definition["runtime"],
         tuple(definition["payload"]),
         definition.get("install-command"),
-        str(definition.get("training-data") or "") or None,
+        definition.get("training-data"),
         signature["name"],
         inputs,
         outputs,
     )
 
 
-def _parse_field(name: str, field: dict) -> Field:
-    dims = () if field["shape"] == "scalar" else tuple(map(int, field["shape"]))
-    parsed = Field(name, field["type"], dims, field.get("profile", "none"))
+def _parse_field(name: str, field: dict[str, Any]) -> Field:
+    shape = [] if field["shape"] == "scalar" else field["shape"]
+    if not isinstance(shape, list):
+        raise ValueError(f"{name} has shape {shape!r}, expected scalar or a list")
+    parsed = Field(name, field["type"], tuple(map(int, shape)), field.get("profile") or "none")
     if parsed.profile not in PROFILES:
         expected = ", ".join(PROFILES)
         raise ValueError(f"{name} has profile {parsed.profile!r}, expected one of {expected}")
     if NUMPY_NAMES.get(parsed.type, parsed.type) not in TYPES:
-        raise ValueError(f"{name} has type {parsed.type!r}, expected one of {', '.join(TYPES)}")
+        names = [*(kind for kind in TYPES if kind not in NUMPY_NAMES.values()), *NUMPY_NAMES]
+        raise ValueError(f"{name} has type {parsed.type!r}, expected one of {', '.join(names)}")
     return parsed
+
+
+def lost_by_sonar(names: Iterable[str]) -> list[str]:
+    """Return which names of a model's fields or metrics lose every request that sonar stores."""
+    return [name for name in names if "." in name or name.startswith("$")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -108,6 +109,12 @@ def require_writable(*paths: Path, inputs: Iterable[str | Path] = ()) -> None:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
         known[path.resolve()] = f"{path} is written too"
+
+
+def command(words: str, package: Path) -> str:
+    """Return what to type for a package: its folder is named where it is not the current one."""
+    own = "" if package.resolve() == Path.cwd() else f" --package {shlex.quote(shorten(package))}"
+    return f"`knn-metric {words}{own}`"
 
 
 def shorten(path: Path) -> str:

@@ -1,6 +1,5 @@
 """pyod's KNN detector as an artifact that loads everywhere, with a fast search."""
 
-from portable_knn.artifact import load
-from portable_knn.detector import PortableKNN
+from portable_knn.detector import PortableKNN, load
 
 __all__ = ["PortableKNN", "load"]

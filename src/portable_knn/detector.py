@@ -5,17 +5,39 @@ scikit-learn, numpy and joblib match. What `PortableKNN` saves is plain Python v
 bytes; the index is built again on load, and a few rows are scored again to prove it.
 """
 
+from typing import Any, Dict, List, Optional, Sequence
+
 import numpy as np
 from pyod.models.knn import KNN
 
 from portable_knn import artifact
-from portable_knn.index import NeighborIndex
+from portable_knn.index import NeighborIndex, as_reals
 
 N_SELF_TEST_ROWS = 8
 HIGHEST_P = 15  # above it the p-th power of a gap of 2**64, between int64s, overflows a float64
 
 
-class PortableKNN(KNN):
+def load(path: artifact.AnyPath) -> "PortableKNN":
+    """Load a detector that `PortableKNN.save` wrote, with names of its features; run nothing.
+
+    Raises
+    ------
+    RuntimeError
+        In one line: the file, what is wrong with it, and what to do.
+    """
+    try:
+        detector: PortableKNN = artifact.read(path, PortableKNN)
+        if not hasattr(detector, "feature_names_in_"):
+            raise ValueError("it has no feature_names_in_")
+        return detector
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise RuntimeError(
+            f"cannot load {path} ({reason}): train it with `knn-metric train`, then upload again"
+        ) from error
+
+
+class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
     """pyod's KNN with a portable pickle, and a faster `fit` and `decision_function`.
 
     A score is the same float64 on every Python, alone or among others, and on every processor on
@@ -57,23 +79,23 @@ class PortableKNN(KNN):
 
     __module__ = "portable_knn"  # by which every artifact names the class
 
-    def fit(self, X, y=None, feature_names=None, origin=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        feature_names: Optional[Sequence[str]] = None,
+        origin: Optional[Dict[str, Any]] = None,
+    ) -> "PortableKNN":
         """Fit the detector: score each row by its neighbors besides itself, as pyod does.
 
         Parameters
         ----------
         X : array-like, shape (n_samples, n_features)
             Training rows, finite numbers.
-        y : Ignored
-            As in pyod, which only warns that it is not used.
         feature_names : sequence of str, length n_features, optional
             Names of the columns of `X`.
         origin : dict of plain values, optional
             Where `X` came from, kept as `origin_`.
-
-        Returns
-        -------
-        self : PortableKNN
 
         Raises
         ------
@@ -82,9 +104,7 @@ class PortableKNN(KNN):
             distance is beyond float64.
         """
         self.portable_params()
-        if np.iscomplexobj(X) or np.ma.is_masked(X):
-            raise ValueError("expected real numbers, got complex or masked ones")
-        rows = np.array(X, dtype=np.float64)
+        rows = as_reals(X).copy()
         self._require_fitting(rows, feature_names)
         self._set_n_classes(y)
         self.index(rows)
@@ -99,7 +119,7 @@ class PortableKNN(KNN):
         self.self_test_scores_ = self.decision_function(self.self_test_rows_)
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Score rows by the distance to their nearest training rows.
 
         Parameters
@@ -119,9 +139,10 @@ class PortableKNN(KNN):
         """
         self._require_fitted()
         distances, _ = self.index_.nearest(X, self.n_neighbors, self.n_jobs)
-        return self._get_dist_by_method(distances)
+        scores: np.ndarray = self._get_dist_by_method(distances)
+        return scores
 
-    def p_value(self, scores):
+    def p_value(self, scores: Any) -> np.ndarray:
         """Return how rare scores are among the training rows' own.
 
         Parameters
@@ -138,29 +159,73 @@ class PortableKNN(KNN):
         at_least = len(known) - np.searchsorted(known, scores, side="left")
         return np.where(np.isnan(scores), np.nan, (1 + at_least) / (1 + len(known)))
 
-    def save(self, path):
+    def save(self, path: artifact.AnyPath) -> None:
         """Write the detector to `path` as a file for `joblib.load`, complete or not at all."""
-        artifact.write(self, path)
+        artifact.write(path, self)
 
-    def __getstate__(self):
-        return artifact.get_state(self)
+    def __getstate__(self) -> Dict[str, Any]:
+        content: Dict[str, Any] = {"params": self.portable_params()}
+        if hasattr(self, "index_"):
+            scores, codes = np.unique(self.decision_scores_, return_inverse=True)
+            names = getattr(self, "feature_names_in_", None)
+            content.update(
+                training_rows=artifact.to_npy(self.training_rows_),
+                scores=scores.tolist(),
+                score_codes=artifact.to_npy(codes),
+                threshold=float(self.threshold_),
+                score_mean=float(self._mu),
+                score_deviation=float(self._sigma),
+                n_classes=int(self._classes),
+                feature_names=None if names is None else names.tolist(),
+                origin=self.origin_,
+                check_rows=artifact.to_npy(self.self_test_rows_),
+                check_scores=self.self_test_scores_.tolist(),
+            )
+            if self.calibration_:
+                content["calibration"] = self.calibration_
+        return artifact.seal(content)
 
-    def __setstate__(self, state):
-        artifact.set_state(self, state)
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        """Raise ValueError if a state is damaged or scores differently here."""
+        content = artifact.unseal(state)
+        if "measures" in content:
+            raise ValueError("it was trained with encodings (HVDM) of an earlier version")
+        super().__init__(**content["params"])
+        if "training_rows" not in content:
+            return
+        self.index(artifact.from_npy(content["training_rows"]).astype(np.float64))
+        scores = np.array(content["scores"])
+        self.decision_scores_ = scores[artifact.from_npy(content["score_codes"])]
+        self.threshold_ = np.float64(content["threshold"])
+        self.labels_ = (self.decision_scores_ > self.threshold_).astype("int")
+        self._mu = content["score_mean"]
+        self._sigma = content["score_deviation"]
+        self._classes = content["n_classes"]
+        _require_names(content["feature_names"], self.n_features_in_)
+        self.describe(content["feature_names"], content["origin"], content.get("calibration", {}))
+        self.self_test_rows_ = artifact.from_npy(content["check_rows"]).astype(np.float64)
+        self.self_test_scores_ = np.array(content["check_scores"])
+        self._require_threshold()
+        self._require_same_scores()
 
-    def index(self, rows):
+    def index(self, rows: np.ndarray) -> None:
         """Lay out training rows for the search."""
         self.n_features_in_ = rows.shape[1]
         self.training_rows_ = artifact.shrink(rows)
         self.index_ = NeighborIndex(rows, self.p)
 
-    def _get_dist_by_method(self, dist_arr):
+    def _get_dist_by_method(self, dist_arr: np.ndarray) -> Any:
         """Add distances up from the nearest on, as numpy's mean may not do everywhere."""
         if self.method == "mean":
             return np.cumsum(dist_arr, axis=1)[:, -1] / dist_arr.shape[1]
         return super()._get_dist_by_method(dist_arr)
 
-    def describe(self, feature_names, origin, calibration):
+    def describe(
+        self,
+        feature_names: Optional[Sequence[str]],
+        origin: Optional[Dict[str, Any]],
+        calibration: Dict[str, Any],
+    ) -> None:
         """Keep the names of the columns, where the rows came from, and the calibration."""
         if feature_names is not None:
             self.feature_names_in_ = np.array([str(name) for name in feature_names], dtype=object)
@@ -169,11 +234,11 @@ class PortableKNN(KNN):
         self.origin_ = {name: artifact.to_plain(value) for name, value in (origin or {}).items()}
         self.calibration_ = calibration
 
-    def _require_fitted(self):
+    def _require_fitted(self) -> None:
         if not hasattr(self, "index_"):
             super().decision_function([])  # pyod's own error
 
-    def portable_params(self):
+    def portable_params(self) -> Dict[str, Any]:
         """Return the parameters; raise ValueError if one cannot be saved or searched."""
         params = {name: artifact.to_plain(value) for name, value in self.get_params().items()}
         for name, value in params.items():
@@ -185,10 +250,34 @@ class PortableKNN(KNN):
             raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
         return params
 
-    def _require_fitting(self, rows, feature_names):
+    def _require_fitting(self, rows: np.ndarray, feature_names: Optional[Sequence[str]]) -> None:
         if rows.ndim != 2 or not np.isfinite(rows).all():
             raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
         if not 1 <= self.n_neighbors < len(rows):
             raise ValueError(f"{len(rows)} rows are too few for {self.n_neighbors} neighbors")
         if feature_names is not None and len(feature_names) != rows.shape[1]:
             raise ValueError(f"got {len(feature_names)} feature names for {rows.shape[1]} columns")
+
+    def _require_threshold(self) -> None:
+        """Hold the threshold to the quantile of the scores that the contamination says."""
+        expected = np.percentile(self.decision_scores_, 100 * (1 - self.contamination))
+        if not np.isclose(self.threshold_, expected, rtol=1e-9, atol=0):
+            raise ValueError(f"threshold {self.threshold_!r}, expected {expected!r} of its scores")
+
+    def _require_same_scores(self) -> None:
+        scores = self.decision_function(self.self_test_rows_)
+        wrong = ~np.isclose(scores, self.self_test_scores_, rtol=1e-9, atol=0)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise ValueError(
+                f"row {self.self_test_rows_[first].tolist()} scores {scores[first]!r} here, "
+                f"{self.self_test_scores_[first]!r} where the detector was trained"
+            )
+
+
+def _require_names(names: Optional[List[str]], n_features: int) -> None:
+    if names is None:
+        return
+    is_text = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_text or len(set(names)) != len(names) or len(names) != n_features:
+        raise ValueError(f"expected {n_features} distinct feature names, got {names!r}")

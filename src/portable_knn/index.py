@@ -7,6 +7,7 @@ over here by the box around its points, which is smaller than the cell that its 
 import math
 from collections import deque, namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Optional, Tuple, TypeVar, cast
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -16,6 +17,7 @@ from scipy.spatial import cKDTree
 LEAF_SIZE = 32  # points; 8 to 64 are alike on UCI's rows, and more nodes take longer to build
 CHUNK = 1000  # rows that a thread takes at a time
 NOT_FINITE, TOO_FAR = 1, 2  # what may be wrong with a query
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # What is searched, as the compiled walk takes it: Minkowski's p; the columns in the order in which
 # they add up; of each node its split's column and its children, or -1 and the range of a leaf's
@@ -36,7 +38,7 @@ class NeighborIndex:
         Of Minkowski's distance, ``sum(abs(x - y) ** p) ** (1 / p)``.
     """
 
-    def __init__(self, rows, p):
+    def __init__(self, rows: np.ndarray, p: float) -> None:
         # What varies most comes first: a point is given up as soon as it is too far.
         columns = np.argsort([-_variance(column) for column in rows.T], kind="mergesort")
         points, point_of_row, copies = np.unique(
@@ -50,7 +52,9 @@ class NeighborIndex:
         self.tree = Tree(float(p), columns, nodes, splits, boxes, depth, points, starts, order)
         self.n_rows, self.n_columns = rows.shape
 
-    def nearest(self, rows, k, n_jobs=1):
+    def nearest(
+        self, rows: Any, k: int, n_jobs: Optional[int] = 1
+    ) -> Tuple[np.ndarray, np.ndarray]:
         """Find the nearest rows of the index, equal ones as often as they are there.
 
         Parameters
@@ -74,7 +78,7 @@ class NeighborIndex:
             If `rows` has another shape or holds NaN or infinity, there are not `k` to find, or the
             p-th power of a distance is beyond float64.
         """
-        rows = as_rows(rows, self.n_columns)
+        rows = _as_rows(rows, self.n_columns)
         if not 1 <= k <= self.n_rows:
             raise ValueError(f"expected from 1 to {self.n_rows} neighbors, got {k}")
         distances = np.empty((len(rows), k))
@@ -89,15 +93,16 @@ class NeighborIndex:
             raise ValueError(f"the p-th power of a distance is beyond float64, p = {self.tree.p:g}")
         return distances, positions
 
-    def _walk_in_threads(self, *arrays, n_jobs):
-        def walk(first):
-            return _walk(*(array[first : first + CHUNK] for array in arrays), self.tree)
+    def _walk_in_threads(self, *arrays: np.ndarray, n_jobs: Optional[int]) -> int:
+        def walk(first: int) -> int:
+            rows, distances, positions = (array[first : first + CHUNK] for array in arrays)
+            return _walk(rows, distances, positions, self.tree)
 
         with ThreadPoolExecutor(effective_n_jobs(n_jobs)) as pool:
             return max(pool.map(walk, range(0, len(arrays[0]), CHUNK)))
 
 
-def _variance(column):
+def _variance(column: np.ndarray) -> np.float32:
     """Return a column's variance, whatever adds it up and however it lies in memory.
 
     In float32, in which artifacts of before have their order.
@@ -107,28 +112,33 @@ def _variance(column):
         return np.float32(_mean(gaps * gaps))
 
 
-def _mean(column):
+def _mean(column: np.ndarray) -> float:
     try:
         return math.fsum(column.tolist()) / len(column)
     except OverflowError:
         raise ValueError("expected numbers whose sum is within float64") from None
 
 
-def as_rows(rows, n_columns):
+def _as_rows(rows: Any, n_columns: int) -> np.ndarray:
     """Return rows as an array of float64, row after row; raise ValueError if they are none."""
     if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
         # One request: numpy takes its time to look for the shape of a list of lists.
-        rows = np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
+        array = np.fromiter(rows[0], np.float64, len(rows[0])).reshape(1, -1)
     else:
-        if np.iscomplexobj(rows) or np.ma.is_masked(rows):
-            raise ValueError("expected real numbers, got complex or masked ones")
-        rows = np.asarray(rows, dtype=np.float64, order="C")
-    if rows.ndim != 2 or rows.shape[1] != n_columns or not len(rows):
-        raise ValueError(f"expected rows of shape (n, {n_columns}), n > 0, got {rows.shape}")
-    return rows
+        array = as_reals(rows)
+    if array.ndim != 2 or array.shape[1] != n_columns or not len(array):
+        raise ValueError(f"expected rows of shape (n, {n_columns}), n > 0, got {array.shape}")
+    return array
 
 
-def _lay_out(tree, points):
+def as_reals(numbers: Any) -> np.ndarray:
+    """Return numbers as an array of float64; raise ValueError where a part would be lost."""
+    if np.iscomplexobj(numbers) or np.ma.is_masked(numbers):
+        raise ValueError("expected real numbers, got complex or masked ones")
+    return np.asarray(numbers, dtype=np.float64, order="C")
+
+
+def _lay_out(tree: Any, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return a tree's nodes, splits and boxes as `Tree` has them, the root first, and its depth."""
     nodes, splits, boxes = [], [], []
     waiting, n_found = deque([tree.tree]), 1
@@ -146,8 +156,14 @@ def _lay_out(tree, points):
     return np.array(nodes), np.array(splits), np.array(boxes), node.level
 
 
-@njit
-def _raise_to_p(gap, p, whole_p):
+def _compiled(*signature: Any, **options: bool) -> Callable[[Function], Function]:
+    """Let numba compile a function, whose own hints lose the arguments."""
+    compiler: Any = njit
+    return cast(Callable[[Function], Function], compiler(*signature, **options))
+
+
+@_compiled()
+def _raise_to_p(gap: float, p: float, whole_p: int) -> float:
     if not whole_p:
         return math.pow(gap, p)
     power = gap
@@ -156,8 +172,10 @@ def _raise_to_p(gap, p, whole_p):
     return power
 
 
-@njit
-def _box_distance(query, box, p, whole_p, limit):
+@_compiled()
+def _box_distance(
+    query: np.ndarray, box: np.ndarray, p: float, whole_p: int, limit: float
+) -> float:
     """Return the p-th power of the distance to a box, or a part of it that reaches the limit."""
     total = 0.0
     for column in range(len(query)):
@@ -170,7 +188,7 @@ def _box_distance(query, box, p, whole_p, limit):
 
 
 INTEGERS, FLOATS = types.int64[::1], types.float64[::1]
-TREE = types.NamedTuple(
+TREE: Any = types.NamedTuple(  # type: ignore[no-untyped-call]
     (
         *(types.float64, INTEGERS, types.int64[:, ::1], FLOATS, types.float64[:, :, ::1]),
         *(types.int64, types.float64[:, ::1], INTEGERS, INTEGERS),
@@ -182,11 +200,11 @@ TREE = types.NamedTuple(
 # Compiled on import, not within a request. Powers add up in one order everywhere, and neither
 # rounding nor a C library's pow swaps two numbers, so that no box counts as farther than a point in
 # it: the search is exact.
-@njit(
+@_compiled(
     types.int64(types.float64[:, ::1], types.float64[:, ::1], types.int64[:, ::1], TREE),
     nogil=True,
 )
-def _walk(queries, distances, positions, tree):
+def _walk(queries: np.ndarray, distances: np.ndarray, positions: np.ndarray, tree: Any) -> int:
     """Fill in the distances and positions of each query's neighbors; return what is wrong, or 0."""
     p, columns, nodes, splits, boxes, depth, points, starts, order = tree
     k = distances.shape[1]

@@ -1,5 +1,7 @@
 """Numbers in and out of requests: Python's, numpy's, and the tensor messages of 2.x and 3.x."""
 
+from typing import Any, Dict, List, Sequence, Union
+
 import numpy as np
 
 INT64_LIMIT = 2.0**63
@@ -10,28 +12,23 @@ VALUE_FIELDS = dict.fromkeys((3, 4, 5, 6, 17), "int_val")
 VALUE_FIELDS.update({1: "float_val", 2: "double_val", 9: "int64_val", 10: "bool_val"})
 VALUE_FIELDS.update({22: "uint32_val", 23: "uint64_val"})
 DATA_TYPES = {float: 2, int: 9}  # DT_DOUBLE, DT_INT64
+Number = Union[float, int, np.int64]
 
 
-def read(inputs, features):
-    """Return a request's numbers in the order of the features.
+def read(inputs: Dict[str, Any], features: Sequence[str]) -> List[Any]:
+    """Return a request's numbers in the order of the features; other inputs are ignored.
 
     Parameters
     ----------
     inputs : dict
         By name: numpy or Python scalars, size-1 arrays, or tensor messages.
-    features : sequence of str
-        Other inputs are ignored.
-
-    Returns
-    -------
-    list of float, int or numpy.int64
 
     Raises
     ------
     ValueError
         Names every feature that is missing or not one finite number within int64.
     """
-    row = list(map(inputs.get, features))
+    row: List[Any] = list(map(inputs.get, features))
     if IN_RANGE.issuperset(map(type, row)):
         return row
     row, problems = [], []
@@ -45,19 +42,11 @@ def read(inputs, features):
     return row
 
 
-def answer(inputs, features, **outputs):
+def answer(inputs: Dict[str, Any], features: Sequence[str], **outputs: Number) -> Any:
     """Return a function's outputs as the platform's generation wants them.
 
-    Parameters
-    ----------
-    inputs, features
-        As `read` was given them.
-    **outputs : float or int
-
-    Returns
-    -------
-    dict or PredictResponse
-        A PredictResponse if a feature came as a tensor message, of the same generation.
+    They are a dictionary, or a PredictResponse of the same generation where one of the features
+    that `read` was given came as a tensor message.
     """
     if SCALARS.issuperset(map(type, inputs.values())):
         return outputs
@@ -65,7 +54,7 @@ def answer(inputs, features, **outputs):
     return _respond(outputs, tensors[0]) if tensors else outputs
 
 
-def _read_number(inputs, name):
+def _read_number(inputs: Dict[str, Any], name: str) -> Any:
     if name not in inputs:
         raise ValueError("missing")
     value = inputs[name]
@@ -77,7 +66,7 @@ def _read_number(inputs, name):
     return value
 
 
-def _read_single(value):
+def _read_single(value: Any) -> Any:
     try:
         array = np.asarray(_read_tensor(value) if hasattr(value, "tensor_shape") else value)
     except ValueError:
@@ -93,7 +82,7 @@ def _read_single(value):
     return array.item()
 
 
-def _read_tensor(tensor):
+def _read_tensor(tensor: Any) -> np.ndarray:
     if tensor.dtype not in VALUE_FIELDS:
         raise ValueError(f"not numeric, got a tensor of DataType {tensor.dtype}")
     values = list(getattr(tensor, VALUE_FIELDS[tensor.dtype]))
@@ -104,7 +93,7 @@ def _read_tensor(tensor):
     return np.reshape(values, dims or len(values))
 
 
-def _respond(outputs, tensor):
+def _respond(outputs: Dict[str, Number], tensor: Any) -> Any:
     if type(tensor).__name__ == "TensorProto":  # 2.x
         from hydro_serving_grpc import PredictResponse
     else:

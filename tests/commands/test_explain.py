@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import METRIC, NORMAL, assert_one_line, run
 
-from knn_metric.data.adult import FEATURES
+from knn_metric.data.census import FEATURES
 from knn_metric.detection.explanation import describe_value
 from knn_metric.detection.surprise import FieldSurprise
 from portable_knn import PortableKNN

@@ -99,6 +99,16 @@ def test_names_that_yaml_takes_for_something_else(new, tmp_path):
     assert list(Contract.read(tmp_path / "written").input_names) == names
 
 
+def test_names_that_sonar_cannot_store(manager, new):
+    names = ("capital.gain", "$x", "age")
+    fields = [describe((name, "DT_INT64", None, []), 3) for name in names]
+    signature = {"signatureName": "predict", "inputs": fields, "outputs": []}
+    manager.add_version("churn", 3, modelSignature=signature)
+    result = new("churn:3")
+    warned = re.findall("^warning   (.*): has a dot or begins with", result.out, re.MULTILINE)
+    assert (result.status, warned) == (0, ["capital.gain", "$x"])
+
+
 def test_what_is_there_stays(new, adult_package, tmp_path):
     (tmp_path / "mine" / "src").mkdir(parents=True)
     result = new(adult_package, tmp_path / "mine")

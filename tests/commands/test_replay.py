@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import PNG, assert_one_line, run, run_process, served, served_package, train_package
 
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.loading import load_census
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
@@ -52,7 +52,7 @@ def lines(tmp_path):
 
 
 def read_codes(lines):
-    return np.array([[int(line[name]) for name in adult.FEATURES] for line in lines])
+    return np.array([[int(line[name]) for name in census.FEATURES] for line in lines])
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ class TestReplay:
         rarest = rank_fields(detector.calibration_, surprises).argmax(axis=1)
         for line, place in zip(kept, rarest, strict=True):
             assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
-            assert line["top_feature"] == adult.FEATURES[place]
+            assert line["top_feature"] == census.FEATURES[place]
         assert {line["top_feature"] for line in kept[80:]} == {"age"}
 
     def test_a_metric_that_serves_another_artifact(self, send, lines, tmp_path):
@@ -158,7 +158,7 @@ class TestReplay:
 
     def test_few_rows_repeat_and_it_says_so(self, send, lines, tmp_path):
         path = tmp_path / "three.csv"
-        path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:3]))
+        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:3]))
         out = send("--rows", 20, data=path).out
         assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 7 times$", out, re.M)
         assert len({tuple(row) for row in read_codes(lines())[:, :-1].tolist()}) == 3
@@ -174,7 +174,7 @@ class TestReplay:
     def test_the_hours_have_their_own_rows(self, send, lines, tmp_path):
         """The age of each is its hour; at 7 there are four times as many, and some have no time."""
         hours = np.array([*range(24), 7, 7, 7, 3])
-        columns = dict.fromkeys(adult.FEATURES, np.ones(28, int)) | {"age": hours}
+        columns = dict.fromkeys(census.FEATURES, np.ones(28, int)) | {"age": hours}
         times = [f"2026-11-2{day % 5}T{hour:02}:30" for day, hour in enumerate(hours[:27])] + [""]
         lines_of = zip(times, *columns.values(), strict=True)
         text = [",".join(map(str, line)) for line in [("_hs_timestamp", *columns), *lines_of]]

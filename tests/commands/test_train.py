@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import PNG, ROW, UNIT, assert_one_line, copy_package, run, run_process
 
-from knn_metric.data import adult, provenance
+from knn_metric.data import census, provenance
 from knn_metric.data.loading import load_census
 from knn_metric.detection.surprise import FieldSurprise
 from portable_knn import PortableKNN
@@ -48,11 +48,11 @@ class TestTrain:
         assert artifact.stat().st_size <= 250_000
         detector = joblib.load(artifact)
         assert detector.origin_["source"] == "uci"
-        assert detector.origin_["sha256"] == adult.UCI_SHA256
+        assert detector.origin_["sha256"] == census.UCI_SHA256
 
     def test_what_it_saves(self, package):
         detector = joblib.load(package / "monitoring_model.joblib")
-        assert list(detector.feature_names_in_) == list(adult.FEATURES)
+        assert list(detector.feature_names_in_) == list(census.FEATURES)
         assert detector.origin_["source"] == "sample"
         assert (detector.n_neighbors, detector.p, detector.contamination) == (15, 5, 0.05)
         assert (package / "reports" / "knn.png").read_bytes().startswith(PNG)
@@ -87,10 +87,10 @@ class TestTrain:
         assert levels[2] == detector.threshold_
         assert calibration["alarms"] == above[2]
         assert rows == [1400] * 4
-        numbers = set(adult.FEATURES) - set(calibration["codes"])
+        numbers = set(census.FEATURES) - set(calibration["codes"])
         assert numbers == {"age", "hours_per_week"}
         surprises = FieldSurprise.of(detector).surprise(held_out)
-        for name, column in zip(adult.FEATURES, surprises.T, strict=True):
+        for name, column in zip(census.FEATURES, surprises.T, strict=True):
             levels, above, _ = calibration["fields"][name]
             assert above == [np.sum(column > level) for level in levels]
             assert above[0] <= 700
@@ -114,7 +114,7 @@ class TestTrain:
 
     def test_bad_data(self, train, out, tmp_path):
         few, people = tmp_path / "few.csv", tmp_path / "people.csv"
-        few.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:10]))
+        few.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:10]))
         people.write_text("39, State-gov\n")
         assert_one_line(train(few), "8 rows are too few for 15 neighbors")
         assert_one_line(train(people), f"train: {people}:1: expected 15 columns, got 2")
@@ -160,7 +160,7 @@ class TestTrain:
 
     def test_the_sample_does_not_replace_another_artifact(self, train, out, tmp_path):
         path = tmp_path / "mine.csv"
-        path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:500]))
+        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
         assert train(path).status == 0
         before = out.read_bytes()
         result = train("sample")
@@ -190,11 +190,11 @@ class TestTrain:
 
 class TestSample:
     def test_it_is_small_and_in_ucis_format(self):
-        assert adult.SAMPLE_PATH.stat().st_size < 1_000_000
+        assert census.SAMPLE_PATH.stat().st_size < 1_000_000
         assert len(load_census("sample")) == 7000
 
     def test_nobody_in_it_is_in_ucis_file(self, uci):
-        sample, real = (adult.read(path.read_bytes(), path) for path in (adult.SAMPLE_PATH, uci))
+        sample, real = (census.read(path.read_bytes(), path) for path in (census.SAMPLE_PATH, uci))
         assert not set(sample) & set(real)
 
     def test_a_known_person_is_drawn_again(self, tmp_path):
@@ -210,7 +210,7 @@ class TestSample:
         out = tmp_path / "sample.csv"
         result = run(make_sample.main, "--data", uci, "--out", out)
         assert result.status == 0, result.err
-        assert out.read_bytes() == adult.SAMPLE_PATH.read_bytes()
+        assert out.read_bytes() == census.SAMPLE_PATH.read_bytes()
 
     def test_its_threshold_is_near_that_of_as_many_real_rows(self, uci, package):
         rows = load_census(str(uci)).values
@@ -225,7 +225,7 @@ class TestSample:
 
 
 def test_identical_rows_are_no_reason_for_warnings(train, tmp_path, recwarn):
-    lines = adult.SAMPLE_PATH.read_text().splitlines()[:1] * 100
+    lines = census.SAMPLE_PATH.read_text().splitlines()[:1] * 100
     data = tmp_path / "same.data"
     data.write_text("\n".join(lines))
     result = train(data)
@@ -242,7 +242,7 @@ class TestTimes:
         path = tmp_path / "log.csv"
         begin = datetime(2026, 1, 5)
         with path.open("w") as file:
-            print(*adult.FEATURES, "at", sep=",", file=file)
+            print(*census.FEATURES, "at", sep=",", file=file)
             for number, row in enumerate(rows):
                 print(*row, begin + timedelta(hours=number), sep=",", file=file)
         return path

@@ -9,11 +9,12 @@ import yaml
 from helpers import NORMAL, assert_one_line, make_home, run
 
 from knn_metric.cli import UserError
-from knn_metric.data.adult import FEATURES
+from knn_metric.contract import Contract
+from knn_metric.data.census import FEATURES
 from knn_metric.files import ROOT
-from knn_metric.package import checks
-from knn_metric.package.checks import Finding
-from knn_metric.package.staging import staging
+from knn_metric.package import findings
+from knn_metric.package.findings import Finding
+from knn_metric.package.payload import staging
 from knn_metric.platform import hs as hs_module
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import describe_artifact
@@ -58,8 +59,8 @@ def assert_arrived(upload, repository, runtime):
     model = yaml.safe_load((repository / "serving.yaml").read_text())
     names = ["monitoring_model.joblib", "requirements.txt", "src/func_main.py"]
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    modules = ["__init__", "artifact", "detector", "index", "messages"]
-    assert sorted(files) == [*names, *(f"src/portable_knn/{module}.py" for module in modules)]
+    modules = "__init__.py artifact.py detector.py index.py messages.py py.typed".split()
+    assert sorted(files) == [*names, *(f"src/portable_knn/{module}" for module in modules)]
     for name, content in files.items():
         assert content == (repository / name).read_bytes()
     assert all(mode & 0o444 == 0o444 for mode in upload["modes"].values())
@@ -96,7 +97,7 @@ class TestUpload:
     @pytest.fixture
     def checked(self, monkeypatch):
         """Take the check as passed, which is tested by itself and takes seconds."""
-        monkeypatch.setattr(checks, "check", lambda *_: [Finding("import")])
+        monkeypatch.setattr(findings, "inspect_package", lambda *_: [Finding("import")])
 
     @pytest.mark.usefixtures("checked")
     def test_it_arrives_and_serves(self, hs, send, manager, repository, tmp_path, func_main):
@@ -180,7 +181,7 @@ class TestUpload:
 def test_training_data_is_found_from_where_hs_runs(data, repository):
     with (repository / "serving.yaml").open("a") as file:
         file.write(f"training-data: {data}\n")
-    with staging(repository) as folder:
+    with staging(repository, Contract.read(repository)) as folder:
         staged = yaml.safe_load((folder / "serving.yaml").read_text())
     expected = data if data.startswith("s3:") else str(repository / data)
     assert staged["training-data"] == expected

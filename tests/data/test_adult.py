@@ -4,16 +4,16 @@ import pytest
 from helpers import CODES, ROW
 
 from knn_metric.cli import UserError
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.loading import load_census
 
 
 def read(text):
-    return adult.read(text.encode(), "people.csv")
+    return census.read(text.encode(), "people.csv")
 
 
 def encode(text):
-    return adult.encode(read(text), "people.csv", "ab").values
+    return census.encode(read(text), "people.csv", "ab").values
 
 
 class TestRead:
@@ -46,7 +46,7 @@ class TestRead:
         assert problem in str(caught.value)
 
     def test_a_header_is_called_one(self):
-        header = ", ".join(adult.COLUMNS).title()
+        header = ", ".join(census.COLUMNS).title()
         with pytest.raises(UserError, match=r"^people\.csv:1: a header, .*: delete this line$"):
             read(f"{header}\n{ROW}\n")
 
@@ -57,14 +57,14 @@ class TestRead:
 
     def test_bytes_that_are_not_text(self):
         with pytest.raises(UserError, match=r"^people\.csv:1: "):
-            adult.read(bytes(range(128, 256)), "people.csv")
+            census.read(bytes(range(128, 256)), "people.csv")
 
 
 class TestEncode:
     def test_a_row(self):
-        rows = adult.encode(read(ROW), "people.csv", "ab")
+        rows = census.encode(read(ROW), "people.csv", "ab")
         assert rows.values.tolist() == [CODES]
-        assert (rows.names, rows.source, rows.sha256) == (adult.FEATURES, "people.csv", "ab")
+        assert (rows.names, rows.source, rows.sha256) == (census.FEATURES, "people.csv", "ab")
         pairs = zip(rows.names, rows.is_code, strict=True)
         assert [name for name, is_code in pairs if not is_code] == ["age", "hours_per_week"]
         raw = {name: column.tolist() for name, column in rows.raw.items()}
@@ -81,18 +81,18 @@ class TestEncode:
         for number, code in codes.items():
             pair = f"{number}, 0," if name == "capital_gain" else f"0, {number},"
             (row,) = encode(ROW.replace("2000, 0,", pair))
-            assert row[adult.FEATURES.index(name)] == code
+            assert row[census.FEATURES.index(name)] == code
 
     def test_codes_have_no_gaps(self):
         for codes, number in zip(
-            adult.CATEGORIES.values(), (9, 7, 4, 9, 6, 5, 2, 11, 2), strict=True
+            census.CATEGORIES.values(), (9, 7, 4, 9, 6, 5, 2, 11, 2), strict=True
         ):
             assert set(codes.values()) == set(range(number))
 
 
 def test_numbers_in_other_columns_are_noted(tmp_path, capsys):
     """Age and hours, gain and loss, each in the other's place."""
-    lines = adult.SAMPLE_PATH.read_text().splitlines()[:300]
+    lines = census.SAMPLE_PATH.read_text().splitlines()[:300]
     path = tmp_path / "swapped.data"
     for one, other in ((0, 12), (10, 11)):
         rows = [line.split(",") for line in lines]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knn_metric.cli import UserError
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.corruptions import (
     corrupt,
     corrupt_answer,
@@ -28,15 +28,15 @@ CHANGED = {
     "classes-random": ["classes"],
     "marital-shuffled": ["marital_status"],
     "codes-shifted": ["relationship"],
-    "rows-mixed": list(adult.FEATURES),
-    "codes-zeroed": [name for name in adult.CATEGORIES if name != "classes"],
+    "rows-mixed": list(census.FEATURES),
+    "codes-zeroed": [name for name in census.CATEGORIES if name != "classes"],
     "sex-flipped": ["sex"],
     "country-new": ["country"],
 }
 
 
 @pytest.fixture(scope="module")
-def census():
+def sample():
     return load_census("sample")
 
 
@@ -54,25 +54,25 @@ def churn():
 
 class TestCensus:
     @pytest.mark.parametrize("name", CHANGED)
-    def test_only_its_own_columns_change(self, name, census):
-        corruption = parse_corruption(name, census)
-        before = census.values.copy()
-        after = corrupt(corruption, census).values
+    def test_only_its_own_columns_change(self, name, sample):
+        corruption = parse_corruption(name, sample)
+        before = sample.values.copy()
+        after = corrupt(corruption, sample).values
         changed = (after != before).any(axis=0)
-        names = [field for field, is_one in zip(census.names, changed, strict=True) if is_one]
-        assert names == [field for field in adult.FEATURES if field in corruption.fields]
+        names = [field for field, is_one in zip(sample.names, changed, strict=True) if is_one]
+        assert names == [field for field in census.FEATURES if field in corruption.fields]
         assert names == CHANGED[name]
-        np.testing.assert_array_equal(census.values, before)
+        np.testing.assert_array_equal(sample.values, before)
 
-    def test_all_are_listed(self, census):
-        assert list_corruptions(census) == list(CHANGED)
+    def test_all_are_listed(self, sample):
+        assert list_corruptions(sample) == list(CHANGED)
 
-    def test_values(self, census):
+    def test_values(self, sample):
         def get(name, field):
-            return corrupt(parse_corruption(name, census), census).column(field).tolist()
+            return corrupt(parse_corruption(name, sample), sample).column(field).tolist()
 
-        now = {name: census.column(name).tolist() for name in census.names}
-        zeros = [0] * len(census)
+        now = {name: sample.column(name).tolist() for name in sample.names}
+        zeros = [0] * len(sample)
         for (name, column), expected in {
             ("age-in-months", "age"): [12 * age for age in now["age"]],
             ("hours-per-month", "hours_per_week"): [
@@ -81,34 +81,34 @@ class TestCensus:
             ("age-missing", "age"): zeros,
             ("age-hours-swapped", "age"): now["hours_per_week"],
             ("age-hours-swapped", "hours_per_week"): now["age"],
-            ("gain-in-dollars", "capital_gain"): census.raw["capital_gain"].tolist(),
+            ("gain-in-dollars", "capital_gain"): sample.raw["capital_gain"].tolist(),
             ("classes-flipped", "classes"): [1 - one for one in now["classes"]],
-            ("classes-constant", "classes"): [1] * len(census),
+            ("classes-constant", "classes"): [1] * len(sample),
             ("codes-shifted", "relationship"): [(code + 1) % 6 for code in now["relationship"]],
             ("codes-zeroed", "occupation"): zeros,
             ("sex-flipped", "sex"): [1 - code for code in now["sex"]],
-            ("country-new", "country"): [99] * len(census),
+            ("country-new", "country"): [99] * len(sample),
         }.items():
             assert get(name, column) == expected, name
         for name, column in (("marital-shuffled", "marital_status"), ("rows-mixed", "age")):
             assert sorted(get(name, column)) == sorted(now[column])
         assert 0.45 < np.mean(get("classes-random", "classes")) < 0.55
 
-    def test_random_ones_are_drawn_as_before(self, census):
+    def test_random_ones_are_drawn_as_before(self, sample):
         """With the same generator calls, so that figures stay what they were."""
-        shuffled = np.random.default_rng(0).permutation(census.column("country"))
-        drawn = np.random.default_rng(0).integers(0, 2, len(census))
+        shuffled = np.random.default_rng(0).permutation(sample.column("country"))
+        drawn = np.random.default_rng(0).integers(0, 2, len(sample))
         for name, column, expected in (
             ("country-shuffled", "country", shuffled),
             ("classes-random", "classes", drawn),
         ):
-            found = corrupt(parse_corruption(name, census), census).column(column)
+            found = corrupt(parse_corruption(name, sample), sample).column(column)
             np.testing.assert_array_equal(found, expected)
 
-    def test_answers(self, census):
+    def test_answers(self, sample):
         def answers(name, seeds=range(200)):
-            corruption = parse_corruption(name, census)
-            return [corrupt_answer(corruption, 0, census, seed) for seed in seeds]
+            corruption = parse_corruption(name, sample)
+            return [corrupt_answer(corruption, 0, sample, seed) for seed in seeds]
 
         assert answers("classes-flipped") == answers("classes-constant") == [1] * 200
         assert 70 < sum(answers("classes-random")) < 130

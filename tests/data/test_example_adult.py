@@ -10,7 +10,7 @@ import pytest
 import yaml
 from helpers import NORMAL, assert_one_line, load_script, run
 
-from knn_metric.data import adult, provenance
+from knn_metric.data import census, provenance
 from knn_metric.data.loading import load_census
 from knn_metric.files import ROOT
 from knn_metric.platform.server import load_module
@@ -48,7 +48,7 @@ def test_the_function_predicts_as_trained(adult_package, parts, tmp_path):
     result = run(load_script(TRAIN).main, "--data", "sample", "--package", folder)
     (line,) = [line for line in result.out.splitlines() if line.startswith("held-out")]
     function = load_module(folder)
-    people = [dict(zip(adult.FEATURES, row, strict=True)) for row in parts[1].tolist()]
+    people = [dict(zip(census.FEATURES, row, strict=True)) for row in parts[1].tolist()]
     right = [function.predict(**row)["classes"] == row.pop("classes") for row in people]
     # Sums in another order may part otherwise what lies on the boundary.
     assert float(line.split()[1]) == pytest.approx(np.mean(right), abs=1.5 / len(right))
@@ -58,7 +58,7 @@ def test_the_artifact_is_plain_and_says_where_it_is_from(adult_package):
     content = json.loads((adult_package / "classifier.json").read_text())
     assert content["origin_"] == {
         "source": "sample",
-        "sha256": hashlib.sha256(adult.SAMPLE_PATH.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(census.SAMPLE_PATH.read_bytes()).hexdigest(),
         "test_size": 0.2,
         "seed": 0,
     }
@@ -133,7 +133,7 @@ def test_check_accepts_it(adult_package):
 
 def test_one_class_cannot_be_learned(train, tmp_path):
     path = tmp_path / "poor.csv"
-    lines = adult.SAMPLE_PATH.read_text().splitlines()
+    lines = census.SAMPLE_PATH.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "<=50K" in line))
     result = run(train, "--data", path, "--package", tmp_path)
     assert_one_line(result, "all training rows are of one class")
@@ -143,7 +143,7 @@ def test_one_class_cannot_be_learned(train, tmp_path):
 def test_the_sample_does_not_replace_another_model(train, tmp_path):
     path, out = tmp_path / "mine.csv", tmp_path / "classifier.json"
     own = ("--package", tmp_path)
-    path.write_text("\n".join(adult.SAMPLE_PATH.read_text().splitlines()[:500]))
+    path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
     assert run(train, "--data", path, *own).status == 0
     before = out.read_bytes()
     assert_one_line(run(train, "--data", "sample", *own), "--force does")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from knn_metric.data.extended_json import read_number
+from knn_metric.data.times import read_number
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract, Field
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.loading import load_census, load_rows
 from knn_metric.files import ROOT
 
@@ -68,7 +68,7 @@ WRITERS = {"a.parquet": parquet.write_table, "a.csv": write_csv, "a.jsonl": writ
 class TestCensus:
     def test_a_copy_of_the_sample_is_still_the_sample(self, tmp_path):
         copy = tmp_path / "mine.csv"
-        copy.write_bytes(adult.SAMPLE_PATH.read_bytes())
+        copy.write_bytes(census.SAMPLE_PATH.read_bytes())
         assert load_census(str(copy)).source == "sample"
 
     def test_another_file_goes_by_its_name(self, tmp_path, census_contract):
@@ -96,10 +96,10 @@ class TestCensus:
         ids=["altered", "offline"],
     )
     def test_uci_that_cannot_be_had(self, content, words, tmp_path, monkeypatch):
-        monkeypatch.setattr(adult, "UCI_PATH", tmp_path / "adult.data")
-        monkeypatch.setattr(adult, "UCI_URL", "http://127.0.0.1:1/adult.data")
+        monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
+        monkeypatch.setattr(census, "UCI_URL", "http://127.0.0.1:1/adult.data")
         if content:
-            adult.UCI_PATH.write_text(content)
+            census.UCI_PATH.write_text(content)
         with pytest.raises(UserError, match=words):
             load_census("uci")
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import run
 from histories import BEGIN, HOUR
 
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.detection.detectors import load_detector
 
 
@@ -17,7 +17,7 @@ def detector(artifact):
 @pytest.fixture(scope="module")
 def history(rows):
     """500 requests, one an hour, as the platform records them: name, type and values by column."""
-    columns = {name: pa.array(column) for name, column in zip(adult.FEATURES, rows.T, strict=True)}
+    columns = {name: pa.array(column) for name, column in zip(census.FEATURES, rows.T, strict=True)}
     columns = {name: column[:500] for name, column in columns.items()}
     columns["_hs_request_id"] = pa.array([f"request-{number}" for number in range(500)])
     columns["_hs_timestamp"] = pa.array([BEGIN + HOUR * number for number in range(500)])

@@ -17,7 +17,7 @@ from helpers import assert_one_line, damage, run
 from pyarrow import parquet
 
 from knn_metric.cli import INTERRUPTED
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.files import ROOT
 
 pytestmark = pytest.mark.cluster
@@ -90,7 +90,7 @@ def whole_cluster(tmp_path_factory):
 def history(rows, tmp_path_factory):
     """Many blocks of rows, and some in each that cannot be scored."""
     path = tmp_path_factory.mktemp("history") / "rows.parquet"
-    codes = {name: pa.array(column) for name, column in zip(adult.FEATURES, rows.T, strict=True)}
+    codes = {name: pa.array(column) for name, column in zip(census.FEATURES, rows.T, strict=True)}
     codes["age"] = pa.array(
         [age if number % 1000 else None for number, age in enumerate(rows[:, 0])]
     )
@@ -171,7 +171,7 @@ def test_a_worker_that_comes_late(cluster, options, expected, tmp_path):
 
 
 def test_all_workers_that_are_killed(cluster, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("knn_metric.history.executor.PATIENCE", 3)
+    monkeypatch.setattr("knn_metric.history.cluster.PATIENCE", 3)
 
     def kill():
         for worker in cluster.workers:
@@ -212,7 +212,7 @@ def test_an_interruption(engine, number, options, tmp_path, request):
 
 
 def test_a_cluster_without_workers(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("knn_metric.history.executor.PATIENCE", 2)
+    monkeypatch.setattr("knn_metric.history.cluster.PATIENCE", 2)
     cluster = Cluster(tmp_path)
     try:
         address = cluster.address

@@ -12,8 +12,8 @@ from helpers import assert_one_line
 from histories import read, write_csv
 from pyarrow import parquet
 
-from knn_metric.data import adult
-from knn_metric.data.sources import plan
+from knn_metric.data import census
+from knn_metric.data.survey import plan
 from knn_metric.data.validation import read_numbers, read_rows
 
 
@@ -37,7 +37,7 @@ def test_each_file_has_times_of_its_own_type(scoring, history, tmp_path):
 def test_a_quoted_line_break_is_part_of_its_cell(rows_per_block, scoring, rows, tmp_path):
     """Wherever blocks part; a quote within a cell is one of its characters."""
     notes = [f'"a\n""{number}"' if number % 3 else f'6" pipe {number}' for number in range(40)]
-    lines = [",".join(["note", *adult.FEATURES])]
+    lines = [",".join(["note", *census.FEATURES])]
     lines += [f"{note}," + ",".join(map(str, row)) for note, row in zip(notes, rows, strict=False)]
     (tmp_path / "rows.csv").write_text("\n".join(lines))
     options = ("--keep", "note", "--rows-per-block", rows_per_block)
@@ -53,7 +53,7 @@ class TestOddCells:
     """One odd cell rejects its row at most."""
 
     def test_of_csv(self, scoring, rows, tmp_path):
-        lines = [b",".join([b"note", *(name.encode() for name in adult.FEATURES)])]
+        lines = [b",".join([b"note", *(name.encode() for name in census.FEATURES)])]
         lines += [b"x," + b",".join(str(code).encode() for code in row) for row in rows[:20]]
         lines[5] = lines[5].replace(b"x,", b"caf\xe9,")
         lines[7] = b"x,\xe9" + lines[7][2:]
@@ -72,7 +72,7 @@ class TestOddCells:
         assert found["note"].to_pylist()[4] == "caf\ufffd"
 
     def test_of_json(self, scoring, rows, tmp_path):
-        records = [dict(zip(adult.FEATURES, row.tolist(), strict=True)) for row in rows[:20]]
+        records = [dict(zip(census.FEATURES, row.tolist(), strict=True)) for row in rows[:20]]
         records[3]["_hs_request_id"] = "\ud83d"
         records[5]["age"] = "\ud83d"
         records[7]["_hs_timestamp"] = "n/a"
@@ -87,7 +87,7 @@ class TestOddCells:
         assert read(tmp_path / "out")["late"].to_pylist()[10] == "5"
 
     def test_a_column_of_json_that_comes_late(self, scoring, rows, tmp_path):
-        record = dict(zip(adult.FEATURES, rows[0].tolist(), strict=True))
+        record = dict(zip(census.FEATURES, rows[0].tolist(), strict=True))
         lines = [json.dumps(record | ({"late": "x"} if n > 1500 else {})) for n in range(1600)]
         (tmp_path / "rows.jsonl").write_text("\n".join(lines))
         assert scoring(tmp_path / "rows.jsonl", "--keep", "late").status == 0
@@ -185,7 +185,7 @@ class TestOutputs:
 
 def test_days_of_a_long_file_of_json(scoring, rows, tmp_path):
     """Longer than what is looked at first, and without the platform's own time."""
-    record = dict(zip(adult.FEATURES, rows[0].tolist(), strict=True))
+    record = dict(zip(census.FEATURES, rows[0].tolist(), strict=True))
     lines = [json.dumps(record | {"time": "2026-03-02" if n else None}) for n in range(1500)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     assert "2026-03-02   1,499" in scoring(tmp_path / "rows.jsonl").out

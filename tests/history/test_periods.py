@@ -10,7 +10,7 @@ from histories import SCORES, read
 from matplotlib.axes import Axes
 from pyarrow import parquet
 
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.times import NO_TIME
 from knn_metric.history.periods import NO_DAY, SAMPLE, Period, give_turns, part_by_day
 from portable_knn import load
@@ -23,7 +23,7 @@ N_DAYS = 7
 def week(rows):
     """A thousand requests a day, the classes of the fifth and the sex of the sixth flipped."""
     days = np.arange(len(rows)) * N_DAYS // len(rows)
-    columns = dict(zip(adult.FEATURES, rows.T.copy(), strict=True))
+    columns = dict(zip(census.FEATURES, rows.T.copy(), strict=True))
     columns["classes"][days == 4] ^= 1
     columns["sex"][days == 5] ^= 1
     return pa.table({**columns, "_hs_timestamp": DAY * (18_000 + days)})

@@ -47,14 +47,14 @@ class TestPosts:
         assert_ends(alert, ended)
 
     def test_missing_checks(self, look, feed, healthy, cluster):
-        feed(healthy, 100, missing=range(40, 100))
+        feed(healthy, 300, missing=range(40, 300))
         look("--notify")
-        feed(healthy.take(np.arange(100, 500)))
+        feed(healthy.take(np.arange(300, 700)))
         look("--notify")
         (first,), (second,) = cluster.alerts
         assert first["labels"] == {**LABELS, "alertname": "MonitoringChecksMissing"}
         summary = first["annotations"]["summary"]
-        assert summary.startswith("adult:1: 60 of 60 checks are missing since about ")
+        assert summary.startswith("adult:1: 260 of 260 checks are missing since about ")
         assert first["startsAt"] == second["startsAt"]
         assert_ends(first, second)
 

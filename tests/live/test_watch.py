@@ -18,6 +18,7 @@ from stubs.sonar import FIRST_SECOND
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.training import fit_detector
 from knn_metric.live import monitor as monitor_module
+from knn_metric.live import report
 from knn_metric.live.metric import Metric
 from knn_metric.platform.sonar import Check, Sonar, format_time
 
@@ -118,7 +119,10 @@ class TestVerdict:
         if not is_tested:
             cluster.versions[1]["metadata"]["artifact.calibration"] = calibration
         result = look(artifact=NONE)
-        assert (result.status, read_row(result)["evidence"] != "-") == (is_tested, is_tested)
+        assert (result.status == 1, read_row(result)["evidence"] != "-") == (is_tested, is_tested)
+        if not is_tested:
+            assert_one_line(result, f"it could not be tested: {note}")
+            assert result.out.splitlines()[-1].startswith("not tested: ")
         assert read_details(result)["note"].startswith(note)
         assert "field" not in read_details(result)
 
@@ -194,6 +198,65 @@ def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector
     assert len(metric.requests) == (168 if happens == "attached late" else 260)
 
 
+class TestRequestsThatAreNotJudged:
+    def test_one_of_an_old_id_hides_nothing(self, look, feed, healthy, cluster, monkeypatch):
+        feed(healthy, 300)
+        documents = cluster.sonar.documents[11]
+        documents.append({**documents[0], "_id": "0" * 24})
+        monkeypatch.setattr("time.time", lambda: FIRST_SECOND + 300)
+        assert read_row(look("--since", "2h"))["requests"] == "300"
+
+    def test_a_check_that_cannot_be_read_is_counted_with_its_kind(
+        self, look, feed, healthy, cluster
+    ):
+        feed(healthy, 300)
+        documents = cluster.sonar.documents[11]
+        for place, value in enumerate([None, {"$numberDouble": "NaN"}, "2.0", None]):
+            documents[place + 50]["_hs_metric_checks"][METRIC]["value"] = value
+            documents[place + 90]["_hs_metric_checks"]["another"] = {"value": value}
+        result = look()
+        assert (result.status, read_row(result)["missing"]) == (0, "4")
+        said = "checks that cannot be read, in place of the score: 2 of null, 1 of nan, 1 of a str"
+        assert read_details(result)["note"] == said
+
+    def test_a_metric_that_is_attached_the_wrong_way_round(self, look, feed, healthy, cluster):
+        cluster.specs[0]["config"]["thresholdCmpOperator"] = {"kind": "GreaterEq"}
+        feed(healthy, 300)
+        result = look()
+        assert result.status == 0
+        assert read_details(result)["note"].startswith("attached the wrong way round, with Greater")
+
+    def test_failures_of_the_target_are_counted_apart(self, look, feed, healthy, cluster):
+        feed(healthy, 400)
+        for document in cluster.sonar.documents[11][100:]:
+            document.update(_hs_error="io.grpc\x1b[31m: no", _hs_metric_checks={})
+        result = look("--notify")
+        assert (result.status, read_row(result)["missing"]) == (1, "0")
+        line, step = result.out.splitlines()[-2:]
+        assert line.startswith("alert: the target failed in 300 of 300 requests since about ")
+        assert line.endswith(r": io.grpc\x1b[31m: no")
+        assert step == "next: look at the target's log for why it does not answer"
+        ((alert,),) = cluster.alerts
+        assert alert["labels"]["alertname"] == "MonitoredModelFails"
+
+    @pytest.mark.parametrize(("count", "status"), [(180, 0), (250, 1)])
+    def test_a_restart_of_sonar(self, look, feed, healthy, count, status):
+        feed(healthy, 100)
+        feed(healthy, count, missing=range(count))
+        assert look().status == status
+        feed(healthy, 100)
+        result = look()
+        assert read_row(result)["missing"] == ("0" if status == 0 else str(count))
+        assert ("sonar was started anew: 180 requests" in result.out) == (status == 0)
+
+    def test_monitoring_that_stopped(self, look, feed, healthy, monkeypatch):
+        monkeypatch.setattr("knn_metric.live.monitor.LEAST_SILENCE", 60)
+        feed(healthy, 100)
+        for later, is_said in ((50, False), (70, True)):
+            monkeypatch.setattr("time.time", lambda at=FIRST_SECOND + 99 + later: at)
+            assert ("no new request: the newest is of " in look().out) == is_said
+
+
 class TestMissingChecks:
     @pytest.mark.parametrize(
         ("every", "value"), [(3, None), (10, math.nan), (10, math.inf), (200, None)]
@@ -211,12 +274,12 @@ class TestMissingChecks:
             assert step == "next: look at the metric's log for why it does not answer"
 
     def test_before_it_was_attached_none_is_missing(self, look, feed, healthy):
-        feed(healthy, 100, missing=range(100))
-        assert "alert: 100 of 100 checks are missing since " in look().out
+        feed(healthy, 300, missing=range(300))
+        assert "alert: 300 of 300 checks are missing since " in look().out
         feed(healthy, 50)
         row = read_row(look())
         assert (row["requests"], row["missing"]) == ("50", "0")
-        assert row["since"] == format_time(FIRST_SECOND + 100)
+        assert row["since"] == format_time(FIRST_SECOND + 300)
 
     def test_in_between_they_are_no_evidence_of_a_change(self, look, feed, healthy, broken):
         feed(healthy, 300, missing=range(0, 300, 3))
@@ -277,7 +340,7 @@ class TestOutputs:
         (metric,) = content.pop("metrics")
         line = look().out.splitlines()[-2]
         expected = {"target": "adult:1", "cluster": cluster.address, "alert": True, "line": line}
-        assert content == expected
+        assert content == {**expected, "newest": FIRST_SECOND + 599}
         change = metric["change"]
         assert change["onset"] == FIRST_SECOND + 500
         assert change["field"] == "hours_per_week"
@@ -342,6 +405,54 @@ class TestFollow:
         assert result.err.endswith("; waiting\n")
         assert pauses == [60, 120, 240, 480, 600, 600, 600, 60, 60]
 
+    def test_it_reads_on_to_what_it_knew(self, live, feed, healthy, cluster):
+        """More than --requests between two looks, and fifty that are listed late."""
+        late = []
+
+        def hide():
+            feed(healthy, 100)
+            documents = cluster.sonar.documents[11]
+            late.extend(documents[-60:-10])
+            del documents[-60:-10]
+
+        happens = (lambda: feed(healthy, 300), hide, lambda: cluster.sonar.insert(11, late))
+        feed(healthy, 100)
+        options = ("--follow", 60, "--requests", 50, "--json")
+        result, _ = live(*happens, options=options)
+        counts = [json.loads(line)["metrics"][0]["requests"] for line in result.out.splitlines()]
+        assert counts == [50, 350, 400, 450]
+
+    def test_a_change_that_is_over_is_said_once(self, live, feed, healthy, broken, cluster):
+        feed(broken, 100)
+        happens = [lambda: feed(healthy, 300), lambda: feed(healthy, 9), lambda: feed(broken, 99)]
+        result, _ = live(*happens, options=("--follow", 60, "--notify"))
+        lines = [line[27:] for line in result.out.splitlines() if "next: " not in line]
+        said = [re.search("ok|goes on|is over", line)[0] for line in lines]
+        assert said == ["goes on", "is over", "ok", "goes on"]
+        assert len(cluster.alerts) == 3
+
+    def test_an_alert_is_kept_until_it_is_accepted(self, live, feed, broken, cluster):
+        feed(broken, 100)
+        cluster.failing["POST"] = 503
+        happens = (lambda: None, cluster.failing.clear, lambda: None)
+        result, _ = live(*happens, options=("--follow", 60, "--notify"))
+        assert len(cluster.alerts) == 1
+        assert result.err.count("HTTP 503") == 2
+
+    def test_a_metric_that_dies_is_noticed_and_memory_stays(
+        self, live, feed, healthy, cluster, monkeypatch
+    ):
+        monkeypatch.setattr("knn_metric.live.metric.KEPT", 100)
+        kept = []
+        monkeypatch.setattr(report, "to_json", lambda metric: kept.append(len(metric.requests)))
+        attach(cluster, "other", 1.0)
+        happens = [lambda: feed(healthy, 200)] * 5
+        happens += [lambda: feed(healthy, 250, missing=range(250))]
+        result, _ = live(*happens, options=("--follow", 60, "--json", "--requests", 100))
+        line = json.loads(result.out.splitlines()[-1])["line"]
+        assert re.search(METRIC + ": [0-9]+ of [0-9]+ checks are missing since", line)
+        assert max(kept) <= 300
+
     def test_ctrl_c(self, feed, cluster, healthy, tmp_path):
         feed(healthy, 100)
         options = ("--cluster", cluster.address, "--follow", "60", "--package", tmp_path)
@@ -351,8 +462,9 @@ class TestFollow:
             assert "no change detected" in process.stdout.readline()
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
-        assert (process.returncode, out, err.count("\n")) == (0, "", 1)
+        assert (process.returncode, out, err.count("\n")) == (0, "", 2)
         assert "the score alone is tested" in err
+        assert "no new request: the newest is of 2023-11-14" in err
 
 
 def document(**changes):
@@ -396,6 +508,18 @@ class TestStrangeAnswers:
     def test_an_answer_that_is_cut(self, look, cluster):
         cluster.instead["/monitoring/"] = (200, "application/json", b"[{", 100)
         assert_one_line(look(), "/monitoring/checks/all/11", "the answer ends early")
+
+    def test_one_without_an_end(self, look, cluster, monkeypatch):
+        monkeypatch.setattr("knn_metric.platform.manager.LARGEST", 2**20)
+        cluster.instead["/monitoring/"] = (200, "application/json", b" " * (2**20 + 1))
+        assert_one_line(look(), "the answer is longer than 1 MB")
+
+    def test_passwords_and_what_moves_the_cursor_are_not_printed(self, look, cluster):
+        cluster.instead["/monitoring/"] = (500, "text/plain", b"\x1b[2Jfailed")
+        address = cluster.address.replace("://", "://me:secret@")
+        result = look("--cluster", address)
+        assert_one_line(result, "http://***@127.0.0.1", r"HTTP 500 \x1b[2Jfailed")
+        assert "secret" not in result.err
 
     def test_a_page_over_and_over(self, look, cluster):
         """A server that ignores offset sends nothing new on the second page."""

@@ -9,13 +9,15 @@ import pytest
 import yaml
 from helpers import NORMAL, assert_one_line, make_home, run
 from hydro_serving_grpc.serving.contract import types_pb2 as types
+from hydro_serving_grpc.serving.contract.field_pb2 import ModelField
 from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
+from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
 
-from knn_metric.contract import Contract
-from knn_metric.data.adult import FEATURES, IS_CODE
+from knn_metric.contract import Contract, Field
+from knn_metric.data.census import FEATURES, IS_CODE
 from knn_metric.files import ROOT
-from knn_metric.package import checks
-from knn_metric.package.checks import Finding
+from knn_metric.package import findings
+from knn_metric.package.findings import Finding
 from knn_metric.package.image import format_dockerfile, serialize_contract
 from knn_metric.platform.server import load_module
 
@@ -23,6 +25,19 @@ RUNTIMES = {
     2: "hydrosphere/serving-runtime-python-3.7:2.4.3",
     3: "hydrosphere/serving-runtime-python-3.8.11:3.0.3",
 }
+# Fields of each kind of type, shape and profile, and their contract as 2.x's own library writes it.
+FIELDS = (
+    Field("age", "int64", (), "numerical"),
+    Field("pixels", "uint8", (2,), "image"),
+    Field("rows", "float", (-1, 3)),
+    Field("plan", "string", (), "ordinal"),
+)
+VALUE = Field("value", "double", (), "continuous")
+CONTRACT_2X = bytes.fromhex(
+    "0a056d6f64656c12640a0770726564696374120b0a0361676512002009500212120a06706978656c73120412020802"
+    "20045003121b0a04726f77731211120b08ffffffffffffffffff01120208032001120c0a04706c616e12002007500c"
+    "1a0d0a0576616c7565120020025015"
+)
 # What hydro-serving-grpc 2.x, which hs 2.4.0 has installed, reads in a contract.
 READ_2X = """\
 import sys
@@ -38,7 +53,7 @@ for field in [*signature.inputs, *signature.outputs]:
 @pytest.fixture
 def checked(monkeypatch):
     """Take the check as passed, which is tested by itself and takes seconds."""
-    monkeypatch.setattr(checks, "check", lambda *_: [Finding("import")])
+    monkeypatch.setattr(findings, "inspect_package", lambda *_: [Finding("import")])
 
 
 @pytest.fixture
@@ -94,7 +109,7 @@ class TestFiles:
         result = subprocess.run(line, cwd=folder, env=environment, capture_output=True)
         assert result.returncode == 0, result
         (sent,) = manager.uploads
-        assert len(sent["files"]) == 10
+        assert len(sent["files"]) == 11
         assert read_files(written) == {
             os.path.normpath(name): content for name, content in sent["files"].items()
         }
@@ -133,15 +148,6 @@ class TestContract:
             assert field.HasField("shape")
             assert list(field.shape.dims) == []
 
-    def test_2x_is_the_name_and_the_signature(self, write):
-        signature, contract = (
-            (write(generation) / "model" / "contract.protobin").read_bytes()
-            for generation in (3, 2)
-        )
-        length = bytes([len(signature) & 127 | 128, len(signature) >> 7])  # a varint of two bytes
-        name = b"model"  # which hs 2.x writes
-        assert contract == b"\x0a" + bytes([len(name)]) + name + b"\x12" + length + signature
-
     def test_2x_is_read_by_its_own_library(self, hs, write):
         hs, generation = hs
         if generation == 3:
@@ -151,15 +157,25 @@ class TestContract:
         fields = [f"{name} 9 True 0" for name in FEATURES]
         assert out.splitlines() == ["model predict", *fields, "value 2 True 0"]
 
-    def test_shapes_and_types(self, package, tmp_path):
-        text = (package / "serving.yaml").read_text()
-        head, tail = text.split("outputs:")
-        tail = tail.replace("scalar", "[-1, 3]").replace("double", "string")
-        (tmp_path / "serving.yaml").write_text(f"{head}outputs:{tail}")
-        contract = replace(Contract.read(tmp_path), runtime=RUNTIMES[3])
-        signature = ModelSignature.FromString(serialize_contract(contract))
-        (value,) = signature.outputs
-        assert (value.dtype, list(value.shape.dims)) == (types.DT_STRING, [-1, 3])
+
+def test_contracts_to_the_last_byte():
+    """2.x's beside what its own library wrote, 3.x's beside what its library writes here."""
+    contract = Contract("churn", RUNTIMES[2], (), None, None, "predict", FIELDS, (VALUE,))
+    assert serialize_contract(contract) == CONTRACT_2X
+    kinds = (types.DT_INT64, types.DT_UINT8, types.DT_FLOAT, types.DT_STRING, types.DT_DOUBLE)
+    inputs = [
+        ModelField(
+            name=field.name,
+            dtype=kind,
+            shape=TensorShape(dims=field.dims),
+            profile=types.DataProfileType.Value(field.profile.upper()),
+        )
+        for field, kind in zip((*FIELDS, VALUE), kinds, strict=True)
+    ]
+    outputs = [inputs.pop()]
+    signature = ModelSignature(signature_name="predict", inputs=inputs, outputs=outputs)
+    written = serialize_contract(replace(contract, runtime=RUNTIMES[3]))
+    assert written == signature.SerializeToString()
 
 
 @pytest.mark.parametrize("install", ["pip install -r requirements.txt", None])

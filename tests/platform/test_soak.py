@@ -11,7 +11,7 @@ from helpers import message
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest, PredictResponse
 from tqdm import tqdm
 
-from knn_metric.data.adult import FEATURES
+from knn_metric.data.census import FEATURES
 from knn_metric.platform.server import PREDICT, serving
 
 REQUESTS = 1_000_000

@@ -5,6 +5,7 @@ import os
 import pickle
 import pickletools
 import shutil
+import time
 import zlib
 
 import joblib
@@ -227,6 +228,31 @@ class TestRefusedFiles:
             flipped[position] ^= 0x10
             self.fail(tmp_path, flipped)
             self.fail(tmp_path, content[:position])
+
+    def test_a_pipe(self, tmp_path):
+        os.mkfifo(tmp_path / "monitoring_model.joblib")
+        assert "it is no regular file" in self.fail(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            # Lists that hold the one before twice; as many tuples, whose hash a key needs.
+            (b"]\x94" + b"".join(b"](h%ch%ce\x94" % (n, n) for n in range(40)), "two places"),
+            (b")\x94" + b"".join(b"h%ch%c\x86\x94" % (n, n) for n in range(40)), "two places"),
+            (b")" + b"\x85" * 10**5, "TUPLE1"),
+            (b"]" * 50_000 + b"a" * 49_999, "RecursionError"),
+            (b"]" * 10**6 + b"a" * (10**6 - 1), "more than 100000 lists and dictionaries"),
+            (b"](X\x40\x42\x0f\0" + b"a" * 10**6 + b"\x94" + b"h\0" * 10**6 + b"e", "two places"),
+        ],
+        ids="lists tuples tuple deep deeper text".split(),
+    )
+    def test_what_has_no_end_once_it_is_read(self, tmp_path, values, words):
+        """Each is refused within a second."""
+        named = b"\x8c\x0cportable_knn\x8c\x0bPortableKNN\x93)\x81"
+        state = b"}(\x8c\x07content}(\x8c\x06format" + values + b"u\x8c\x06digestNu"
+        start = time.process_time()
+        assert words in self.fail(tmp_path, b"\x80\x04" + named + state + b"b.")
+        assert time.process_time() - start < 1
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
     def test_unreadable(self, tmp_path):

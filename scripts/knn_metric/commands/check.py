@@ -22,9 +22,10 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from knn_metric.package.checks import check, format_findings
+    from knn_metric.contract import Contract
+    from knn_metric.package.findings import inspect_package, passes
 
-    options = arguments.image, arguments.platform, arguments.allow_sample
-    findings = check(arguments.package, *options)
-    print(format_findings(findings))
-    return FOUND if any(finding.problem for finding in findings) else 0
+    folder = arguments.package
+    contract = Contract.read(folder, arguments.image)
+    findings = inspect_package(folder, contract, arguments.platform, arguments.allow_sample)
+    return 0 if passes(findings) else FOUND

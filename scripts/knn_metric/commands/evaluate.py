@@ -25,6 +25,7 @@ def add_arguments(parser: Parser) -> None:
     what = "corruptions, with commas between them (default: a list for the fields)"
     option("--corrupt", metavar="NAME,...", help=what)
     parser.out()
+    parser.report()
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -39,11 +40,13 @@ def run(arguments: argparse.Namespace) -> None:
     from knn_metric.detection import evaluation
     from knn_metric.detection.detectors import describe_detector, load_detector
     from knn_metric.detection.pictures import plot_evaluation
+    from knn_metric.page import write_page
     from knn_metric.platform.target import reaching
-    from knn_metric.tables import format_fields
+    from knn_metric.tables import format_fields, format_table
 
     picture, figures = (arguments.out / f"evaluation.{kind}" for kind in ("png", "json"))
-    files.require_writable(picture, figures, inputs=arguments.data)
+    page = [arguments.report] if arguments.report else []
+    files.require_writable(picture, figures, *page, inputs=arguments.data)
     contract = Contract.read(arguments.package)
     detector = load_detector(files.artifact_path(arguments.package), contract.input_names)
     rows = load_rows(arguments.data, contract, arguments.most_rejected)
@@ -65,10 +68,17 @@ def run(arguments: argparse.Namespace) -> None:
         "contamination": f"{detector.contamination:.2%} asked for",
         "alarm rate": evaluation.format_clean(results[0]),
     }
-    print(format_fields(fields), evaluation.format_results(results), sep="\n\n")
-    print("", evaluation.format_thresholds(results, detector.decision_scores_), "", sep="\n")
+    table = evaluation.tabulate(results)
+    thresholds = evaluation.tabulate_thresholds(results, detector.decision_scores_)
+    print(format_fields(fields), format_table(table, "<>>>><<"), sep="\n\n")
+    print("", format_table(thresholds), "", sep="\n")
     content = {one.name: one.to_json() for one in results}
     with files.replacing_file(figures) as new:
         new.write_text(json.dumps(content, indent=1))
     plot_evaluation(results, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
-    print(f"figures  {files.shorten(figures)}, picture: {files.shorten(picture)}")
+    title = f"What {contract.name} detects"
+    tables = {"Corruptions": table, "Alarms at other thresholds": thresholds}
+    for path in page:
+        write_page(path, title, fields, tables, [picture])
+    written = map(files.shorten, (figures, picture, *page))
+    print(f"written  {', '.join(written)}")

@@ -24,21 +24,19 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     from knn_metric.contract import Contract
     from knn_metric.files import shorten
-    from knn_metric.package.checks import check, passes
+    from knn_metric.package.findings import inspect_package, passes
     from knn_metric.package.image import build_image, write_context
     from knn_metric.tables import format_table
 
-    findings = check(arguments.package, arguments.image, None, arguments.allow_sample)
+    folder = arguments.package
+    contract = Contract.read(folder, arguments.image)
+    findings = inspect_package(folder, contract, None, arguments.allow_sample)
     if not passes(findings, "nothing was written"):
         return FOUND
-    contract = Contract.read(arguments.package)
-    contract = replace(contract, runtime=arguments.image or contract.runtime)
     context = arguments.out / "image" / contract.name
-    write_context(arguments.package, contract, context)
+    write_context(folder, contract, context)
     print(f"written    {shorten(context)}", flush=True)
     print(format_table(build_image(context, contract), "<<"))
     return 0

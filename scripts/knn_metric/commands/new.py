@@ -17,14 +17,15 @@ from knn_metric.cli import Parser
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.required("folder", "churn-metric --for churn:3", type=Path, help="to write")
+    example = "churn-metric --for churn:3"
+    parser.required("folder", example, type=Path, help="to write")
     what = "NAME:VERSION on the cluster, the folder of its package, or its serving.yaml"
-    parser.required("--for", "churn:3", dest="model", metavar="MODEL", help=what)
+    parser.required("--for", example, dest="model", metavar="MODEL", help=what)
     parser.cluster()
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from knn_metric.contract import Contract
+    from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.files import shorten
     from knn_metric.package.new import select_inputs, write_package
     from knn_metric.platform.hs import selected_cluster
@@ -47,4 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("requirements.txt and serving.yaml, where a profile says whether a field holds codes")
     for line in [*left_out, *others]:
         print(f"left out  {line}")
+    names = [*(field.name for field in fields), *(other.partition(": ")[0] for other in others)]
+    for field in lost_by_sonar(names):
+        print(f"warning   {field}: has a dot or begins with $, and sonar loses every such request")
     print(f"next      `knn-metric train --package {shorten(folder)} --data REQUESTS`")

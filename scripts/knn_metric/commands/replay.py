@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.data()
     parser.time()
     what = "the model: the folder of its package, which is served, or HOST:PORT"
-    parser.required("--target", "path/to/model", help=what)
+    parser.required("--target", "--target path/to/model", help=what)
     parser.package()
     what = "a running function of the package (default: it is served)"
     option("--runtime", type=address, metavar="HOST:PORT", help=what)

@@ -39,11 +39,15 @@ def run(arguments: argparse.Namespace) -> int:
     import time
 
     from knn_metric import files
-    from knn_metric.data.sources import plan
+    from knn_metric.data.survey import plan, stream
     from knn_metric.detection.calibration import require_calibration
     from knn_metric.detection.detectors import load_detector
-    from knn_metric.history.executor import connecting
-    from knn_metric.history.output import require_no_input_in, require_replaceable, write_scores
+    from knn_metric.history.output import (
+        Threads,
+        require_no_input_in,
+        require_replaceable,
+        write_scores,
+    )
     from knn_metric.history.periods import find_changes
     from knn_metric.history.report import format_history, plot
 
@@ -61,8 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
     wanted, blocks = plan(arguments.data, types, arguments.keep, rows, arguments.time)
     require_no_input_in(out, blocks)
     with files.replacing_folder(out) as folder:
-        with connecting(arguments.scheduler, artifact) as engine:
-            total = write_scores(engine, wanted, blocks, rows, folder)
+        if arguments.scheduler:
+            from knn_metric.history.cluster import connecting
+
+            with connecting(arguments.scheduler, artifact, wanted, rows) as cluster:
+                total = write_scores(cluster, blocks, folder, len(blocks))
+        else:
+            with Threads(detector, wanted, rows) as threads:
+                streamed = stream(blocks, wanted, rows)
+                total = write_scores(threads, streamed, folder, len(blocks))
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
             raise UserError(f"{', '.join(arguments.data)}: no rows")

@@ -14,7 +14,7 @@ import signal
 import socket
 from pathlib import Path
 
-from knn_metric.cli import Parser, UserError
+from knn_metric.cli import INTERRUPTED, Parser, UserError
 
 GRACE = 5  # seconds that requests under way get to finish
 ENDS = (signal.SIGTERM, signal.SIGINT)
@@ -27,18 +27,19 @@ def add_arguments(parser: Parser) -> None:
     parser.package()
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     # Only this thread waits for them: all that libraries start from here on inherit the mask.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
-        serve(arguments.package, arguments.host, arguments.port)
+        ended_by = serve(arguments.package, arguments.host, arguments.port)
     except UserError:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise
+    return INTERRUPTED if ended_by == signal.SIGINT else 0
 
 
-def serve(package: Path, host: str, port: int) -> None:
-    """Serve until a signal ends it; others that come meanwhile are never delivered."""
+def serve(package: Path, host: str, port: int) -> int:
+    """Serve until a signal ends it, and return that; others after it are never delivered."""
     from knn_metric.contract import Contract
     from knn_metric.platform.server import load_function, start_server
 
@@ -51,5 +52,6 @@ def serve(package: Path, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     server, port = start_server(function, f"{shown}:{port}")
     print(f"serving {name} on {shown}:{port}, stop with Ctrl-C", flush=True)
-    signal.sigwait(ENDS)
+    ended_by = signal.sigwait(ENDS)
     server.stop(GRACE).wait()
+    return ended_by

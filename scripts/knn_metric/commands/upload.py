@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from knn_metric.cli import FOUND, Parser
+from knn_metric.cli import FOUND, Parser, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -22,8 +22,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from knn_metric.contract import Contract
-    from knn_metric.package.checks import check, passes
-    from knn_metric.package.staging import staging
+    from knn_metric.package.findings import inspect_package, passes
+    from knn_metric.package.payload import staging
     from knn_metric.platform.hs import generation_of_hs, run_hs, selected_cluster
     from knn_metric.platform.manager import Manager
     from knn_metric.platform.releases import USUAL_RUNTIME_3X
@@ -32,11 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     generation = generation_of_hs(arguments.hs)
     image = arguments.image or (USUAL_RUNTIME_3X if generation == 3 else None)
     address = selected_cluster(generation)
-    findings = check(folder, image, generation, arguments.allow_sample)
+    contract = Contract.read(folder, image)
+    findings = inspect_package(folder, contract, generation, arguments.allow_sample)
     if not passes(findings, "nothing was uploaded"):
         return FOUND
     Manager(address).call("GET", "model/version")  # hs 3.x would end in a traceback
-    print(f"uploading {Contract.read(folder).name} to {address} with hs {generation}.x")
-    with staging(folder, image) as staged:
+    print(f"uploading {contract.name} to {show(address)} with hs {generation}.x", flush=True)
+    with staging(folder, contract) as staged:
         run_hs(arguments.hs, generation, staged)
     return 0

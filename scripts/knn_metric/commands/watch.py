@@ -10,21 +10,24 @@ examples:
 
 exit status:
   0  no change was detected
-  1  alert: a change was detected, or checks are missing
-  2  it could not tell: no such model or metric, no checks yet, the cluster does not answer
+  1  alert: a change was detected, checks are missing, or the target fails
+  2  it could not tell: no such model or metric, no checks yet, the cluster does not answer, or no
+     metric has a calibration to test by
 
 Each request bets against healthy traffic, and the evidence is what the bets have won. It may be
 looked at any time: on average, at least 100,000 healthy requests pass between false alerts, however
 often they are read. The same requests give the same verdict, read one by one or all at once. The
 levels to bet on come from held-out rows of the artifact that the metric was uploaded with, or of
 the one at hand. Only with that at hand are fields tested beside the score, and one is named. Checks
-before the metric's first one are not missing.
+before the metric's first one are not missing; nor are up to 200 seconds without a check of any
+metric, once an hour, which a restart of the platform's monitoring takes. Requests in which the
+target failed are counted apart. While it follows, a change that is over is reported once.
 
---json prints an object with target, cluster, alert, line, and metrics: a list of objects with name,
-alert, requests, checked, missing, missing_since, alarms, rate and expected_rate (null if not
-known), evidence, since and until (epoch seconds, as all times), change (null, or onset,
-began_earlier, detected, last, goes_on, field and request: the id of one that shows it) and note
-(what is tested if not all is, or null).
+--json prints an object with target, cluster, alert, line, newest (the time of the newest request),
+and metrics: a list of objects, of the target too if it failed, with name, alert, requests, checked,
+missing, missing_since, alarms, rate and expected_rate (null if not known), evidence, since and
+until (epoch seconds, as all times), change (null, or onset, began_earlier, detected, last, goes_on,
+field and request: the id of one that shows it) and note (what is to be known of it, or null).
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from knn_metric.cli import FOUND, Parser, UserError, complain, show
 
 if TYPE_CHECKING:
     from knn_metric.live.monitor import Monitor
+    from knn_metric.live.notify import Alertmanager
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -69,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from knn_metric import files
     from knn_metric.live.monitor import Monitor
-    from knn_metric.live.report import is_alert
+    from knn_metric.live.report import is_alert, is_tested
     from knn_metric.platform.sonar import format_time
 
     if arguments.plot:
@@ -83,63 +87,80 @@ def run(arguments: argparse.Namespace) -> int:
     if not monitor.read(arguments.requests, since):
         when = f" since {format_time(since)}" if since else " yet"
         raise UserError(f"no checks of {monitor.target}{when}")
+    if not any(metric.requests for metric in monitor.streams):
+        raise UserError(f"no checks of {monitor.target} yet: {monitor.notes[0]}")
     show_report(monitor, arguments)
-    return FOUND if is_alert(monitor.metrics) else 0
+    if is_alert(monitor.streams):
+        return FOUND
+    if not is_tested(monitor.metrics):
+        raise UserError(f"it could not be tested: {monitor.metrics[0].note}")
+    return 0
 
 
 def follow(monitor: Monitor, arguments: argparse.Namespace) -> int:
     """Report on new requests until Ctrl-C; what goes wrong meanwhile is said once."""
+    from knn_metric.live.notify import Alertmanager
+
     said: set[str] = set()
+    alertmanager = Alertmanager(monitor.cluster)
     try:
-        for error in monitor.follow(arguments.requests, arguments.follow):
-            if error:
-                complain(f"{error}; waiting")
+        for news in monitor.follow(arguments.requests, arguments.follow):
+            if isinstance(news, UserError):
+                complain(f"{news}; waiting")
                 continue
-            for metric in monitor.metrics:
-                if metric.note and metric.name not in said:
-                    complain(f"{show(metric.name)}: {metric.note}")
-                    said.add(metric.name)
-            show_report(monitor, arguments)
+            notes = {f"{one.name}: {note}" for one in monitor.metrics for note in one.notes}
+            notes |= set(monitor.notes)
+            heads = {re.sub("[0-9]", "", note): note for note in notes}
+            for head in heads.keys() - said:
+                complain(show(heads[head]))
+            said = set(heads)
+            if news:
+                show_report(monitor, arguments, alertmanager)
+                for stream in monitor.streams:
+                    stream.tell()
+            elif alertmanager.due:
+                notify(monitor, alertmanager)
     except KeyboardInterrupt:
         pass
     return 0
 
 
-def show_report(monitor: Monitor, arguments: argparse.Namespace) -> None:
+def show_report(
+    monitor: Monitor, arguments: argparse.Namespace, alertmanager: Alertmanager | None = None
+) -> None:
     """Print what was found, draw it and notify if that was asked for."""
     import json
 
     from knn_metric.live import report
+    from knn_metric.live.notify import Alertmanager
     from knn_metric.platform.sonar import format_time
 
-    metrics = monitor.metrics
-    line = report.describe(metrics)
+    streams = monitor.streams
+    line = report.describe(streams)
     if arguments.json:
-        content: dict[str, Any] = {"target": monitor.target, "cluster": monitor.cluster}
-        content |= {"alert": report.is_alert(metrics), "line": line}
-        content["metrics"] = [report.to_json(metric) for metric in metrics]
+        content: dict[str, Any] = {"target": monitor.target, "cluster": show(monitor.cluster)}
+        content |= {"alert": report.is_alert(streams), "line": line, "newest": monitor.newest}
+        content["metrics"] = [report.to_json(metric) for metric in streams]
         print(json.dumps(content), flush=True)
     elif arguments.follow:
         print(f"{format_time(monitor.newest)}  {line}", flush=True)
     else:
-        print(report.format_metrics(metrics))
-        print(line if report.is_alert(metrics) else "ok")
-    step = report.describe_next_step(metrics, monitor.target)
+        print(report.format_metrics(streams, monitor.notes))
+        print("ok" if line.startswith("ok: ") else line)
+    step = report.describe_next_step(streams, monitor.target)
     if step and not arguments.json:
         print(step, flush=True)
     if arguments.notify:
-        notify(monitor)
+        notify(monitor, alertmanager or Alertmanager(monitor.cluster))
     if arguments.plot:
         from knn_metric.live.plot import plot
 
-        plot(metrics, f"{monitor.target}, {line}", arguments.plot)
+        plot(monitor.metrics, f"{monitor.target}, {line}", arguments.plot)
 
 
-def notify(monitor: Monitor) -> None:
+def notify(monitor: Monitor, alertmanager: Alertmanager) -> None:
     """Send alerts; that Alertmanager does not take them changes no verdict."""
-    from knn_metric.live.notify import Alertmanager
-
     try:
-        Alertmanager(monitor.cluster).send(monitor.metrics, monitor.target)
+        alertmanager.send(monitor.streams, monitor.target)
     except UserError as error:
         complain(str(error))

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from knn_metric.cli import UserError
-from knn_metric.data.adult import CORRUPTIONS, FEATURES
+from knn_metric.data.census import CORRUPTIONS, FEATURES
 from knn_metric.data.rows import Rows
 
 Columns = dict[str, np.ndarray]

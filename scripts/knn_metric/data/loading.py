@@ -11,11 +11,11 @@ import numpy as np
 
 from knn_metric.cli import MOST_REJECTED, UserError
 from knn_metric.contract import Contract
-from knn_metric.data import adult
+from knn_metric.data import census
 from knn_metric.data.download import download
-from knn_metric.data.readers import kind_of, opening
 from knn_metric.data.rows import Rows
-from knn_metric.data.sources import plan
+from knn_metric.data.sources import kind_of, opening
+from knn_metric.data.survey import plan
 from knn_metric.data.times import NO_TIME
 from knn_metric.data.validation import read_rows
 from knn_metric.files import shorten
@@ -50,12 +50,12 @@ def load_rows(
     UserError
         If the rows cannot be fetched, verified or read, or too many cannot be used.
     """
-    census = [one for one in data if _is_census(one)]
-    if not census:
+    of_census = [one for one in data if _is_census(one)]
+    if not of_census:
         return _read_table(data, contract, most_rejected, time)
     (one, *others) = data
     if others:
-        raise UserError(f"{census[0]} is of the census, which is read alone")
+        raise UserError(f"{of_census[0]} is of the census, which is read alone")
     if time:
         raise UserError(f"--time={time}: {one} is of the census, which has no times")
     rows = load_census(one)
@@ -71,7 +71,7 @@ def load_census(data: str) -> Rows:
     """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest."""
     content, path = read_content(data)
     sha256 = hashlib.sha256(content).hexdigest()
-    return adult.encode(adult.read(content, path), _name_source(path, sha256), sha256)
+    return census.encode(census.read(content, path), _name_source(path, sha256), sha256)
 
 
 def _is_census(data: str) -> bool:
@@ -88,7 +88,7 @@ def _is_census(data: str) -> bool:
 
 def read_content(data: str) -> tuple[bytes, Path]:
     """Return the content and the path of a file in UCI's format."""
-    path = {"uci": adult.UCI_PATH, "sample": adult.SAMPLE_PATH}.get(data, Path(data))
+    path = {"uci": census.UCI_PATH, "sample": census.SAMPLE_PATH}.get(data, Path(data))
     if data == "uci" and not path.exists():
         _download_uci(path)
     try:
@@ -96,16 +96,17 @@ def read_content(data: str) -> tuple[bytes, Path]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     sha256 = hashlib.sha256(content).hexdigest()
-    if data == "uci" and sha256 != adult.UCI_SHA256:
+    if data == "uci" and sha256 != census.UCI_SHA256:
         raise UserError(
-            f"{path}: SHA-256 {sha256}, expected {adult.UCI_SHA256}: delete it to download it again"
+            f"{path}: SHA-256 {sha256}, expected {census.UCI_SHA256}: delete it to download it"
+            " again"
         )
     return content, path
 
 
 def _download_uci(path: Path) -> None:
     try:
-        download(adult.UCI_URL, path, adult.UCI_SHA256)
+        download(census.UCI_URL, path, census.UCI_SHA256)
     except UserError as error:
         raise UserError(
             f"{error}; save it as {shorten(path)}, or name another file with"
@@ -115,9 +116,9 @@ def _download_uci(path: Path) -> None:
 
 def _name_source(path: Path, sha256: str) -> str:
     """Name the source by content, so that a copy of the sample is still the sample."""
-    if sha256 == adult.UCI_SHA256:
+    if sha256 == census.UCI_SHA256:
         return "uci"
-    sample = adult.SAMPLE_PATH
+    sample = census.SAMPLE_PATH
     if sample.exists() and sha256 == hashlib.sha256(sample.read_bytes()).hexdigest():
         return "sample"
     return _name_path(path)
@@ -154,7 +155,7 @@ def _read_table(
         )
     if not len(values):
         raise UserError(f"{', '.join(data)}: no rows")
-    urls = sorted({piece.url for block in blocks for piece in block})
+    urls = sorted({one.url for block in blocks for one in block})
     name = " ".join(_name_path(Path(one)) or one for one in data)
     return Rows(
         names=contract.input_names,
@@ -184,4 +185,4 @@ def digest(urls: Sequence[str]) -> str:
 
 def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
     """Return what codes stand for by column, where the columns are those of a known source."""
-    return adult.LABELS if tuple(names) == adult.FEATURES else {}
+    return census.LABELS if tuple(names) == census.FEATURES else {}

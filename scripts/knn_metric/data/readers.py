@@ -1,165 +1,118 @@
-"""Rows in Parquet, CSV or JSON lines, read a piece at a time.
+"""Rows in Parquet, CSV or JSON lines: a reader for each format, which streams.
 
 What a text file holds is read as text, so that one odd cell spoils no other.
 """
 
 from __future__ import annotations
 
-import lzma
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import PurePosixPath
-from typing import BinaryIO, NamedTuple
+import codecs
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple, cast
 
-import fsspec
 import numpy as np
 import pyarrow as pa
-from fsspec.compression import compr
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import infer_compression
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from knn_metric.cli import UserError
-from knn_metric.data.lines import Lines, Malformed, read_csv, read_csv_header, read_json
+from knn_metric.cli import UserError, show
+from knn_metric.data.sources import kind_of, opening, partitions_of, shorten_url
+from knn_metric.data.times import read_number
 
-KINDS = {".parquet": "parquet", ".parq": "parquet", ".pq": "parquet", ".csv": "csv"}
-KINDS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-LOCAL = "file://"
-TIME = "_hs_timestamp"
 ERROR = "_hs_error"
-DAMAGED = (zlib.error, lzma.LZMAError)  # what decompression raises beside OSError and EOFError
 READ_AT_ONCE = 2**20  # bytes of a Parquet column
-
-
-Block = tuple["Piece", ...]
+LONGEST_HEADER = 2**20  # bytes
+# Bytes of CSV that are read at once, in which a row must end: more only where one is longer.
+CHUNKS = (2**20, 2**26)
+# Stands for a carriage return within a cell, which pyarrow takes for the end of a row.
+RETURN = "\ue00d"
+# Of a footer's fields the schema; of an element of it, and of its logical type.
+SCHEMA, CHILDREN, LOGICAL_TYPE, NULL_TYPE = 2, 5, 10, 11
 
 
 class Piece(NamedTuple):
-    """A part of a file, from `first` to before `last`: rows of Parquet, bytes of text.
+    """A file, or of Parquet the rows from `first` to before `last`."""
 
-    `row` is the number of its first row in the file, from 0.
+    url: str
+    first: int = 0
+    last: int = 0
+
+
+class Malformed(NamedTuple):
+    """A line that is no row: its number among the rows, its text, and what is wrong with it."""
+
+    row: int
+    text: str
+    problem: str
+
+
+class Lines(NamedTuple):
+    """Rows that were read: their file, a table, the number of each row, lines that are no rows.
+
+    The table is as it is in Parquet; text from CSV and JSON lines, null where there is none.
     """
 
     url: str
-    first: int
-    last: int
-    row: int
-
-
-class Wanted(NamedTuple):
-    """What to read of every file.
-
-    Attributes
-    ----------
-    features : list of str
-        The columns of numbers.
-    kinds : dict of str to str
-        By feature, numpy's name of its type in the contract; float64 where there is none.
-    kept : pyarrow.Schema
-        To keep beside them, with the type that each has in all files.
-    time : str or None
-        The column that days come from.
-    """
-
-    features: list[str]
-    kinds: dict[str, str]
-    kept: pa.Schema
-    time: str | None = None
-
-    def kind(self, feature: str) -> np.dtype:
-        return np.dtype(self.kinds.get(feature, "float64"))
+    table: pa.Table
+    rows: np.ndarray
+    malformed: Sequence[Malformed] = ()
 
     @property
-    def names(self) -> list[str]:
-        times = [self.time] if self.time else []
-        return list(dict.fromkeys([*self.kept.names, *self.features, *times, ERROR]))
+    def size(self) -> int:
+        return len(self.rows) + len(self.malformed)
+
+    def cut(self, rows: int) -> Iterator[Lines]:
+        """Yield them so many rows at a time."""
+        yield self._replace(table=self.table[:rows], rows=self.rows[:rows])
+        for first in range(rows, len(self.rows), rows):
+            last = first + rows
+            yield Lines(self.url, self.table[first:last], self.rows[first:last])
 
 
-def kind_of(url: str) -> str | None:
-    """Return the format that a file's name tells, compressed or not; None for any other."""
-    name = PurePosixPath(url).name.lower()
-    stem, dot, ending = name.rpartition(".")
-    if f".{ending}" in COMPRESSED and infer_compression(name) in compr:
-        _, dot, ending = stem.rpartition(".")
-    return KINDS.get(f"{dot}{ending}")
+Block = tuple[Piece | Lines, ...]  # that is scored together
 
 
-def shorten_url(url: str) -> str:
-    return url.removeprefix(LOCAL)
-
-
-def partitions_of(url: str) -> dict[str, str]:
-    """Return the columns that a file's folders name, as in ``_hs_year=2020/_hs_month=5``."""
-    return dict(part.split("=", 1) for part in url.split("/")[:-1] if "=" in part)
-
-
-@contextmanager
-def opening(url: str) -> Iterator[BinaryIO]:
-    """Open a file for reading; whatever is wrong with it ends as a UserError that names it."""
-    compression = infer_compression(url) if url.lower().endswith(COMPRESSED) else None
-    # Of a name on this machine `::` is a part, not one of fsspec's chains.
-    local = {"fs": LocalFileSystem(), "path": shorten_url(url)}
-    try:
-        opened = (
-            fsspec.core.OpenFile(**local, compression=compression)
-            if url.startswith(LOCAL)
-            else fsspec.open(url, "rb", compression=compression)
-        )
-        with opened as file:
-            yield file
-    except (*DAMAGED, OSError, EOFError, ValueError, pa.ArrowException) as error:
-        problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise UserError(f"{shorten_url(url)}: {' '.join(problem.split())}") from error
-
-
-def read_piece(piece: Piece, names: Sequence[str], rows: int) -> Iterator[Lines]:
-    """Read the columns that are there, at most so many rows at a time where the format can.
-
-    Yields
-    ------
-    Lines
-        The table is as it is in Parquet; text from CSV and JSON lines, null where there is none.
+def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
+    """Read the columns that are there, all if none is named, at most so many rows at a time.
 
     Raises
     ------
     UserError
         Names the file, if it is damaged or cannot be read.
     """
-    read = {"parquet": _read_parquet, "csv": _read_csv, "json": _read_json}[str(kind_of(piece.url))]
+    for lines in READERS[str(kind_of(piece.url))](piece, names, rows):
+        table = lines.table
+        for name, value in partitions_of(piece.url).items():
+            if (names is None or name in names) and name not in table.column_names:
+                column = pa.repeat(pa.scalar(value, pa.string()), len(table))
+                table = table.append_column(name, column)
+        yield from lines._replace(table=table).cut(rows)
+
+
+def _read_parquet(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
     with opening(piece.url) as file:
-        for table, numbers, malformed in read(file, piece, names, rows):
-            yield Lines(_add_partitions(table, piece.url, names), numbers, malformed)
-
-
-def _add_partitions(table: pa.Table, url: str, names: Sequence[str]) -> pa.Table:
-    for name, value in partitions_of(url).items():
-        if name in names and name not in table.column_names:
-            table = table.append_column(name, pa.repeat(pa.scalar(value), len(table)))
-    return table
-
-
-def _read_parquet(file: BinaryIO, piece: Piece, names: Sequence[str], rows: int) -> Iterator[Lines]:
-    content = parquet.ParquetFile(file, buffer_size=READ_AT_ONCE)
-    present = [name for name in names if name in content.schema_arrow.names]
-    ends = np.cumsum(count_rows(content))
-    groups = np.searchsorted(ends, [piece.first, piece.last - 1], side="right")
-    before = piece.first - (ends[groups[0] - 1] if groups[0] else 0)  # rows of its first group
-    row = piece.first
-    wanted = range(groups[0], groups[1] + 1)
-    for batch in content.iter_batches(rows, wanted, present, use_threads=False):
-        part = batch.slice(before, piece.last - row)
-        before = max(before - len(batch), 0)
-        if len(part):
-            numbers = list(range(row, row + len(part)))
-            yield Lines(pa.Table.from_batches([part]), numbers, NO_LINES)
-            row += len(part)
-        if row == piece.last:
-            break
-
-
-NO_LINES: list[Malformed] = []
+        content = open_parquet(file)
+        there = content.schema_arrow.names
+        present = [name for name in names or there if name in there]
+        ends = np.cumsum(count_rows(content))
+        groups = np.searchsorted(ends, [piece.first, piece.last - 1], side="right")
+        before = piece.first - (ends[groups[0] - 1] if groups[0] else 0)  # rows of its first group
+        row = piece.first
+        wanted = range(groups[0], groups[1] + 1)
+        for batch in content.iter_batches(rows, wanted, present, use_threads=False):
+            part = batch.slice(before, piece.last - row)
+            before = max(before - len(batch), 0)
+            if len(part):
+                numbers = np.arange(row, row + len(part))
+                yield Lines(piece.url, pa.Table.from_batches([part]), numbers)
+                row += len(part)
+            if row == piece.last:
+                break
 
 
 def count_rows(content: parquet.ParquetFile) -> list[int]:
@@ -167,15 +120,316 @@ def count_rows(content: parquet.ParquetFile) -> list[int]:
     return [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
 
 
-def _read_csv(file: BinaryIO, piece: Piece, names: Sequence[str], rows: int) -> Iterator[Lines]:
-    header = read_csv_header(file)
-    yield read_csv(_read_bytes(file, piece), piece.row, header, names)
+def open_parquet(file: BinaryIO) -> parquet.ParquetFile:
+    """Open a Parquet file, also one of parquet-mr 1.11.0, which marks groups as of type Null.
+
+    So it writes each map's inner group (PARQUET-1879), and so the feature lake of 2.x has them.
+    """
+    try:
+        return parquet.ParquetFile(file, buffer_size=READ_AT_ONCE)
+    except OSError as error:
+        if "Logical type Null cannot be applied to group node" not in str(error):
+            raise
+    file.seek(-8, io.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(-8 - length, io.SEEK_END)
+    footer = _drop_null_groups(file.read(length))
+    whole = b"".join((b"PAR1", footer, len(footer).to_bytes(4, "little"), b"PAR1"))
+    metadata = parquet.read_metadata(pa.BufferReader(whole))
+    return parquet.ParquetFile(file, metadata=metadata, buffer_size=READ_AT_ONCE)
 
 
-def _read_json(file: BinaryIO, piece: Piece, names: Sequence[str], rows: int) -> Iterator[Lines]:
-    yield read_json(_read_bytes(file, piece), piece.row, names)
+def _drop_null_groups(footer: bytes) -> bytes:
+    """Leave out the logical type of groups that are marked as of type Null."""
+    thrift = _Thrift(footer)
+    schema = next(value for number, _, value, _ in thrift.fields(0) if number == SCHEMA)
+    kept, done = b"", 0
+    for element in thrift.items(schema):
+        marks = {number: places for number, *places in thrift.fields(element)}
+        start, value, end = marks.get(LOGICAL_TYPE, (0, 0, 0))
+        if CHILDREN in marks and end and next(thrift.fields(value), (0,))[0] == NULL_TYPE:
+            kept, done = kept + footer[done:start], end
+    return kept + footer[done:]
 
 
-def _read_bytes(file: BinaryIO, piece: Piece) -> bytes:
-    file.seek(piece.first)
-    return file.read(piece.last - piece.first)
+class _Thrift:
+    """Where fields stand in Thrift's compact protocol, in which a footer is written."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def varint(self, place: int) -> tuple[int, int]:
+        """Return an unsigned number and where it ends."""
+        value = shift = 0
+        while self.content[place] & 0x80:
+            value |= (self.content[place] & 0x7F) << shift
+            place, shift = place + 1, shift + 7
+        return value | self.content[place] << shift, place + 1
+
+    def fields(self, place: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield of each field of a struct its number, and where it, its value and its end are."""
+        number = 0
+        while header := self.content[place]:
+            start, place = place, place + 1
+            if header >> 4:
+                number += header >> 4
+            else:
+                zigzag, place = self.varint(place)
+                number = zigzag >> 1
+            end = self.skip(header & 15, place)
+            yield number, start, place, end
+            place = end
+
+    def list_header(self, place: int) -> tuple[int, int, int]:
+        """Return the length of a list, the type of its elements, and where they begin."""
+        size, kind = self.content[place] >> 4, self.content[place] & 15
+        if size < 15:
+            return size, kind, place + 1
+        size, place = self.varint(place + 1)
+        return size, kind, place
+
+    def items(self, place: int) -> Iterator[int]:
+        """Yield where each element of a list begins."""
+        size, kind, place = self.list_header(place)
+        for _ in range(size):
+            yield place
+            place = self.skip(kind, place)
+
+    def skip(self, kind: int, place: int) -> int:
+        """Return where a value ends."""
+        if kind in (1, 2):  # a truth, which stands in the field's header
+            return place
+        if kind in (3, 7):  # a byte, a double
+            return place + (1 if kind == 3 else 8)
+        if kind == 8:  # bytes
+            size, place = self.varint(place)
+            return place + size
+        if kind in (9, 10):
+            size, inner, end = self.list_header(place)
+            for _ in range(size):
+                end = self.skip(inner, end)
+            return end
+        if kind == 12:
+            ends = [end for *_, end in self.fields(place)]
+            return (ends[-1] if ends else place) + 1
+        return self.varint(place)[1]
+
+
+class _Text(io.RawIOBase):
+    """The bytes of a text file, of CSV in a form in which pyarrow finds the ends of rows.
+
+    A byte that is no UTF-8 becomes U+FFFD, a carriage return within a line `RETURN`.
+    """
+
+    def __init__(self, file: BinaryIO, is_csv: bool) -> None:
+        self.file, self.is_csv = file, is_csv
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.held, self.rest = "", b""
+        self.has_quotes = self.has_returns = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self.rest:
+            content = self.file.read(len(buffer))
+            self.rest = self._repair(content) if self.is_csv else content
+            if not content:
+                break
+        size = min(len(buffer), len(self.rest))
+        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+        return size
+
+    def _repair(self, content: bytes) -> bytes:
+        self.has_quotes |= b'"' in content
+        text = self.held + self.decoder.decode(content, final=not content)
+        self.held = "\r" if text.endswith("\r") and content else ""
+        text = text.removesuffix(self.held)
+        if text.count("\r") > text.count("\r\n"):
+            self.has_returns = True
+            text = re.sub("\r(?!\n)", RETURN, text)
+        return text.encode()
+
+
+def _read_csv(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
+    row = 0
+    for size in CHUNKS:
+        with opening(piece.url) as file:
+            try:
+                for lines in _stream_csv(piece.url, _Text(file, is_csv=True), size):
+                    is_new = lines.rows >= row
+                    table = lines.table if is_new.all() else lines.table.filter(pa.array(is_new))
+                    there = [one for one in table.column_names if names is None or one in names]
+                    malformed = [one for one in lines.malformed if one.row >= row]
+                    new = Lines(piece.url, table.select(there), lines.rows[is_new], malformed)
+                    row += new.size
+                    yield new
+                return
+            except pa.ArrowInvalid as error:
+                if "straddling" not in str(error):
+                    raise
+    problem = f"the row after line {row + 1:,} is longer than {CHUNKS[-1] >> 20} MB"
+    raise UserError(f"{shorten_url(piece.url)}: {problem}: is a quote missing?")
+
+
+def _stream_csv(url: str, raw: _Text, size: int) -> Iterator[Lines]:
+    """Read rows with all columns, since a quote that is wrong in any spoils rows."""
+    text = io.BufferedReader(raw, size)
+    header = read_csv_header(cast(BinaryIO, text))
+    skipped: list[Malformed] = []
+
+    def skip(row: arrow_csv.InvalidRow) -> str:
+        problem = f"expected {row.expected_columns} cells, got {row.actual_columns}"
+        skipped.append(Malformed(row.number - 1, row.text.replace(RETURN, "\r"), problem))
+        return "skip"
+
+    schema = pa.schema([(name, pa.string()) for name in header])
+    batches: Iterable[pa.RecordBatch] = []
+    if text.peek(1).strip():
+        batches = arrow_csv.open_csv(
+            text,
+            arrow_csv.ReadOptions(use_threads=False, block_size=size, column_names=header),
+            arrow_csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                column_types=schema, null_values=[""], strings_can_be_null=True
+            ),
+        )
+    row = 0
+    for batch in batches:
+        table = _restore_returns(batch) if raw.has_returns else pa.Table.from_batches([batch])
+        numbers = np.arange(row, row + len(table) + len(skipped))
+        numbers = numbers[~np.isin(numbers, [one.row for one in skipped])][: len(table)]
+        row = numbers[-1] + 1 if len(numbers) else row
+        if raw.has_quotes:
+            _require_rows_apart(table, numbers, skipped)
+        yield Lines(url, table, numbers, [one for one in skipped if one.row < row])
+        skipped[:] = [one for one in skipped if one.row >= row]
+    yield Lines(url, schema.empty_table(), np.arange(0), skipped)
+
+
+def _restore_returns(batch: pa.RecordBatch) -> pa.Table:
+    columns = [pc.replace_substring(column, RETURN, "\r") for column in batch.columns]
+    return pa.table(columns, batch.schema)
+
+
+def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Malformed]) -> None:
+    """Raise ValueError if a quoted cell holds whole rows, as one does whose end is not found."""
+    has_break = np.zeros(len(table), bool)
+    for column in table.columns:
+        has_break |= pc.match_substring(column, "\n").fill_null(False).to_numpy()
+    broken = table.filter(pa.array(has_break)).to_pylist()
+    texts = [",".join(cell or "" for cell in row.values()) for row in broken]
+    numbered = [*zip(rows[has_break].tolist(), texts, strict=True), *(one[:2] for one in skipped)]
+    for row, text in numbered:
+        lines = [line.split(",") for line in text.split("\n")]
+        whole = [line for line in lines if len(line) == table.num_columns > 1]
+        if sum(any(map(_is_number, line)) for line in whole) > 1:
+            raise ValueError(
+                f"row {row:,}, after the header: a quoted cell holds other rows, {show(text)}:"
+                " expected a quote in it as two quotes, with no backslash"
+            )
+
+
+def read_csv_header(file: BinaryIO) -> list[str]:
+    """Read the first line.
+
+    Raises
+    ------
+    ValueError
+        If it is no header of columns with commas between them, in UTF-8.
+    """
+    line = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace")
+    if "\0" in line:
+        raise ValueError("expected UTF-8, got UTF-16 or no text")
+    if RETURN in line or len(line) >= LONGEST_HEADER:
+        raise ValueError("expected lines that end in LF or CRLF, got CR or a very long line")
+    try:
+        names = next(csv.reader([line]), [])
+    except csv.Error as error:
+        raise ValueError(f"the header cannot be read: {error}") from error
+    if len(names) == 1:
+        for separator in ";\t|":
+            if separator in names[0]:
+                raise ValueError(f"expected commas between columns, got {separator!r}")
+    if names and all(map(_is_number, names)):
+        raise ValueError("expected a header that names the columns, got numbers")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"two columns are named {name}")
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_json(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
+    records: list[dict] = []
+    numbers: list[int] = []
+    malformed: list[Malformed] = []
+    row, longest = 0, CHUNKS[-1]
+    with opening(piece.url) as file:
+        text = io.BufferedReader(_Text(file, is_csv=False), READ_AT_ONCE)
+        while line := text.readline(longest + 1):
+            if len(line) > longest:
+                raise ValueError(f"the line after row {row:,} is longer than {longest >> 20} MB")
+            if not line.strip():
+                continue
+            try:
+                found = _parse_json(line)
+            except ValueError as error:
+                spelled = line.decode("utf-8", "replace").rstrip("\n")
+                malformed.append(Malformed(row, spelled, f"no JSON object: {error}"))
+                row += 1
+                continue
+            records += found
+            numbers += range(row, row + len(found))
+            row += len(found) or 1
+            if len(records) >= rows:
+                yield Lines(piece.url, _to_table(records, names), np.array(numbers), malformed)
+                records, numbers, malformed = [], [], []
+        rest = np.array(numbers, np.int64)
+        yield Lines(piece.url, _to_table(records, names), rest, malformed)
+
+
+def _to_table(records: Sequence[dict], names: Sequence[str] | None) -> pa.Table:
+    if names is None:
+        names = list(dict.fromkeys(name for record in records for name in record))
+    cells = {name: [_to_text(record.get(name)) for record in records] for name in names}
+    return pa.table(cells, pa.schema([(name, pa.string()) for name in names]))
+
+
+def _parse_json(line: bytes) -> list[dict]:
+    """Return the records of a line: an object, or a list of them as the platform answers.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    try:
+        content = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    records = content if isinstance(content, list) else [content]
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("neither an object nor a list of objects")
+    return records
+
+
+def _to_text(value: object) -> str | None:
+    """Write a value of JSON as the text of a cell; a lone surrogate, which is no text, as ``?``."""
+    value = read_number(value)
+    if value is None:
+        return None
+    if isinstance(value, int):  # a bool too
+        return str(int(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()
+
+
+READERS = {"parquet": _read_parquet, "csv": _read_csv, "json": _read_json}

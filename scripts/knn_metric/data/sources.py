@@ -1,242 +1,162 @@
-"""Look at files of rows, and divide them into blocks."""
+"""Which files are meant by names of files, folders, globs and URLs, and how they are opened."""
 
 from __future__ import annotations
 
+import lzma
+import os
+import sys
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import unquote
 
+import fsspec
 import pyarrow as pa
-from pyarrow import parquet
-from tqdm import tqdm
+from fsspec.compression import compr
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import infer_compression
 
 from knn_metric.cli import UserError, show
-from knn_metric.data.columns import find_type
-from knn_metric.data.discovery import find_files
-from knn_metric.data.lines import (
-    Cut,
-    cut_csv,
-    cut_json,
-    read_csv,
-    read_csv_header,
-    sample_csv,
-    to_text,
-    try_json_line,
-)
-from knn_metric.data.readers import (
-    ERROR,
-    TIME,
-    Block,
-    Piece,
-    Wanted,
-    count_rows,
-    kind_of,
-    opening,
-    partitions_of,
-    shorten_url,
-)
-from knn_metric.data.times import is_time, looks_like_time
 
-KEPT = ("_hs_request_id", "_hs_timestamp")  # wherever they are
-# Beside what is kept.
-WRITTEN = ("file", "row", "value", "alarm", "p_value", "top_feature", "line", "reason")
-SAMPLE = 1000  # rows of a text file, to learn which columns JSON has and which hold times
-SLICES = 16  # of a row group at most
-AT_A_TIME = 16  # files to look at, which over a network is waiting
+KINDS = {".parquet": "parquet", ".parq": "parquet", ".pq": "parquet", ".csv": "csv"}
+KINDS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+LOCAL = "file://"
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # stands for null
+DELTA = "_delta_log"
+DAMAGED = (zlib.error, lzma.LZMAError)  # what decompression raises beside OSError and EOFError
 
 
-class Header(NamedTuple):
-    """A file's columns with their types, its parts with their rows, and which columns hold times.
-
-    The columns of JSON lines are open: more may follow, and failed requests lack their fields.
-    """
-
-    url: str
-    columns: dict[str, pa.DataType]
-    parts: list[tuple[int, Piece]]
-    times: list[str]
-    is_open: bool = False
+def kind_of(url: str) -> str | None:
+    """Return the format that a file's name tells, compressed or not; None for any other."""
+    name = PurePosixPath(url).name.lower()
+    stem, dot, ending = name.rpartition(".")
+    if f".{ending}" in COMPRESSED and infer_compression(name) in compr:
+        _, dot, ending = stem.rpartition(".")
+    return KINDS.get(f"{dot}{ending}")
 
 
-def plan(
-    inputs: Sequence[str],
-    kinds: Mapping[str, str],
-    keep: Sequence[str],
-    rows: int,
-    time: str | None = None,
-) -> tuple[Wanted, list[Block]]:
-    """Look at every file, and divide them into blocks.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-        Files, folders and globs, of this machine or as URLs.
-    kinds : mapping of str to str
-        The columns of numbers, which every file must have, with numpy's name of each one's type.
-    keep : sequence of str
-        Columns to keep beside those of `KEPT` that are there; every file must have them.
-    rows : int
-        In a block.
-    time : str or None
-        The column that days come from; None for the platform's, else for the one that holds times.
-
-    Returns
-    -------
-    wanted : Wanted
-    blocks : list of Block
-        All files in order, each block of about so many rows; of more only where row groups are
-        very long.
-
-    Raises
-    ------
-    UserError
-        Names the file that is not there, is damaged, or lacks columns.
-    """
-    taken = ", ".join(name for name in keep if name in WRITTEN)
-    if taken:
-        raise UserError(f"{taken} cannot be kept: a column of that name is written")
-    headers = []
-    for header in look_at_all(find_files(inputs), rows):
-        require_columns(header, kinds, [*keep, *([time] if time else [])])
-        headers.append(header)
-    usual = [name for name in KEPT if any(_may_have(header, name) for header in headers)]
-    names = dict.fromkeys([*usual, *keep])
-    kept = pa.schema([(name, find_type(name, list_kinds(name, headers))) for name in names])
-    parts = [part for header in headers for part in header.parts]
-    wanted = Wanted(list(kinds), dict(kinds), kept, time or find_time(headers))
-    return wanted, list(divide(parts, rows))
+def shorten_url(url: str) -> str:
+    return url.removeprefix(LOCAL)
 
 
-def _may_have(header: Header, name: str) -> bool:
-    return header.is_open or name in header.columns
+def partitions_of(url: str) -> dict[str, str | None]:
+    """Return the columns that a file's folders name, as in ``_hs_year=2020/_hs_month=5``."""
+    parts = [part.split("=", 1) for part in url.split("/")[:-1] if "=" in part]
+    return {name: None if value == NO_PARTITION else unquote(value) for name, value in parts}
 
 
-def look_at_all(urls: Sequence[str], rows: int) -> Iterator[Header]:
-    """Yield the header of each file, in order."""
-    pool = ThreadPoolExecutor(AT_A_TIME)
+@contextmanager
+def opening(url: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; whatever is wrong with it ends as a UserError that names it."""
+    compression = infer_compression(url) if url.lower().endswith(COMPRESSED) else None
+    # Of a name on this machine `::` is a part, not one of fsspec's chains.
+    local = {"fs": LocalFileSystem(), "path": shorten_url(url)}
     try:
-        found = pool.map(lambda url: look_at(url, rows), urls)
-        yield from tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False)
-    finally:
-        pool.shutdown(cancel_futures=True)
+        opened = (
+            fsspec.core.OpenFile(**local, compression=compression)
+            if url.startswith(LOCAL)
+            else fsspec.open(url, "rb", compression=compression)
+        )
+        with opened as file:
+            yield file
+    except UserError:
+        raise
+    except (*DAMAGED, OSError, EOFError, ValueError, pa.ArrowException) as error:
+        problem = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise UserError(f"{shorten_url(url)}: {' '.join(problem.split())}") from error
 
 
-def look_at(url: str, rows: int) -> Header:
-    """Read a file's header, and divide the file."""
-    look = {"parquet": _look_at_parquet, "csv": _look_at_csv, "json": _look_at_json}
-    with opening(url) as file:
-        header = look[str(kind_of(url))](file, url, rows)
-    partitions = dict.fromkeys(partitions_of(url), pa.string())
-    return header._replace(columns={**partitions, **header.columns})
+def find_files(inputs: Iterable[str]) -> list[str]:
+    """Return the URLs of the files that are meant, those of a folder or glob in order of name.
+
+    What else lies in a folder and might hold rows is named on standard error. A file that links
+    lead to as well is meant once.
+    """
+    urls: dict[str, str] = {}
+    for name in inputs:
+        others: Counter[str] = Counter()
+        try:
+            filesystem, path = _resolve(name)
+            found = _find(filesystem, path, others)
+        except Exception as error:  # a driver's own may be anything, a missing one an ImportError
+            raise UserError(f"{name}: {error}") from error
+        endings = ", ".join(f"{count:,} {show(ending)}" for ending, count in sorted(others.items()))
+        if not found:
+            also = f", but {endings}" if others else ""
+            raise UserError(f"{name}: no Parquet, CSV or JSON lines file{also}")
+        if others:
+            print(f"{name}: files that are not read: {endings}", file=sys.stderr)
+        is_local = isinstance(filesystem, LocalFileSystem)
+        for one in found:
+            url = filesystem.unstrip_protocol(one)
+            urls.setdefault(os.path.realpath(one) if is_local else url, url)
+    return list(urls.values())
 
 
-def _look_at_parquet(file: BinaryIO, url: str, rows: int) -> Header:
-    content = parquet.ParquetFile(file)
-    pieces: list[Piece] = []
-    end = 0
-    for count in count_rows(content):
-        start, end = end, end + count
-        # A slice is read from its group's beginning on.
-        length = max(rows, -(-count // SLICES))
-        firsts = range(start, end, length)
-        pieces += [Piece(url, first, min(first + length, end), first) for first in firsts]
-    schema = content.schema_arrow
-    _require_distinct(schema.names, url)
-    columns = dict(zip(schema.names, schema.types, strict=True))
-    times = [name for name, kind in columns.items() if is_time(kind)]
-    return Header(url, columns, [(piece.last - piece.first, piece) for piece in pieces], times)
+def _resolve(name: str) -> tuple[Any, str]:
+    """Return the file system of a name, and its path there; one of this machine comes first."""
+    if os.path.lexists(name):
+        return LocalFileSystem(), os.path.abspath(name)
+    if "::" in name:
+        raise ValueError("a chain of file systems is not read: unpack it first")
+    return fsspec.url_to_fs(name)
 
 
-def _look_at_csv(file: BinaryIO, url: str, rows: int) -> Header:
-    names = read_csv_header(file)
-    _require_distinct(names, url)
-    start = file.tell()
-    cuts, n_rows = cut_csv(file, rows)
-    times: list[str] = []
-    if cuts:
-        content = sample_csv(_at(file, start), SAMPLE)
-        sample = read_csv(content, 0, names, names).table.to_pydict()
-        times = [name for name, cells in sample.items() if _hold_times(cells)]
-    return Header(url, dict.fromkeys(names, pa.string()), _parts(url, cuts, n_rows), times)
+def _find(filesystem: Any, path: str, others: Counter[str]) -> list[str]:
+    """Return the data files at a path; count the others by their ending."""
+    if filesystem.isfile(path):
+        if not kind_of(path):
+            raise ValueError("expected a name that ends in .parquet, .csv, .json or .jsonl")
+        return [path]
+    if filesystem.isdir(path):
+        is_local = isinstance(filesystem, LocalFileSystem)
+        names = _walk(path) if is_local else filesystem.find(path)
+        below = len(path.rstrip("/")) + 1
+        shown = []
+        for name in sorted(names):
+            folders = name[below:].split("/")[:-1]
+            if DELTA in folders:
+                raise ValueError(
+                    "a Delta table, whose log says which files count: expected plain Parquet, as"
+                    ' spark.read.format("delta").load(...).write.parquet(...) exports it'
+                )
+            if not any(part[0] in "._" and "=" not in part for part in name[below:].split("/")):
+                shown.append(name)
+        others.update(map(_name_ending, (name for name in shown if not kind_of(name))))
+        return [name for name in shown if kind_of(name)]
+    if os.path.lexists(path):
+        raise ValueError("expected a file or a folder, got a pipe, a device or a broken link")
+    if not fsspec.core.has_magic(path):
+        raise FileNotFoundError("No such file or directory")
+    found = []
+    for one in sorted(filesystem.glob(path)):
+        if filesystem.isfile(one) and not kind_of(one):
+            others[_name_ending(one)] += 1
+        else:
+            found += _find(filesystem, one, others)
+    return found
 
 
-def _look_at_json(file: BinaryIO, url: str, rows: int) -> Header:
-    cuts, n_rows = cut_json(file, rows)
-    records = [record for line in islice(_at(file, 0), SAMPLE) for record in try_json_line(line)]
-    names = dict.fromkeys(name for record in records for name in record)
-    times = [name for name in names if _hold_times([to_text(one.get(name)) for one in records])]
-    # Where all lines were looked at and none is a failed request, no more columns follow.
-    is_open = len(records) < n_rows or any(record.get(ERROR) for record in records)
-    return Header(url, dict.fromkeys(names, pa.string()), _parts(url, cuts, n_rows), times, is_open)
+def _name_ending(path: str) -> str:
+    return PurePosixPath(path).suffix or "no ending"
 
 
-def _hold_times(cells: Iterable[str | None]) -> bool:
-    """Tell whether the cells of a column that are not empty are times."""
-    there = [cell for cell in cells if cell]
-    return bool(there) and all(map(looks_like_time, there))
+def _walk(path: str) -> Iterator[str]:
+    """Yield the files below a folder of this machine, those behind links too, each folder once."""
+    seen = {os.path.realpath(path)}
+    for inside, folders, names in os.walk(path, onerror=_raise, followlinks=True):
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(inside, name)), name))
+        real = {name: os.path.realpath(os.path.join(inside, name)) for name in folders}
+        folders[:] = [name for name in folders if real[name] not in seen]
+        seen.update(real.values())
+        for one in (os.path.join(inside, name) for name in names):
+            if os.path.isfile(one) or not os.path.exists(one):  # opening a pipe would wait
+                yield one
 
 
-def _at(file: BinaryIO, position: int) -> BinaryIO:
-    file.seek(position)
-    return file
-
-
-def _parts(url: str, cuts: Sequence[Cut], n_rows: int) -> list[tuple[int, Piece]]:
-    ends = [*(cut.row for cut in cuts[1:]), n_rows][: len(cuts)]
-    pieces = [Piece(url, *cut) for cut in cuts]
-    return [(end - piece.row, piece) for piece, end in zip(pieces, ends, strict=True)]
-
-
-def _require_distinct(names: Sequence[str], url: str) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise UserError(f"{shorten_url(url)}: two columns are named {name}")
-
-
-def require_columns(header: Header, features: Iterable[str], others: Iterable[str]) -> None:
-    """Raise UserError if a file that has rows lacks columns."""
-    if header.is_open or not header.parts:
-        return
-    features = list(features)
-    missing = [name for name in (*features, *others) if name not in header.columns]
-    if not missing:
-        return
-    what = ", ".join(missing)
-    if len(missing) >= len(features) > 1:
-        there = ", ".join(show(name) for name in list(header.columns)[:5])
-        what = f"{what}: the file's columns are {there}{', ...' if len(header.columns) > 5 else ''}"
-    raise UserError(f"{shorten_url(header.url)}: no column {what}")
-
-
-def list_kinds(name: str, headers: Sequence[Header]) -> Iterator[tuple[str, pa.DataType]]:
-    """Yield each file with a column's type in it; null where it has none."""
-    for header in headers:
-        missing = pa.string() if header.is_open else pa.null()
-        yield shorten_url(header.url), header.columns.get(name, missing)
-
-
-def find_time(headers: Sequence[Header]) -> str | None:
-    """Return the column that days come from: the platform's, or the only one that holds times."""
-    if any(TIME in header.columns for header in headers):
-        return TIME
-    names = {name for header in headers for name in header.times}
-    return names.pop() if len(names) == 1 else None
-
-
-def divide(parts: Iterable[tuple[int, Piece]], rows: int) -> Iterator[Block]:
-    """Put parts together until they have so many rows; what lies side by side becomes one piece."""
-    block: list[Piece] = []
-    count = 0
-    for size, piece in parts:
-        if block and count + size > rows:
-            yield tuple(block)
-            block, count = [], 0
-        if block and (block[-1].url, block[-1].last) == (piece.url, piece.first):
-            before = block.pop()
-            piece = Piece(piece.url, before.first, piece.last, before.row)
-        block.append(piece)
-        count += size
-    if block:
-        yield tuple(block)
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,16 +1,15 @@
-"""Times as seconds since 1970, in UTC, however a file spells them."""
+"""Times as seconds since 1970, in UTC, and numbers, however a file or MongoDB spells them."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from knn_metric.data.extended_json import read_number
 
 NO_TIME = np.iinfo(np.int64).min
 DAY = 86_400  # seconds
@@ -22,6 +21,25 @@ PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # unit's range begins in March 1973. What is less is no time, but a count or an id.
 SMALLEST = (1e8, 1e11, 1e14, 1e17)
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+
+# MongoDB's Extended JSON: by the key of an object of one entry, what its text must be and what it
+# stands for.
+SPELLINGS: dict[str, tuple[str, Callable[[str], int | float]]] = {
+    "$numberLong": (r"[+-]?[0-9]{1,19}", int),
+    "$numberInt": (r"[+-]?[0-9]{1,10}", int),
+    "$numberDouble": (r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|-?Infinity|NaN", float),
+}
+
+
+def read_number(value: object) -> object:
+    """Return a number that stands as ``{"$numberLong": "39"}`` or the like; all else as it is."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((key, text),) = value.items()
+    pattern, kind = SPELLINGS.get(key, ("", float))
+    if key in SPELLINGS and isinstance(text, str) and re.fullmatch(pattern, text):
+        return kind(text)
+    return value
 
 
 def is_time(kind: pa.DataType) -> bool:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from knn_metric.cli import UserError
-from knn_metric.data.lines import Lines, Malformed
-from knn_metric.data.readers import ERROR, Block, Wanted, read_piece, shorten_url
+from knn_metric.data.readers import ERROR, Block, Lines, Malformed, read_piece
+from knn_metric.data.sources import shorten_url
 from knn_metric.data.times import read_times
 
 INT64_LIMIT = 2.0**63  # as `portable_knn.messages` has it, which takes seconds to import
@@ -29,6 +29,39 @@ FRACTION, BEYOND = 5, 6
 DOUBLE = np.dtype(np.float64)
 FAILED = "the target failed"
 SPELLED = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)$"
+
+
+# How files spell that there is no error.
+NO_ERROR = pa.array(["", "na", "n/a", "nan", "null", "none", r"\n"])
+
+
+class Wanted(NamedTuple):
+    """What to read of every file.
+
+    Attributes
+    ----------
+    features : list of str
+        The columns of numbers.
+    kinds : dict of str to str
+        By feature, numpy's name of its type in the contract; float64 where there is none.
+    kept : pyarrow.Schema
+        To keep beside them, with the type that each has in all files.
+    time : str or None
+        The column that days come from.
+    """
+
+    features: list[str]
+    kinds: dict[str, str]
+    kept: pa.Schema
+    time: str | None = None
+
+    def kind(self, feature: str) -> np.dtype:
+        return np.dtype(self.kinds.get(feature, "float64"))
+
+    @property
+    def names(self) -> list[str]:
+        times = [self.time] if self.time else []
+        return list(dict.fromkeys([*self.kept.names, *self.features, *times, ERROR]))
 
 
 class Part(NamedTuple):
@@ -64,9 +97,9 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
         Names the file that is damaged, or has a column of another type than the others.
     """
     waiting: list[Part] = []
-    for piece in block:
-        for lines in read_piece(piece, wanted.names, rows):
-            waiting.append(check(wanted, shorten_url(piece.url), lines))
+    for one in block:
+        for lines in [one] if isinstance(one, Lines) else read_piece(one, wanted.names, rows):
+            waiting.append(_check(wanted, lines))
             if sum(map(len, waiting)) >= rows:
                 yield _join(waiting)
                 waiting = []
@@ -80,21 +113,23 @@ def _join(parts: Sequence[Part]) -> Part:
     return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected))
 
 
-def check(wanted: Wanted, file: str, lines: Lines) -> Part:
+def _check(wanted: Wanted, lines: Lines) -> Part:
     """Part a table into rows to score and rejected rows, the lines that are none among these."""
+    file = shorten_url(lines.url)
     table = _simplify(lines.table)
     values = np.empty((len(table), len(wanted.features)))
     problems = np.zeros(values.shape, np.int8)
     for place, name in enumerate(wanted.features):
         values[:, place], problems[:, place] = read_numbers(_column(table, name), wanted.kind(name))
-    failed = pc.not_equal(_to_text(_column(table, ERROR)), "").fill_null(False).to_numpy()
+    error = pc.utf8_lower(pc.utf8_trim_whitespace(_to_text(_column(table, ERROR))))
+    failed = pc.invert(pc.is_in(error.fill_null(""), NO_ERROR)).to_numpy()
     times = read_times(_column(table, wanted.time or ""))
-    kept = keep(wanted, file, table, lines.rows)
+    kept = _keep(wanted, file, table, lines.rows)
     rejected = _reject_lines(wanted, file, lines.malformed)
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
-        reasons = describe_problems(wanted.features, problems[bad], failed[bad])
+        reasons = _describe_problems(wanted.features, problems[bad], failed[bad])
         found = _reject(wanted, kept.filter(mask), table.filter(mask), reasons)
         rejected = pa.concat_tables([found, rejected])
         kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
@@ -132,9 +167,11 @@ def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.n
     if kind.kind == "f":
         with np.errstate(over="ignore"):
             return values.astype(kind).astype(np.float64), problems
-    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, int(np.iinfo(kind).max))
     with np.errstate(invalid="ignore"):
-        wrong = problems > 0, values != np.rint(values), (values < low) | (values > high)
+        # float(high + 1) is exact where float(high) is not: the largest int64 is no double.
+        beyond = (values < low) | (values >= float(high + 1))
+        wrong = problems > 0, values != np.rint(values), beyond
     return values, np.select(wrong, (problems, FRACTION, BEYOND)).astype(np.int8)
 
 
@@ -165,7 +202,7 @@ def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([pa.nulls(len(column), pa.float64())])
 
 
-def keep(wanted: Wanted, file: str, table: pa.Table, rows: Sequence[int]) -> pa.Table:
+def _keep(wanted: Wanted, file: str, table: pa.Table, rows: np.ndarray) -> pa.Table:
     """Return the columns to keep, and where each row stands."""
     columns = []
     for name, kind in zip(wanted.kept.names, wanted.kept.types, strict=True):
@@ -183,7 +220,7 @@ def _kept_schema(wanted: Wanted) -> pa.Schema:
     return pa.schema([*wanted.kept, ("file", pa.string()), ("row", pa.int64())])
 
 
-def describe_problems(
+def _describe_problems(
     features: Sequence[str], problems: np.ndarray, failed: np.ndarray
 ) -> list[str]:
     """Return what is wrong with each row, given a place in `PROBLEMS` for each feature.

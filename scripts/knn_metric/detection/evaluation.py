@@ -17,7 +17,6 @@ from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import require_calibration
 from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise
-from knn_metric.tables import format_table
 
 if TYPE_CHECKING:
     from knn_metric.platform.target import Target
@@ -174,8 +173,8 @@ def format_clean(clean: Result) -> str:
     return f"{clean.alarm_rate:.2%}, 95% interval {low:.2%} to {high:.2%}"
 
 
-def format_results(results: Sequence[Result]) -> str:
-    """Return the table: by corruption the alarms, when it is detected, and the field named."""
+def tabulate(results: Sequence[Result]) -> list[list[str]]:
+    """Return the cells: by corruption the alarms, when it is detected, and the field named."""
     table = [["rows", "alarms", "median", "90%", "named", "field", "what went wrong"]]
     for one in results:
         cells = [one.name, f"{one.alarm_rate:.1%}"]
@@ -183,10 +182,10 @@ def format_results(results: Sequence[Result]) -> str:
             cells += [f"{n:,}" if n is not None else "-" for n in (one.median, one.p90)]
             cells += [f"{one.named:.0%}", one.field or "", one.cause]
         table.append(cells)
-    return format_table(table, "<>>>><<")
+    return table
 
 
-def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> str:
+def tabulate_thresholds(results: Sequence[Result], training_scores: np.ndarray) -> list[list[str]]:
     """Say what other thresholds would do, each one that training with a contamination sets."""
     thresholds = [np.quantile(training_scores, 1 - one) for one in CONTAMINATIONS]
     rows = [
@@ -196,4 +195,4 @@ def format_thresholds(results: Sequence[Result], training_scores: np.ndarray) ->
     for one in results:
         rates = (np.mean(one.scores > threshold) for threshold in thresholds)
         rows.append([one.name, *(f"{rate:.1%}" for rate in rates)])
-    return format_table(rows)
+    return rows

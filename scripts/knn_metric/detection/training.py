@@ -17,7 +17,7 @@ from knn_metric.detection.calibration import FEW_ROWS, calibrate, describe_clock
 from knn_metric.detection.detectors import describe_detector
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import Stream
-from knn_metric.files import shorten
+from knn_metric.files import command, shorten
 from knn_metric.tables import format_fields
 
 if TYPE_CHECKING:
@@ -173,11 +173,10 @@ def format_training(
         fields["drift"] = _describe_drift(drift)
     fields["artifact"] = f"{shorten(artifact)} ({artifact.stat().st_size / 1000:.0f} KB)"
     fields["picture"] = shorten(picture)
-    fields["next"] = (
-        "a sample of synthetic people is for trying out: `knn-metric train` for use"
-        if origin["source"] == provenance.SAMPLE
-        else "`knn-metric serve` to try it here, `knn-metric upload` to put it on the platform"
-    )
+    serve, upload = (command(word, artifact.parent) for word in ("serve", "upload"))
+    fields["next"] = f"{serve} to try it here, {upload} to put it on the platform"
+    if origin["source"] == provenance.SAMPLE:
+        fields["next"] = f"{serve} to try it here; for use, train it on requests of your own"
     return format_fields(fields)
 
 

@@ -1,23 +1,32 @@
-"""The folder of scores: what may be replaced by it, and how blocks are written into it."""
+"""The folder of scores: what may be replaced by it, and how blocks are scored into it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+from joblib import cpu_count
 from pyarrow import ArrowException
 from pyarrow.parquet import read_schema
 from tqdm import tqdm
 
 from knn_metric.cli import UserError
-from knn_metric.data.readers import Block, Wanted, shorten_url
+from knn_metric.data.readers import Block, Piece
+from knn_metric.data.sources import shorten_url
+from knn_metric.data.survey import SCORES
+from knn_metric.data.validation import Wanted
+from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import shorten
-from knn_metric.history.executor import Engine, score_blocks
-from knn_metric.history.scoring import Tally
+from knn_metric.history.scoring import Scored, Tally, score_block
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
 
 PART = re.compile(r"part-\d{5,}\.parquet")
-SCORES = ["value", "alarm", "p_value", "top_feature"]  # the last columns of each part
 
 
 def require_replaceable(out: Path, picture: Path, overwrite: bool) -> None:
@@ -46,19 +55,74 @@ def _is_ours(path: Path) -> bool:
 
 def require_no_input_in(out: Path, blocks: Sequence[Block]) -> None:
     """Raise UserError if a folder that would be replaced holds a file that is read."""
-    inputs = {Path(shorten_url(piece.url)).resolve() for block in blocks for piece in block}
+    pieces = [piece for block in blocks for piece in block if isinstance(piece, Piece)]
+    inputs = {Path(shorten_url(piece.url)).resolve() for piece in pieces}
     if any(path.is_relative_to(out) for path in inputs):
         raise UserError(f"{shorten(out)} holds an input: not replaced")
 
 
-def write_scores(
-    engine: Engine, wanted: Wanted, blocks: Sequence[Block], rows: int, folder: Path
-) -> Tally:
-    """Score all blocks into a folder; return what became of their rows."""
+class Engine(Protocol):
+    """Where blocks are scored: in threads here, or on a cluster."""
+
+    @property
+    def n_places(self) -> int: ...  # blocks that are scored at once
+
+    def submit(self, block: Block) -> Any: ...
+
+    def wait(self, futures: Collection[Any]) -> Iterable[tuple[Any, Scored]]: ...
+
+
+class Threads:
+    """Threads of this process."""
+
+    n_places = cpu_count()
+
+    def __init__(self, detector: PortableKNN, wanted: Wanted, rows: int) -> None:
+        self.arguments = (detector, FieldSurprise.of(detector)), wanted
+        self.rows = rows
+        self.pool = ThreadPoolExecutor(self.n_places)
+
+    def submit(self, block: Block) -> Future[Scored]:
+        return self.pool.submit(score_block, *self.arguments, block, self.rows)
+
+    def wait(self, futures: Collection[Future[Scored]]) -> Iterator[tuple[Future[Scored], Scored]]:
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            yield future, future.result()
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+def _score_all(engine: Engine, blocks: Iterator[Block]) -> Iterator[tuple[int, Scored]]:
+    """Score blocks; yield each one's number and what came of it, in the order of completion.
+
+    Only as many blocks are under way as keep all places busy, so that memory stays bounded.
+    """
+    unsent = enumerate(blocks)
+    waiting: dict[Any, int] = {}
+    n_more = 2 * engine.n_places
+    while True:
+        waiting |= {engine.submit(block): number for number, block in islice(unsent, n_more)}
+        if not waiting:
+            return
+        done = list(engine.wait(waiting))
+        for future, scored in done:
+            yield waiting.pop(future), scored
+        n_more = len(done)
+
+
+def write_scores(engine: Engine, blocks: Iterable[Block], folder: Path, n_blocks: int) -> Tally:
+    """Score all blocks into a folder; return what became of their rows.
+
+    `n_blocks` is how many there are, as far as is known.
+    """
     total, n_added = Tally(), 0
     waiting: dict[int, Tally] = {}  # for blocks before theirs
-    with tqdm(total=len(blocks), desc="scoring", unit="block", disable=None) as bar:
-        for number, scored in score_blocks(engine, wanted, blocks, rows):
+    with tqdm(total=n_blocks, desc="scoring", unit="block", disable=None) as bar:
+        for number, scored in _score_all(engine, iter(blocks)):
             name = f"part-{number:05}.parquet"
             try:
                 _write(folder / name, scored.scores)
@@ -69,6 +133,7 @@ def write_scores(
             while n_added in waiting:
                 total.add(waiting.pop(n_added))
                 n_added += 1
+            bar.total = max(n_blocks, number + 1)
             bar.update()
     return total
 

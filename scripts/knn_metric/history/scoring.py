@@ -17,15 +17,17 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from knn_metric.data.readers import Block, Wanted
+from knn_metric.data.readers import Block
 from knn_metric.data.times import EPOCH
-from knn_metric.data.validation import read_rows
+from knn_metric.data.validation import Wanted, read_rows
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
+
+    Loaded = tuple[PortableKNN, FieldSurprise]
 
 
 @dataclass
@@ -90,16 +92,8 @@ class Scored(NamedTuple):
     rejects: bytes
 
 
-def score_block(artifact: str, wanted: Wanted, block: Block, rows: int) -> Scored:
+def score_block(loaded: Loaded, wanted: Wanted, block: Block, rows: int) -> Scored:
     """Score a block of a history, about so many rows at a time.
-
-    Parameters
-    ----------
-    artifact : str
-        Its path.
-    wanted, block
-        Of `plan`.
-    rows : int
 
     Raises
     ------
@@ -107,7 +101,6 @@ def score_block(artifact: str, wanted: Wanted, block: Block, rows: int) -> Score
         Names the file that cannot be read.
     """
     began = time.perf_counter()
-    loaded = load_once(artifact)
     tally, scores, rejects = Tally(), ParquetBytes(), ParquetBytes()
     for kept, values, times, rejected in read_rows(wanted, block, rows):
         rejects.write(rejected)
@@ -121,7 +114,7 @@ def score_block(artifact: str, wanted: Wanted, block: Block, rows: int) -> Score
 
 
 @cache
-def load_once(artifact: str) -> tuple[PortableKNN, FieldSurprise]:
+def load_once(artifact: str) -> Loaded:
     from portable_knn import load
 
     detector = load(artifact)
@@ -129,7 +122,7 @@ def load_once(artifact: str) -> tuple[PortableKNN, FieldSurprise]:
 
 
 def score_rows(
-    loaded: tuple[PortableKNN, FieldSurprise],
+    loaded: Loaded,
     kept: pa.Table,
     values: np.ndarray,
     times: np.ndarray,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from knn_metric.cli import clean
 from knn_metric.detection.detectors import count_others
 from knn_metric.detection.verdict import Change, Stream, Verdict
 from knn_metric.platform.sonar import Request, format_time
@@ -61,6 +63,8 @@ class Metric:
     verdict : Verdict
     note : str
         What is tested, and why, if not all is; else ''.
+    remarks : list of str
+        What else is to be known of it.
     """
 
     verdict: Verdict
@@ -75,17 +79,22 @@ class Metric:
         self.name, self.threshold = name, threshold
         self.is_tested = calibration is not None and "fields" in calibration
         self._calibration = calibration if calibration and self.is_tested else UNTESTED
+        self.rejected: list[int] = self._calibration["rejected"]
         is_own = detector is not None and detector.calibration_ == self._calibration
         self._detector = detector if is_own else None
         self.note = "" if is_own else NOT_AT_HAND if self.is_tested else OLD
         if calibration is None:
             self.note = UNKNOWN
+        self.remarks: list[str] = []
         self._compared = self._others = 0
+        self._unread: Counter[str] = Counter()
+        self._told: set[int] = set()  # the changes that are over, and of which that was said
         self._begin()
 
     def add(self, requests: Sequence[Request]) -> None:
-        """Take new requests in their order."""
-        new = [self._read(request) for request in requests]
+        """Take new requests in their order; one in which the target failed has no check to miss."""
+        self._unread.update(one.unread[self.name] for one in requests if self.name in one.unread)
+        new = [self._read(request) for request in requests if not request.error]
         if not self.verdict.checked:
             scored = (place for place, one in enumerate(new) if not math.isnan(one.score))
             first = next(scored, None)
@@ -107,18 +116,43 @@ class Metric:
         self._feed(new)
 
     @property
+    def seconds(self) -> tuple[int, int] | None:
+        """When the first and the last request were checked, if there is any."""
+        seconds = [one.second for one in self.requests.values()]
+        return (self._since, max(seconds)) if seconds else None
+
+    @property
     def expected_rate(self) -> float | None:
         """The proportion of healthy requests that raise an alarm, if it is known."""
         known = self._calibration
-        return known["alarms"] / known["rows"] if self.is_tested else None
+        return known["alarms"] / known["rows"] if known.get("alarms") is not None else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of it; each begins with words of its own before a colon."""
+        unread = [f"{count:,} of {what}" for what, count in self._unread.items()]
+        said = f"checks that cannot be read, in place of the score: {', '.join(unread)}"
+        return [one for one in (self.note, *self.remarks, unread and said) if one]
 
     @property
     def change(self) -> Change | None:
-        return self.verdict.change
+        """The last change of the traffic, unless it is over and that was told."""
+        return self._last(self.verdict.changes)
+
+    @property
+    def lack(self) -> Change | None:
+        """The last lack of checks, unless it is over and that was told."""
+        return self._last(self.verdict.missing)
 
     @property
     def outage(self) -> Change | None:
-        return self.verdict.outage
+        """The lack of checks that goes on."""
+        return self.lack if self.lack and self.verdict.goes_on(self.lack) else None
+
+    def tell(self) -> None:
+        """Take what is over as told."""
+        last = (self.change, self.lack)
+        self._told |= {one.detected for one in last if one and not self.verdict.goes_on(one)}
 
     @property
     def is_alert(self) -> bool:
@@ -139,10 +173,17 @@ class Metric:
 
     def describe_missing(self, lack: Change) -> str:
         """Say how many checks are missing since that began."""
+        missing, requests, begin = self._count(lack)
+        return f"{missing:,} of {requests:,} checks are missing since {begin}"
+
+    def _count(self, lack: Change) -> tuple[int, int, str]:
+        """Return how many of how many requests are without a score, and since when."""
         since = [one for position, one in self.requests.items() if position >= lack.onset]
         missing = sum(math.isnan(one.score) for one in since)
-        begin = self.describe_begin(lack)
-        return f"{missing:,} of {len(since):,} checks are missing since {begin}"
+        return missing, len(since), self.describe_begin(lack)
+
+    def _last(self, changes: Sequence[Change]) -> Change | None:
+        return changes[-1] if changes and changes[-1].detected not in self._told else None
 
     def _begin(self) -> None:
         surprise = None
@@ -158,6 +199,8 @@ class Metric:
         rows, scores = np.array([one.row for one in new]), np.array([one.score for one in new])
         evidence = self._stream.feed(rows, scores).tolist()
         places = range(self.verdict.requests, self.verdict.requests + len(new))
+        if not self.requests:
+            self._since = new[0].second
         for place, one, reached in zip(places, new, evidence, strict=True):
             self.requests[place] = one._replace(evidence=reached)
         self.verdict = self._stream.verdict()
@@ -178,7 +221,7 @@ class Metric:
 
     def _read(self, request: Request) -> Seen:
         check = request.checks.get(self.name)
-        score = check.value if check and math.isfinite(check.value) else math.nan
+        score = check.value if check else math.nan
         row = np.array(self._read_row(request.inputs), dtype=np.float64)
         return Seen(request.id, request.second, score, row)
 
@@ -193,3 +236,24 @@ class Metric:
             return [float(inputs[name]) for name in names]
         except (KeyError, OverflowError, TypeError, ValueError):
             return [math.nan] * len(names)
+
+
+class Failures(Metric):
+    """The target itself: the requests in which it failed are tested as checks that are missing."""
+
+    def __init__(self, rejected: list[int]) -> None:
+        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected})
+        self.note = self.error = ""
+
+    def add(self, requests: Sequence[Request]) -> None:
+        self.error = next((one.error for one in requests[::-1] if one.error), self.error)
+        if requests:
+            self._feed([self._read(request) for request in requests])
+
+    def describe_missing(self, lack: Change) -> str:
+        failed, requests, begin = self._count(lack)
+        what = f"{failed:,} of {requests:,} requests since {begin}"
+        return f"the target failed in {what}: {clean(self.error)}"
+
+    def _read(self, request: Request) -> Seen:
+        return Seen(request.id, request.second, math.nan if request.error else 0.0, np.array([]))

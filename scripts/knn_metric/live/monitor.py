@@ -9,15 +9,67 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knn_metric.cli import UserError, complain, show
-from knn_metric.live.metric import Metric
+from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Manager
-from knn_metric.platform.sonar import MARGIN, Request, Sonar
+from knn_metric.platform.metrics import OPERATOR
+from knn_metric.platform.sonar import MARGIN, Request, Sonar, format_time
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
 LONGEST_PAUSE = 10  # times the usual one
+LEAST_SILENCE = 60  # seconds without a request that say nothing
+# Sonar calls no metric for 180 seconds after its start.
+RESTART = 200  # seconds at most without a check of any metric
+RESTARTS = 3600  # seconds between two restarts, at least; what comes more often is a fault
+FEW = 3  # requests in a row, of which a failing metric makes no alert
+
+
+class Gap:
+    """Holds requests that no metric has checked until it is clear whether sonar was restarted."""
+
+    def __init__(self) -> None:
+        self._held: list[Request] = []
+        self._is_outage = self._has_checks = False
+        self._last = -RESTARTS  # the second in which the last restart ended
+        self._restart = ""
+
+    def take(self, requests: list[Request]) -> list[Request]:
+        """Return the requests that metrics are to take now."""
+        taken = []
+        for request in requests:
+            if request.checks or request.unread:
+                taken += self._end()
+                self._has_checks, self._is_outage = True, False
+            if request.checks or request.unread or request.error or self._is_outage:
+                taken.append(request)
+                continue
+            self._held.append(request)
+            if request.second - self._held[0].second > RESTART:
+                self._is_outage = True
+                taken += self._held
+                self._held = []
+        return taken
+
+    @property
+    def notes(self) -> list[str]:
+        waiting = (
+            f"no check yet of the newest {len(self._held):,} requests: sonar was started anew, or"
+            f" they are an alert {RESTART} seconds after the first"
+        )
+        return [*filter(None, [self._restart]), *([waiting] if len(self._held) > FEW else [])]
+
+    def _end(self) -> list[Request]:
+        held, self._held = self._held, []
+        if len(held) <= FEW or not self._has_checks or held[-1].second - self._last < RESTARTS:
+            return held
+        self._last = held[-1].second
+        self._restart = (
+            f"sonar was started anew: {len(held):,} requests from {format_time(held[0].second)} on"
+            " have no check of any metric, and are left out"
+        )
+        return []
 
 
 class Monitor:
@@ -61,7 +113,10 @@ class Monitor:
         if not self.metrics:
             names = ", ".join(map(show, specs))
             raise UserError(f"no metric {metric} on {target}, there is {names}")
+        self.failures = Failures(self.metrics[0].rejected)
         self.newest = 0  # the second of the newest request
+        self._first = self._count = 0
+        self._gap = Gap()
         self._known: dict[str, None] = {}
         self._oldest = ""  # the id before which nothing is new
 
@@ -76,21 +131,39 @@ class Monitor:
         if new and not self._known:
             self._oldest = new[0].id
         self.newest = max([self.newest, *(request.second for request in new)])
+        self._first = self._first or (new[0].second if new else 0)
+        self._count += len(new)
+        self.failures.add(new)
+        taken = self._gap.take(new)
         for metric in self.metrics:
-            metric.add(new)
+            metric.add(taken)
         self._known |= dict.fromkeys(request.id for request in new)
         for old in list(self._known)[: -count - MARGIN]:
             del self._known[old]
             self._oldest = max(self._oldest, old)
         return new
 
-    def follow(self, count: int, pause: float) -> Iterator[UserError | None]:
-        """Yield None whenever there are new requests, and what goes wrong once; never end."""
+    @property
+    def streams(self) -> list[Metric]:
+        """The metrics, and the target where it failed."""
+        return [*self.metrics, *([self.failures] if self.failures.error else [])]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the requests as a whole; each begins with words of its own."""
+        silence = time.time() - self.newest
+        usual = (self.newest - self._first) / max(self._count - 1, 1)
+        stopped = f"no new request: the newest is of {format_time(self.newest)}, though one came"
+        stopped += f" every {usual:.1f} seconds: the target has no traffic, or sonar keeps none"
+        is_silent = self._count > 1 and silence > max(10 * usual, LEAST_SILENCE)
+        return [*self._gap.notes, *([stopped] if is_silent else [])]
+
+    def follow(self, count: int, pause: float) -> Iterator[UserError | bool]:
+        """Yield after each look whether there is news, and what goes wrong once; never end."""
         wait, waiting = pause, False
         while True:
             try:
-                if (self.read(count) or waiting) and self._known:
-                    yield None
+                yield bool((self.read(count) or waiting) and self._known)
                 wait, waiting = pause, False
             except UserError as error:
                 if not waiting:
@@ -127,5 +200,14 @@ def _make_metric(
     calibration = dict(json.loads(known)) if known else None
     threshold = float(config.get("threshold") or 0)
     if detector is None or detector.threshold_ != threshold:
-        return Metric(name, threshold, calibration)
-    return Metric(name, threshold, calibration or detector.calibration_ or None, detector)
+        metric = Metric(name, threshold, calibration)
+    else:
+        metric = Metric(name, threshold, calibration or detector.calibration_ or None, detector)
+    operator = (config.get("thresholdCmpOperator") or {}).get("kind", OPERATOR)
+    if operator != OPERATOR:
+        metric.remarks.append(
+            f"attached the wrong way round, with {operator}: the platform takes alarms for healthy;"
+            f" `knn-metric attach` attaches it with {OPERATOR}; here a score above the threshold is"
+            " an alarm"
+        )
+    return metric

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from knn_metric.detection.verdict import Change
-from knn_metric.live.metric import Metric
+from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.manager import Service
 
 CHANGE = "MonitoredTrafficChanged"
 MISSING = "MonitoringChecksMissing"
+FAILS = "MonitoredModelFails"
 LASTS = 3600  # seconds until an alert ends that is not sent again
 
 
@@ -22,14 +24,21 @@ class Alertmanager(Service):
     NAME = "Alertmanager"
     ROOT = "/alerts/"
 
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.due: dict[str, dict[str, Any]] = {}  # by their labels, until they are accepted
+
     def send(self, metrics: Sequence[Metric], target: str) -> None:
-        """Send an alert for each change and each lack of checks.
+        """Send an alert for each change and each lack of checks, and what was not accepted before.
 
         One that goes on is sent again with each call, one that is over is ended.
         """
-        alerts = [alert for metric in metrics for alert in make_alerts(metric, target)]
-        if alerts:
-            self.call("POST", "api/v2/alerts", alerts)
+        for metric in metrics:
+            for alert in make_alerts(metric, target):
+                self.due[json.dumps(alert["labels"])] = alert
+        if self.due:
+            self.call("POST", "api/v2/alerts", list(self.due.values()))
+        self.due.clear()
 
 
 def make_alerts(metric: Metric, target: str) -> list[dict[str, Any]]:
@@ -40,9 +49,10 @@ def make_alerts(metric: Metric, target: str) -> list[dict[str, Any]]:
         field = metric.name_field(metric.change) or "unknown"
         said = {"summary": f"{target}: its traffic changed, field: {field}", "field": field}
         alerts.append(_make_alert(metric, target, CHANGE, metric.change, said))
-    for lack in metric.verdict.missing[-1:]:
-        said = {"summary": f"{target}: {metric.describe_missing(lack)}"}
-        alerts.append(_make_alert(metric, target, MISSING, lack, said))
+    if metric.lack:
+        name = FAILS if isinstance(metric, Failures) else MISSING
+        said = {"summary": f"{target}: {metric.describe_missing(metric.lack)}"}
+        alerts.append(_make_alert(metric, target, name, metric.lack, said))
     return alerts
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from knn_metric.cli import show
-from knn_metric.live.metric import Metric
+from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.sonar import format_time
 from knn_metric.tables import format_table
 
@@ -15,14 +15,22 @@ def is_alert(metrics: Sequence[Metric]) -> bool:
     return any(metric.is_alert for metric in metrics)
 
 
-def describe(metrics: Sequence[Metric]) -> str:
-    """Return the line: ``ok`` or ``alert``, and of which metrics if there are several."""
-    alerts = [metric for metric in metrics if metric.is_alert]
+def is_tested(metrics: Sequence[Metric]) -> bool:
+    """Tell whether the traffic is tested by any metric."""
+    return any(metric.is_tested for metric in metrics if not isinstance(metric, Failures))
+
+
+def describe(streams: Sequence[Metric]) -> str:
+    """Return the line: ``ok``, ``alert`` or ``not tested``, and of which metrics if several."""
+    alerts = [metric for metric in streams if metric.is_alert]
+    metrics = [metric for metric in streams if not isinstance(metric, Failures) or metric in alerts]
     said = "; ".join(
-        f"{show(metric.name)}: {_describe(metric)}" if metrics[1:] else _describe(metric)
+        f"{show(metric.name)}: {_describe(metric)}"
+        if metrics[1:] and not isinstance(metric, Failures)
+        else _describe(metric)
         for metric in alerts or metrics
     )
-    return f"{'alert' if alerts else 'ok'}: {said}"
+    return f"{'alert' if alerts else 'ok' if is_tested(metrics) else 'not tested'}: {said}"
 
 
 def _describe(metric: Metric) -> str:
@@ -47,35 +55,41 @@ def describe_next_step(metrics: Sequence[Metric], target: str) -> str:
             request = metric.at(metric.change.example).id
             line = f"knn-metric explain {target} --request {request}"
             return f"next: `{line}` explains the request that shows it best"
-    if is_alert(metrics):
-        return "next: look at the metric's log for why it does not answer"
-    return ""
+    if not is_alert(metrics):
+        return ""
+    failing = [metric for metric in metrics if metric.is_alert]
+    whose = "target" if all(isinstance(one, Failures) for one in failing) else "metric"
+    return f"next: look at the {whose}'s log for why it does not answer"
 
 
-def format_metrics(metrics: Sequence[Metric]) -> str:
-    """Return a row for each metric, then what is known of its change."""
+def format_metrics(streams: Sequence[Metric], notes: Sequence[str]) -> str:
+    """Return a row for each metric, then what is known of its change, and of all requests."""
     table = ["metric requests alarms rate expected evidence missing since".split()]
-    details = []
-    for metric in metrics:
-        one = to_json(metric)
-        name = show(metric.name)
-        rates = [
-            "-" if rate is None else f"{rate:.1%}" for rate in (one["rate"], one["expected_rate"])
-        ]
+    details: list[list[str]] = []
+    for metric in streams:
+        one, name = to_json(metric), show(metric.name)
+        label = f"{name}: " if streams[1:] else ""
+        details += [[what, f"{label}{said}"] for what, said in _list_details(metric, one) if said]
+        if isinstance(metric, Failures):
+            continue
+        rates = [one["rate"], one["expected_rate"]]
+        percent = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
         evidence = f"{one['evidence']:,.0f}" if metric.is_tested else "-"
         counts = [f"{one[key]:,}" for key in ("requests", "alarms", "missing")]
-        since = format_time(one["since"])
-        table.append([name, *counts[:2], *rates, evidence, counts[2], since])
-        label = f"{name}: " if metrics[1:] else ""
-        details += [[what, f"{label}{said}"] for what, said in _list_details(metric, one) if said]
+        since = "-" if one["since"] is None else format_time(one["since"])
+        table.append([name, *counts[:2], *percent, evidence, counts[2], since])
+    details += [["note", note] for note in notes]
     lines = [format_table(table, "<>>>>>><")]
     return "\n".join(lines + ([format_table(details, "<<")] if details else []))
 
 
 def _list_details(metric: Metric, content: dict[str, Any]) -> list[tuple[str, str]]:
-    note = [("note", metric.note)]
+    notes = [("note", show(note)) for note in metric.notes]
+    if isinstance(metric, Failures):
+        failed = f"{content['missing']:,} of {content['requests']:,} requests: {show(metric.error)}"
+        return [("failed", failed), *notes]
     if not metric.change:
-        return note
+        return notes
     change = content["change"]
     return [
         ("began", metric.describe_begin(metric.change)),
@@ -83,13 +97,14 @@ def _list_details(metric: Metric, content: dict[str, Any]) -> list[tuple[str, st
         ("seen last", format_time(change["last"])),
         ("goes on", "yes" if change["goes_on"] else "no"),
         ("field", change["field"] or ""),
-        *note,
+        *notes,
     ]
 
 
 def to_json(metric: Metric) -> dict[str, Any]:
     """Return what the table says of a metric, as plain values."""
     verdict, found, outage = metric.verdict, metric.change, metric.outage
+    since, until = metric.seconds or (None, None)
     change = found and {
         "onset": metric.at(found.onset).second,
         "began_earlier": found.began_earlier,
@@ -110,8 +125,8 @@ def to_json(metric: Metric) -> dict[str, Any]:
         "rate": verdict.alarms / verdict.checked if verdict.checked else None,
         "expected_rate": metric.expected_rate,
         "evidence": verdict.evidence if metric.is_tested else None,
-        "since": metric.at(0).second,
-        "until": metric.at(verdict.requests - 1).second,
+        "since": since,
+        "until": until,
         "change": change,
-        "note": metric.note or None,
+        "note": "; ".join(metric.notes) or None,
     }

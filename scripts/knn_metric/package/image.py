@@ -8,16 +8,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from google.protobuf import any_pb2
-from hydro_serving_grpc.serving.contract.field_pb2 import ModelField
-from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
-from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
 from hydro_serving_grpc.serving.contract.types_pb2 import DataProfileType
 
 from knn_metric.cli import UserError, last_line
 from knn_metric.contract import Contract, Field
 from knn_metric.files import make_readable, replacing_folder, shorten
-from knn_metric.package.payload import copy_payload
+from knn_metric.package.payload import Payload
 from knn_metric.platform.releases import PORTS, generation_of_image
 from knn_metric.platform.tensors import TO_TENSOR
 
@@ -27,15 +23,6 @@ VERSION = "local"  # where the platform has the version's number
 
 def write_context(folder: Path, contract: Contract, context: Path) -> None:
     """Write what the manager hands to the builder, readable for the image's own user.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the package.
-    contract : Contract
-        With the runtime to build on.
-    context : Path
-        A folder that is not there, or one that was written before.
 
     Raises
     ------
@@ -47,7 +34,7 @@ def write_context(folder: Path, contract: Contract, context: Path) -> None:
     with replacing_folder(context) as new:
         model = new / "model"
         flat = generation_of_image(contract.runtime) == 2
-        copy_payload(folder, contract.payload, model / "files", flat)
+        Payload(folder, contract.payload).copy(model / "files", flat)
         (model / "contract.protobin").write_bytes(serialize_contract(contract))
         (new / "Dockerfile").write_text(format_dockerfile(contract), encoding="utf-8")
         for path in new.rglob("*"):
@@ -55,24 +42,47 @@ def write_context(folder: Path, contract: Contract, context: Path) -> None:
 
 
 def serialize_contract(contract: Contract) -> bytes:
-    """Return the contract as the runtime reads it: 3.x's ModelSignature, or 2.x's ModelContract."""
-    signature = ModelSignature(
-        signature_name=contract.function,
-        inputs=map(_describe_field, contract.inputs),
-        outputs=map(_describe_field, contract.outputs),
-    ).SerializeToString()
-    if generation_of_image(contract.runtime) == 3:
-        return signature
-    # hydro-serving-grpc 3.x has no ModelContract. Any has the same fields on the wire: 1, a string,
-    # the model's name, for which hs 2.x writes this; and 2, bytes, here the signature.
-    return any_pb2.Any(type_url="model", value=signature).SerializeToString()
+    """Return the contract as the manager writes it: 3.x's ModelSignature, 2.x's ModelContract.
+
+    By hand, as the libraries of the two generations exclude each other.
+    """
+    generation = generation_of_image(contract.runtime)
+    signature = _message(
+        (1, contract.function),
+        *((2, _serialize_field(field, generation)) for field in contract.inputs),
+        *((3, _serialize_field(field, generation)) for field in contract.outputs),
+    )
+    return signature if generation == 3 else _message((1, "model"), (2, signature))
 
 
-def _describe_field(field: Field) -> ModelField:
+def _serialize_field(field: Field, generation: int | None) -> bytes:
     dtype, _ = TO_TENSOR[field.numpy_type]
     profile = DataProfileType.Value(field.profile.upper())
-    shape = TensorShape(dims=field.dims)
-    return ModelField(name=field.name, shape=shape, dtype=dtype, profile=profile)
+    if generation == 3:
+        dims = b"".join(_varint(size) for size in field.dims)
+        shape = _message((1, dims)) if dims else b""
+        return _message((1, field.name), (2, shape), (4, dtype), (5, profile))
+    shape = _message(*((2, _message((1, size))) for size in field.dims))
+    return _message((1, field.name), (2, shape), (4, dtype), (10, profile))
+
+
+def _message(*fields: tuple[int, int | str | bytes]) -> bytes:
+    """Serialize a message of protobuf: numbers, which are left out if 0, texts and messages."""
+    parts = []
+    for number, value in fields:
+        if isinstance(value, int):
+            parts += [_varint(number << 3), _varint(value)] if value else []
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            parts += [_varint(number << 3 | 2), _varint(len(content)), content]
+    return b"".join(parts)
+
+
+def _varint(number: int) -> bytes:
+    """Serialize a number, seven bits a byte and the lowest first; a negative one has 64 bits."""
+    number &= 2**64 - 1
+    groups = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
 
 
 def format_dockerfile(contract: Contract) -> str:
@@ -84,18 +94,12 @@ def format_dockerfile(contract: Contract) -> str:
         "WORKDIR /model/files",
     ]
     if contract.install_command:
-        lines.append(f"RUN {contract.install_command}")
+        lines.append(f"RUN {contract.install_command.strip()}")
     return "\n".join(lines)
 
 
 def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
-    """Build the image where docker or podman works.
-
-    Returns
-    -------
-    list of (str, str)
-        What is left to type and what for: how to run the image, and before that how to build it
-        where no builder works.
+    """Build the image where docker or podman works; return what is left to type, and what for.
 
     Raises
     ------

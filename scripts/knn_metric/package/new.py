@@ -32,13 +32,7 @@ def select_inputs(fields: Iterable[Field]) -> tuple[list[Field], list[str]]:
 
 
 def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
-    """Write a package that is ready to train.
-
-    Raises
-    ------
-    UserError
-        If the folder has one, or a model has no field that a metric can take.
-    """
+    """Write a package that is ready to train; raise UserError if it has no inputs or is there."""
     if not inputs:
         raise UserError("the model has no scalar numbers, and a metric takes nothing else")
     for one in WRITTEN:

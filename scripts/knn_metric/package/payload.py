@@ -1,61 +1,152 @@
-"""The payload of a package: copied as hs packs it, and tried where nothing else is."""
+"""The payload of a package: which files it is, copied as hs packs them, and what is wrong."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import re
+import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import yaml
 
-from knn_metric.cli import last_line
 from knn_metric.contract import Contract
-from knn_metric.files import copy_file
-from knn_metric.platform.releases import generation_of_image, gives_messages
-from knn_metric.platform.tensors import TO_TENSOR
+from knn_metric.detection.detectors import load_detector
+from knn_metric.files import artifact_path, copy_file
+from knn_metric.platform.manager import describe_artifact
+from knn_metric.platform.releases import generation_of_image
 
-PROBE = Path(__file__).with_name("probe.py")
+# Bytes that the manager takes in a request, and what is kept for its other parts.
+UPLOAD_LIMITS = {2: 1_073_741_824, 3: 200_000_000}
+OTHER_PARTS = 1_000_000
+MADE_BY = {".joblib": "knn-metric train"}
+MADE_BY |= dict.fromkeys((".csv", ".json"), "python examples/adult/train.py")
+# What versions, editors and keys leave in folders, which is nobody's business.
+PRIVATE = re.compile(
+    r"\.(git|hg|svn|ssh|aws|kube|docker|gnupg|netrc|npmrc|pypirc|pgpass)|_netrc|\.git-credentials|"
+    r"\.env|\.env\..*|.*\.env|.*\.sw[a-p]|.*~|#.*#|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|"
+    r"id_(rsa|dsa|ecdsa|ed25519)(\..*)?|.*credentials(\.(json|ya?ml|ini|csv))?",
+    re.IGNORECASE,
+)
 
 
-def copy_payload(folder: Path, payload: Iterable[str], to: Path, flat: bool = False) -> None:
-    """Copy what the payload names and the package has, without what Python wrote beside it.
+class Payload:
+    """The files of a package that its payload names.
 
-    Flat is as hs 2.x packs it: each entry under the last part of its path.
+    Attributes
+    ----------
+    files : dict of str to Path
+        By the name within the package that serving.yaml gives, without what Python wrote beside.
+    problems : list of str
+        Why something that is named is not among them.
     """
-    for entry in payload:
-        source, copy = folder / entry, to / (Path(entry).name if flat else entry)
-        if source.is_file():
-            copy_file(source, copy)
-        for inside, _, names in os.walk(source, followlinks=True):
-            for name in names if Path(inside).name != "__pycache__" else ():
-                copy_file(Path(inside, name), copy / os.path.relpath(inside, source) / name)
+
+    def __init__(self, folder: Path, entries: Iterable[str]) -> None:
+        self.root = os.path.realpath(folder)
+        self.files: dict[str, Path] = {}
+        self.problems: list[str] = []
+        self.entries = [Path(entry) for entry in dict.fromkeys(entries)]
+        for entry in self.entries:
+            if not entry.parts:
+                self.problems.append(f"'{entry}' is the whole package: name files and folders")
+            elif not os.path.lexists(folder / entry):
+                self.problems.append(describe_missing(str(entry)))
+            else:
+                self._visit(folder / entry, str(entry), ())
+
+    def _visit(self, path: Path, name: str, parents: tuple[str, ...]) -> None:
+        """Take a file, or what lies in a folder; a link counts as what it leads to."""
+        real = os.path.realpath(path)
+        problem = ""
+        if PRIVATE.fullmatch(path.name):
+            problem = "is private or a leftover, and would be uploaded"
+        elif os.path.commonpath([self.root, real]) != self.root:
+            problem = "is a link out of the package"
+        elif real in (self.root, *parents):
+            problem = "is a link to a folder that it lies in"
+        elif path.is_dir():
+            for inside in sorted(path.iterdir()):
+                if inside.name != "__pycache__":
+                    self._visit(inside, f"{name}/{inside.name}", (*parents, real))
+        elif not path.is_file():
+            problem = "is no regular file"
+        elif path.name.startswith("."):
+            problem = "begins with a dot, and the platform leaves it out"
+        else:
+            self.files[name] = path
+        if problem:
+            self.problems.append(f"{name} {problem}")
+
+    def copy(self, to: Path, flat: bool = False) -> None:
+        """Copy the files; flat is as hs 2.x packs: each entry under the last part of its path."""
+        for name, path in self.files.items():
+            entry = next(one for one in self.entries if one in (Path(name), *Path(name).parents))
+            copy_file(path, to / (Path(name).relative_to(entry.parent) if flat else name))
+
+    def packed_size(self) -> int:
+        with tempfile.TemporaryFile() as file:
+            with tarfile.open(fileobj=file, mode="w:gz", dereference=True) as tar:
+                for name, path in self.files.items():
+                    tar.add(path, arcname=name)
+            return file.tell()
 
 
-def probe_payload(folder: Path, contract: Contract, runtime: str) -> tuple[dict[str, Any], str]:
-    """Import the function where nothing but the payload is, and call it as an image does.
+def problems_of_payload(folder: Path, contract: Contract, platform: int | None) -> Iterator[str]:
+    payload = Payload(folder, contract.payload)
+    yield from payload.problems
+    yield from _problems_of_training_data(folder, contract)
+    limit = UPLOAD_LIMITS[platform or generation_of_image(contract.runtime) or 3]
+    size = payload.packed_size()
+    if size > limit - OTHER_PARTS:
+        yield f"{size:,} bytes packed, and the manager takes {limit:,} with the request's rest"
 
-    Returns
-    -------
-    dict
-        What `probe.py` found; empty if the function cannot be imported.
-    str
-        Why it cannot be imported, or ''.
+
+def _problems_of_training_data(folder: Path, contract: Contract) -> Iterator[str]:
+    """Say why the platform could not hold live requests against the file that is uploaded."""
+    data = contract.training_data
+    if data is None or "://" in data:
+        return
+    if not (folder / data).is_file():
+        yield f"training-data {describe_missing(data)}"
+        return
+    with (folder / data).open("rb") as file:
+        header = file.readline().decode("utf-8", "replace").strip().split(",")
+    fields = [field.name for field in (*contract.inputs, *contract.outputs)]
+    if header != fields:
+        # What is in the file may be nobody's business.
+        yield f"training-data {data} does not begin with {','.join(fields)}"
+
+
+def describe_missing(entry: str) -> str:
+    made = MADE_BY.get(Path(entry).suffix)
+    return f"{entry} is missing" + (f": `{made}` makes it" if made else "")
+
+
+@contextmanager
+def staging(folder: Path, contract: Contract) -> Iterator[Path]:
+    """Yield a copy of what is uploaded, in a folder that is gone afterwards.
+
+    Its serving.yaml has the contract's image, and as metadata what `attach` asks about. Within the
+    package's folder hs still finds the repository that it describes.
     """
-    inputs = {
-        field.name: (np.dtype(field.numpy_type).name, *TO_TENSOR[field.numpy_type])
-        for field in contract.inputs
-    }
-    flat = generation_of_image(runtime) == 2
-    how = "messages" if gives_messages(runtime) else "numbers"
-    with tempfile.TemporaryDirectory() as alone:
-        copy_payload(folder, contract.payload, Path(alone), flat)
-        line = [sys.executable, "-I", "-B", str(PROBE), contract.function, json.dumps(inputs), how]
-        result = subprocess.run(line, cwd=alone, capture_output=True, text=True)
-    if result.returncode:
-        return {}, last_line(result).replace(f"{alone}/", "")
-    return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
+    definition = yaml.safe_load((folder / "serving.yaml").read_text(encoding="utf-8"))
+    definition["runtime"] = contract.runtime
+    signature = definition["contract"]
+    for side, fields in (("inputs", contract.inputs), ("outputs", contract.outputs)):
+        # What YAML takes for a truth or a number is a name.
+        names = (field.name for field in fields)
+        signature[side] = dict(zip(names, signature[side].values(), strict=True))
+    if contract.training_data and "://" not in contract.training_data:
+        definition["training-data"] = str((folder / contract.training_data).resolve())
+    artifact = artifact_path(folder)
+    if artifact.exists():
+        described = describe_artifact(artifact, load_detector(artifact))
+        definition["metadata"] = {**(definition.get("metadata") or {}), **described}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".upload-") as name:
+        staged = Path(name)
+        Payload(folder, contract.payload).copy(staged)
+        text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True)
+        (staged / "serving.yaml").write_text(text, encoding="utf-8")
+        yield staged

@@ -8,18 +8,22 @@ as a JSON object in its last line.
 
 import json
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import Any
 
+Inputs = dict[str, tuple[str, int, str]]
+Function = Callable[..., Any]
 
-def main(name, inputs, how):
+
+def main(name: str, inputs: Inputs, how: str) -> dict[str, Any]:
     sys.path.insert(0, "src")
     # What the payload lacks must not be found where this program is installed.
     for package in ("portable_knn", "knn_metric"):
         if PathFinder.find_spec(package, ["src"]) is None:
             sys.modules[package] = None  # type: ignore[assignment]
-    import func_main
-
+    func_main: Any = import_module("func_main")
     function: Any = getattr(func_main, name, None)
     model = getattr(func_main, "detector", None)
     found = {
@@ -43,16 +47,16 @@ def main(name, inputs, how):
     return found
 
 
-def call_with_numbers(function, inputs):
+def call_with_numbers(function: Function, inputs: Inputs) -> dict[str, tuple[str, int]]:
     """Return numpy's type and the dimensions of each output."""
     import numpy as np
 
     numbers = {field: np.dtype(kind).type(1) for field, (kind, _, _) in inputs.items()}
     outputs = {field: np.asarray(value) for field, value in function(**numbers).items()}
-    return {field: [value.dtype.name, value.ndim] for field, value in outputs.items()}
+    return {field: (value.dtype.name, value.ndim) for field, value in outputs.items()}
 
 
-def call_with_messages(function, inputs):
+def call_with_messages(function: Function, inputs: Inputs) -> dict[str, tuple[str, int]]:
     from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
     kinds = {dtype: kind for kind, dtype, _ in inputs.values()} | {2: "float64", 9: "int64"}
@@ -63,7 +67,7 @@ def call_with_messages(function, inputs):
     if not hasattr(answer, "outputs"):
         raise TypeError(f"expected a PredictResponse, got {type(answer).__name__}")
     return {
-        field: [kinds[tensor.dtype], len(tensor.tensor_shape.dims)]
+        field: (kinds[tensor.dtype], len(tensor.tensor_shape.dims))
         for field, tensor in answer.outputs.items()
     }
 

@@ -7,44 +7,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from knn_metric.contract import Contract
 from knn_metric.platform.releases import IMAGE, IMAGE_NUMPY, IMAGE_OWNS, LAST_BESIDE_NUMPY
 
 
-def read_requirements(path: Path) -> list[Requirement | str]:
-    """Return each requirement of a file, or its text where it is none that can be read."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    texts = [line.split("#")[0].strip() for line in lines]
-    return [_parse_requirement(text) for text in texts if text]
+def read_requirements(folder: Path) -> list[str]:
+    path = folder / "requirements.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [text for line in lines if (text := line.split("#")[0].strip())]
 
 
-def _parse_requirement(text: str) -> Requirement | str:
-    try:
-        return Requirement(text)
-    except InvalidRequirement:
-        return text
-
-
-def problems_of_install(contract: Contract, requirements: list[Requirement | str]) -> Iterator[str]:
-    if requirements and "requirements.txt" not in str(contract.install_command):
+def problems_of_install(contract: Contract, requirements: list[str]) -> Iterator[str]:
+    command = contract.install_command or ""
+    if not command.strip().isprintable():
+        yield "install-command has a line break or another control character"
+    if requirements and "requirements.txt" not in command:
         yield "install-command does not install requirements.txt, which the function needs"
     if requirements and "requirements.txt" not in contract.payload:
         yield "the payload has no requirements.txt, which install-command needs"
 
 
-def problems_of_requirements(requirements: list[Requirement | str], runtime: str) -> Iterator[str]:
+def problems_of_requirements(requirements: list[str], runtime: str) -> Iterator[str]:
     image = IMAGE.fullmatch(runtime)
-    for requirement in requirements:
-        if isinstance(requirement, str):
-            yield f"{requirement!r} is not a requirement that can be checked"
-        else:
-            yield from _problems_of_requirement(requirement, image[1] if image else None)
+    for text in requirements:
+        try:
+            yield from _problems_of_requirement(Requirement(text), image[1] if image else None)
+        except InvalidRequirement:
+            yield f"{text!r} is not a requirement that can be checked"
 
 
 def _problems_of_requirement(requirement: Requirement, python: str | None) -> Iterator[str]:
-    name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+    name = canonicalize_name(requirement.name)
     pin = re.fullmatch(r"==([\w.*+!]+)", str(requirement.specifier))
     if name in IMAGE_OWNS:
         yield f"{name} is the image's own and must stay as it is"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from knn_metric.data.extended_json import read_number
+from knn_metric.data.times import read_number
 from knn_metric.platform.manager import Service
 
 PAGE = 200  # results at a time
@@ -42,12 +43,22 @@ class Request(NamedTuple):
         The target's inputs and answers by name; none if the target failed.
     checks : dict of str to Check
         By metric; one that did not answer has no entry.
+    unread : dict of str to str
+        By metric, what stands in place of the score.
+    error : str
+        Why the target failed; '' if it did not.
+    uuid : str
+        The gateway's, which the platform's own alerts carry.
     """
 
     id: str
     second: int
     inputs: dict[str, object]
     checks: dict[str, Check]
+    unread: dict[str, str]
+    error: str = ""
+    uuid: str = ""
+    version: object = None
 
 
 class Sonar(Service):
@@ -101,23 +112,40 @@ class Sonar(Service):
 
 
 def _read_request(result: dict[str, Any]) -> Request:
-    inputs = {
-        name: read_number(value) for name, value in result.items() if not name.startswith("_")
-    }
-    checks = {
-        name: Check(_read_float(check["value"]), _read_float(check["threshold"]))
-        for name, check in (result.get("_hs_metric_checks") or {}).items()
-    }
     identity = result["_id"]
     if not re.fullmatch("[0-9a-f]{24}", identity):
         raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
-    return Request(identity, int(identity[:8], 16), inputs, checks)
+    inputs = {
+        name: read_number(value)
+        for name, value in result.items()
+        if not name.startswith("_hs_") and name != "_id"
+    }
+    checks, unread = {}, {}
+    for name, check in (result.get("_hs_metric_checks") or {}).items():
+        try:
+            checks[name] = Check(_read_float(check["value"]), _read_float(check["threshold"]))
+        except KeyError as error:
+            unread[name] = f"no {error.args[0]}"
+        except (TypeError, ValueError) as error:
+            unread[name] = str(error) if isinstance(error, ValueError) else "no check"
+    return Request(
+        identity,
+        int(identity[:8], 16),
+        inputs,
+        checks,
+        unread,
+        str(result.get("_hs_error") or ""),
+        str(result.get("_hs_request_id") or ""),
+        read_number(result.get("_hs_model_version_id")),
+    )
 
 
 def _read_float(value: object) -> float:
     number = read_number(value)
     if type(number) not in (int, float):
-        raise ValueError(f"expected a number, got {value!r}")
+        raise ValueError("null" if number is None else f"a {type(number).__name__}")
+    if not math.isfinite(number):  # type: ignore[arg-type]
+        raise ValueError(f"{number}")
     return float(number)  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
-"""Score the blocks of a history with Dask: in threads of this process, or on a cluster.
+"""A Dask cluster that scores blocks of a history.
 
-A cluster's workers read the same files by the same names. They need the packages that are pinned
-here; the artifact and the code that scores a block are sent to them.
+Its workers read the same files by the same names. They need the packages that are pinned here; the
+artifact and the code that scores a block are sent to them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cloudpickle
-from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, wait
+from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, wait
 from distributed.comm import CommClosedError
 
 from knn_metric.cli import UserError
-from knn_metric.data.readers import Block, Wanted
+from knn_metric.data.readers import Block
+from knn_metric.data.validation import Wanted
 from knn_metric.files import ARTIFACT
 from knn_metric.history.scoring import Scored
 
@@ -38,36 +37,82 @@ SCORING = (*SENDING, "pyarrow", "pyod", "numpy", "scipy", "numba", "joblib")
 SHIPPED = ("portable_knn", "knn_metric")
 
 
-class Engine(NamedTuple):
-    """Where blocks are scored, and by which artifact: a path there, below a worker's folder."""
+class Cluster:
+    """Workers that score blocks by an artifact, whose path is given below a worker's folder."""
 
-    client: Client
-    artifact: str
+    def __init__(self, client: Client, artifact: str, wanted: Wanted, rows: int) -> None:
+        self.client, self.rows = client, rows
+        self.score = _make_task(artifact, wanted, rows)
+        self.run = uuid.uuid4().hex
+        self.n_sent = 0
+
+    @property
+    def n_places(self) -> int:
+        return int(sum(self.client.nthreads().values()))
+
+    def submit(self, block: Block) -> Future:
+        self.n_sent += 1
+        key = f"score-{self.run}-{self.n_sent}"
+        return self.client.submit(self.score, pickle.dumps(block), key=key)
+
+    def wait(self, futures: Collection[Future]) -> Iterator[tuple[Future, Scored]]:
+        """Wait until some are done, and yield these with what came of them.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read, or the cluster is lost.
+        """
+        try:
+            try:
+                done = wait(list(futures), PATIENCE, "FIRST_COMPLETED").done
+            except TimeoutError as error:
+                if not self.client.nthreads():
+                    raise UserError("no worker is left") from error
+                return
+            for future in done:
+                yield future, pickle.loads(future.result())
+        except (CancelledError, CommClosedError) as error:
+            raise UserError("the connection to the scheduler is lost") from error
+        except KilledWorker as error:
+            raise UserError(
+                f"{error.allowed_failures + 1} workers died of the same block, the last one"
+                f" {error.last_worker.address}: is its memory too small for {self.rows:,} rows?"
+            ) from error
+
+
+def _make_task(artifact: str, wanted: Wanted, rows: int) -> Callable[[bytes], bytes]:
+    """Return what a worker runs. A scheduler has none of our modules and sees only bytes."""
+    settings = pickle.dumps((wanted, rows))
+
+    def score(block: bytes) -> bytes:
+        import pickle
+        from importlib import import_module
+        from pathlib import Path
+
+        from distributed import get_worker
+
+        path = Path(get_worker().local_directory).resolve() / artifact
+        scoring = import_module("knn_metric.history.scoring")
+        wanted, rows = pickle.loads(settings)
+        detector = scoring.load_once(str(path))
+        return pickle.dumps(scoring.score_block(detector, wanted, pickle.loads(block), rows))
+
+    return score
 
 
 @contextmanager
-def connecting(scheduler: str | None, artifact: Path) -> Iterator[Engine]:
-    """Start threads here or prepare a cluster, and leave nothing behind.
-
-    Parameters
-    ----------
-    scheduler : str or None
-        The cluster's address.
-    artifact : Path
+def connecting(scheduler: str, artifact: Path, wanted: Wanted, rows: int) -> Iterator[Cluster]:
+    """Prepare the cluster of a scheduler's address, and leave nothing behind.
 
     Raises
     ------
     UserError
         If the cluster cannot be reached, has no workers or other packages.
     """
-    with _quietening_dask():
-        if scheduler is None:
-            with _start_threads() as client:
-                yield Engine(client, str(artifact.resolve()))
-        else:
-            shipment = Shipment(artifact)
-            with _connect(scheduler) as client, _shipping(client, shipment):
-                yield Engine(client, f"{shipment.name}/{ARTIFACT}")
+    shipment = Shipment(artifact)
+    with _quietening_dask(), _connect(scheduler) as client, _shipping(client, shipment):
+        yield Cluster(client, f"{shipment.name}/{ARTIFACT}", wanted, rows)
 
 
 @contextmanager
@@ -84,14 +129,6 @@ def _quietening_dask() -> Iterator[None]:
     finally:
         for handler, level in levels.items():
             handler.setLevel(level)
-
-
-@contextmanager
-def _start_threads() -> Iterator[Client]:
-    settings = {"processes": False, "dashboard_address": None, "memory_limit": 0}
-    cluster = LocalCluster(n_workers=1, threads_per_worker=CPU_COUNT, **settings)
-    with cluster, Client(cluster) as client:
-        yield client
 
 
 @contextmanager
@@ -183,66 +220,3 @@ def _shipping(client: Client, shipment: Shipment) -> Iterator[None]:
         if client.status == "running":
             client.unregister_worker_plugin(shipment.name)
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-
-
-def score_blocks(
-    engine: Engine, wanted: Wanted, blocks: Sequence[Block], rows: int
-) -> Iterator[tuple[int, Scored]]:
-    """Score all blocks; yield each one's number and what came of it, in the order of completion.
-
-    Only as many blocks are under way as keep all threads busy, so that memory stays bounded.
-
-    Raises
-    ------
-    UserError
-        If a file cannot be read, or the cluster is lost.
-    """
-    score = _make_task(engine.artifact)
-    waiting: dict[Future, int] = {}
-    unsent = iter(enumerate(blocks))
-    run = uuid.uuid4().hex
-
-    def submit(count: int) -> None:
-        for number, block in islice(unsent, count):
-            arguments = pickle.dumps((wanted, block, rows))
-            future = engine.client.submit(score, arguments, key=f"score-{run}-{number}")
-            waiting[future] = number
-
-    try:
-        submit(2 * sum(engine.client.nthreads().values()))
-        while waiting:
-            try:
-                done = wait(list(waiting), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
-            except TimeoutError as error:
-                if not engine.client.nthreads():
-                    raise UserError("no worker is left") from error
-                continue
-            for future in done:
-                yield waiting.pop(future), pickle.loads(future.result())
-            submit(len(done))
-    except (CancelledError, CommClosedError) as error:
-        raise UserError("the connection to the scheduler is lost") from error
-    except KilledWorker as error:
-        raise UserError(
-            f"{error.allowed_failures + 1} workers died of the same block, the last one"
-            f" {error.last_worker.address}: is its memory too small for {rows:,} rows?"
-        ) from error
-
-
-def _make_task(artifact: str) -> Callable[[bytes], bytes]:
-    """Return what a worker runs. A scheduler has none of our modules and sees only bytes."""
-
-    def score(arguments: bytes) -> bytes:
-        import pickle
-        from importlib import import_module
-        from pathlib import Path
-
-        from distributed import get_worker
-
-        path = Path(get_worker().local_directory).resolve() / artifact
-        scored = import_module("knn_metric.history.scoring").score_block(
-            str(path), *pickle.loads(arguments)
-        )
-        return pickle.dumps(scored)
-
-    return score

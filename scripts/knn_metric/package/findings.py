@@ -1,9 +1,11 @@
-"""The check of a package: what is known to go wrong after its upload."""
+"""What is known to go wrong after a package's upload: findings, a look at each aspect of it."""
 
 from __future__ import annotations
 
+import json
 import re
-import tarfile
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,66 +15,51 @@ from typing import Any
 import numpy as np
 from packaging.version import Version
 
-from knn_metric.cli import complain
-from knn_metric.contract import Contract
-from knn_metric.package.payload import probe_payload
+from knn_metric.cli import complain, last_line
+from knn_metric.contract import Contract, lost_by_sonar
+from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.package.requirements import (
     problems_of_install,
     problems_of_requirements,
     read_requirements,
 )
-from knn_metric.platform.releases import (
-    IMAGE,
-    RELEASES,
-)
+from knn_metric.platform.releases import IMAGE, RELEASES, generation_of_image, gives_messages
+from knn_metric.platform.tensors import TO_TENSOR
 from knn_metric.tables import format_table
 
-UPLOAD_LIMIT = 200_000_000  # bytes that the manager takes in a request
+PROBE = Path(__file__).with_name("probe.py")
 NAME = re.compile(r"[a-z0-9_-]+")  # what the manager takes
-MADE_BY = {".joblib": "knn-metric train"}
-MADE_BY |= dict.fromkeys((".csv", ".json"), "python examples/adult/train.py")
 FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by a fifth or so
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the check says of an aspect of a package: a problem, or '' where there is none."""
+    """What is found of an aspect of a package: a problem, or '' where there is none."""
 
     aspect: str
     problem: str = ""
 
 
-def check(
-    folder: Path,
-    runtime: str | None = None,
-    platform: int | None = None,
-    allow_sample: bool = False,
+def inspect_package(
+    folder: Path, contract: Contract, platform: int | None, allow_sample: bool
 ) -> list[Finding]:
     """Say of each aspect of a package what would go wrong after its upload.
 
     Parameters
     ----------
-    folder : Path
-    runtime, platform : optional
-        An image instead of serving.yaml's; the cluster's generation, 2 or 3.
+    platform : {2, 3} or None
+        The cluster's generation.
     allow_sample : bool
         Whether a model trained on the sample will do.
-
-    Raises
-    ------
-    UserError
-        If serving.yaml cannot be read.
     """
-    contract = Contract.read(folder)
-    runtime = runtime or contract.runtime
-    requirements = read_requirements(folder / "requirements.txt")
-    found, failure = probe_payload(folder, contract, runtime)
+    requirements = read_requirements(folder)
+    found, failure = probe_payload(folder, contract)
     problems = {
         "name": problems_of_name(contract.name),
-        "runtime": problems_of_runtime(runtime, platform),
-        "payload": problems_of_payload(folder, contract),
+        "runtime": problems_of_runtime(contract.runtime, platform),
+        "payload": problems_of_payload(folder, contract, platform),
         "install": problems_of_install(contract, requirements),
-        "requirements": problems_of_requirements(requirements, runtime),
+        "requirements": problems_of_requirements(requirements, contract.runtime),
         "import": [failure] if failure else [],
         "contract": problems_of_contract(contract, found),
         "training data": problems_of_training(found, allow_sample),
@@ -84,22 +71,43 @@ def check(
     ]
 
 
-def format_findings(findings: Sequence[Finding]) -> str:
-    rows = [["FAIL" if one.problem else "ok", one.aspect, one.problem] for one in findings]
-    return format_table(rows, "<<<")
-
-
-def passes(findings: Sequence[Finding], refusal: str) -> bool:
+def passes(findings: Sequence[Finding], refusal: str = "") -> bool:
     """Print the findings, and say what follows if one of them is a problem."""
-    print(format_findings(findings), flush=True)
+    rows = [["FAIL" if one.problem else "ok", one.aspect, one.problem] for one in findings]
+    print(format_table(rows, "<<<"), flush=True)
     found = any(finding.problem for finding in findings)
-    if found:
+    if found and refusal:
         complain(f"{refusal}: the check found problems")
     return not found
 
 
+def probe_payload(folder: Path, contract: Contract) -> tuple[dict[str, Any], str]:
+    """Import the function where nothing but the payload is, and call it as an image does.
+
+    Returns
+    -------
+    dict
+        What `probe.py` found; empty if the function cannot be imported.
+    str
+        Why it cannot be imported, or ''.
+    """
+    inputs = {
+        field.name: (np.dtype(field.numpy_type).name, *TO_TENSOR[field.numpy_type])
+        for field in contract.inputs
+    }
+    how = "messages" if gives_messages(contract.runtime) else "numbers"
+    with tempfile.TemporaryDirectory() as alone:
+        flat = generation_of_image(contract.runtime) == 2
+        Payload(folder, contract.payload).copy(Path(alone), flat)
+        line = [sys.executable, "-I", "-B", str(PROBE), contract.function, json.dumps(inputs), how]
+        result = subprocess.run(line, cwd=alone, capture_output=True, text=True)
+    if result.returncode:
+        return {}, last_line(result).replace(f"{alone}/", "")
+    return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
+
+
 def problems_of_name(name: str) -> Iterator[str]:
-    if not NAME.fullmatch(str(name)):
+    if not NAME.fullmatch(name):
         yield f"{name!r} has more in it than the letters a to z, digits, - and _"
 
 
@@ -119,41 +127,11 @@ def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
         yield f"{runtime} is of another generation than the {platform}.x platform"
 
 
-def problems_of_payload(folder: Path, contract: Contract) -> Iterator[str]:
-    payload = contract.payload
-    yield from _problems_of_training_data(folder, contract)
-    missing = [entry for entry in payload if not (folder / entry).exists()]
-    yield from map(_describe_missing, missing)
-    with tempfile.TemporaryFile() as file:
-        with tarfile.open(fileobj=file, mode="w:gz") as tar:
-            for entry in set(payload) - set(missing):
-                tar.add(folder / entry, arcname=entry)
-        if file.tell() > UPLOAD_LIMIT:
-            yield f"{file.tell():,} bytes packed, over the manager's {UPLOAD_LIMIT:,}"
-
-
-def _problems_of_training_data(folder: Path, contract: Contract) -> Iterator[str]:
-    """Say why the platform could not hold live requests against the file that is uploaded."""
-    training_data = contract.training_data
-    if training_data is None or "://" in training_data:
-        return
-    if not (folder / training_data).is_file():
-        yield f"training-data {_describe_missing(training_data)}"
-        return
-    with (folder / training_data).open("rb") as file:
-        header = file.readline().decode("utf-8", "replace").strip().split(",")
-    fields = [field.name for field in (*contract.inputs, *contract.outputs)]
-    if header != fields:
-        # What is in the file may be nobody's business.
-        yield f"training-data {training_data} does not begin with {','.join(fields)}"
-
-
-def _describe_missing(entry: str) -> str:
-    made = MADE_BY.get(Path(entry).suffix)
-    return f"{entry} is missing" + (f": `{made}` makes it" if made else "")
-
-
 def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[str]:
+    for name in lost_by_sonar(field.name for field in (*contract.inputs, *contract.outputs)):
+        yield f"{name} has a dot or begins with $: sonar loses every request with such a field"
+    if not contract.inputs:
+        yield "there are no inputs"
     for field in contract.inputs:
         if not field.is_number and "trained" in found:
             yield f"input {field.name} is {field.shape} {field.type}, expected a scalar number"

@@ -1,5 +1,6 @@
-"""The check of a package: a good one passes, and each way to break one is found."""
+"""Findings: a good package has none, and each way to break one is found."""
 
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -11,7 +12,8 @@ from helpers import run
 from knn_metric.contract import Contract, Field
 from knn_metric.data.loading import load_census
 from knn_metric.detection.training import train
-from knn_metric.package import checks, payload
+from knn_metric.package import findings as checks
+from knn_metric.package import payload, requirements
 from knn_metric.platform.releases import USUAL_RUNTIME_3X
 
 
@@ -45,6 +47,13 @@ def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def inspect(folder, runtime):
+    """Return the last problem of each aspect."""
+    contract = Contract.read(folder, runtime)
+    found = checks.inspect_package(folder, contract, None, allow_sample=False)
+    return {one.aspect: one.problem for one in found}
 
 
 def read_findings(out):
@@ -137,6 +146,10 @@ class TestContract:
         swapped = self.problems(replace(contract, inputs=contract.inputs[::-1]), found)
         assert swapped.startswith("inputs are classes, country")
         assert "expected age, workclass" in swapped
+        for name in ("capital.gain", "$x"):
+            fields = (*contract.outputs, Field(name, "int64"))
+            problem = f"{name} has a dot or begins with $: sonar loses every request"
+            assert problem in self.problems(replace(contract, outputs=fields), found)
         without = self.problems(replace(contract, function="score"), {**found, "function": False})
         assert without == "func_main has no function score"
 
@@ -164,12 +177,15 @@ PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64
 
 class TestPayload:
     def test_too_much_to_upload(self, folder, monkeypatch):
-        monkeypatch.setattr(checks, "UPLOAD_LIMIT", 50_000)
+        monkeypatch.setattr(payload, "UPLOAD_LIMITS", {2: 10**9, 3: 1_050_000})
         contract = replace(PACKAGE, payload=("src/",))
-        assert list(checks.problems_of_payload(folder, contract)) == []
+        assert list(payload.problems_of_payload(folder, contract, None)) == []
         (folder / "src" / "random").write_bytes(np.random.default_rng(0).bytes(60_000))
-        (problem,) = checks.problems_of_payload(folder, contract)
-        assert problem.endswith("bytes packed, over the manager's 50,000")
+        (problem,) = payload.problems_of_payload(folder, contract, None)
+        assert problem.endswith(
+            " bytes packed, and the manager takes 1,050,000 with the request's rest"
+        )
+        assert list(payload.problems_of_payload(folder, contract, 2)) == []
 
     @pytest.mark.parametrize(
         ("data", "missing"),
@@ -180,7 +196,7 @@ class TestPayload:
         ],
     )
     def test_training_data(self, folder, data, missing):
-        problems = checks.problems_of_payload(folder, replace(PACKAGE, training_data=data))
+        problems = payload.problems_of_payload(folder, replace(PACKAGE, training_data=data), None)
         assert list(problems) == [f"training-data {problem}" for problem in missing]
 
     @pytest.mark.parametrize(
@@ -201,15 +217,17 @@ class TestPayload:
         outputs = (Field("classes", "int64"),)
         contract = replace(PACKAGE, training_data="a.csv", outputs=outputs)
         problem = "training-data a.csv does not begin with age,classes"
-        problems = list(checks.problems_of_payload(tmp_path, contract))
+        problems = list(payload.problems_of_payload(tmp_path, contract, None))
         assert problems == [problem] * is_wrong
 
     def test_what_makes_a_missing_artifact(self, tmp_path):
         missing = ("classifier.json", "monitoring_model.joblib", "src/")
-        assert list(checks.problems_of_payload(tmp_path, replace(PACKAGE, payload=missing))) == [
+        assert list(
+            payload.problems_of_payload(tmp_path, replace(PACKAGE, payload=missing), None)
+        ) == [
             "classifier.json is missing: `python examples/adult/train.py` makes it",
             "monitoring_model.joblib is missing: `knn-metric train` makes it",
-            "src/ is missing",
+            "src is missing",
         ]
 
     @pytest.mark.parametrize(("generation", "found"), [("2.4.3", True), ("3.0.3", False)])
@@ -220,14 +238,65 @@ class TestPayload:
         (folder / "src").rename(folder / "build" / "src")
         edit(folder / "serving.yaml", "  - src/", "  - build/src/")
         runtime = f"hydrosphere/serving-runtime-python-3.7:{generation}"
-        findings = {one.aspect: one.problem for one in checks.check(folder, runtime)}
+        findings = inspect(folder, runtime)
         assert (not any(findings.values())) == found
         assert (findings["import"] == "") == found
 
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("secret", "is a link out of the package"),
+            ("up", "is a link to a folder that it lies in"),
+            ("gone", "is no regular file"),
+            ("fifo", "is no regular file"),
+            (".hidden", "begins with a dot, and the platform leaves it out"),
+            *(
+                (name, "is private or a leftover, and would be uploaded")
+                for name in (".env", ".env.prod", ".git", ".func_main.py.swp", "a.py~", "#a#")
+            ),
+            *(
+                (name, "is private or a leftover, and would be uploaded")
+                for name in ("server.KEY", "cert.pem", "id_rsa", "aws-credentials.json", ".ssh")
+            ),
+        ],
+    )
+    def test_what_must_not_be_uploaded(self, folder, tmp_path, name, words):
+        (tmp_path / "outside").mkdir()
+        path = folder / "src" / "deep" / name
+        path.parent.mkdir()
+        links = {"secret": tmp_path / "outside", "up": folder / "src", "gone": "nothing"}
+        if name in links:
+            path.symlink_to(links[name])
+        elif name == "fifo":
+            os.mkfifo(path)
+        elif name in (".git", ".ssh"):
+            path.mkdir()
+            (path / "config").touch()
+        else:
+            path.touch()
+        found = payload.Payload(folder, ["src/"])
+        assert found.problems == [f"src/deep/{name} {words}"]
+        assert not [one for one in found.files if "deep" in one]
+
+    @pytest.mark.parametrize("entry", ["", ".", "./"])
+    def test_the_whole_package_is_no_entry(self, folder, entry):
+        found = payload.Payload(folder, [entry])
+        assert found.problems == ["'.' is the whole package: name files and folders"]
+        assert found.files == {}
+
+    def test_a_link_within_the_package_is_copied_as_a_file(self, folder, tmp_path):
+        (folder / "latest.joblib").symlink_to("monitoring_model.joblib")
+        found = payload.Payload(folder, ["latest.joblib", "requirements-of-all.txt/"])
+        assert found.problems == ["requirements-of-all.txt is missing"]
+        found.copy(tmp_path / "to")
+        copy = tmp_path / "to" / "latest.joblib"
+        assert copy.read_bytes() == (folder / "monitoring_model.joblib").read_bytes()
+        assert not copy.is_symlink()
+
     def test_byte_code_is_not_copied(self, folder, tmp_path):
         (folder / "src" / "__pycache__").mkdir()
-        payload.copy_payload(folder, ["src/", "requirements.txt", "gone"], tmp_path / "to")
-        names = sorted(path.name for path in (tmp_path / "to").rglob("*.*"))
+        payload.Payload(folder, ["src/", "requirements.txt", "gone"]).copy(tmp_path / "to")
+        names = sorted(path.name for path in (tmp_path / "to").rglob("*.*[!d]"))
         modules = sorted(path.name for path in (folder / "src").rglob("*.py"))
         assert "func_main.py" in modules
         assert names == sorted([*modules, "requirements.txt"])
@@ -248,8 +317,8 @@ class TestPayload:
 )
 def test_requirements(folder, old, new, problem):
     edit(folder / "requirements.txt", old, new)
-    requirements = checks.read_requirements(folder / "requirements.txt")
-    found = checks.problems_of_requirements(requirements, USUAL_RUNTIME_3X)
+    lines = requirements.read_requirements(folder)
+    found = requirements.problems_of_requirements(lines, USUAL_RUNTIME_3X)
     assert problem in "; ".join(found)
 
 
@@ -281,25 +350,28 @@ def test_name():
 
 
 @pytest.mark.parametrize(
-    ("command", "payload", "requirements", "good"),
+    ("command", "entries", "lines", "good"),
     [
         ("pip install -r requirements.txt", ["src/", "requirements.txt"], ["pyod"], True),
+        ("pip install -r requirements.txt\n", ["requirements.txt"], ["pyod"], True),
+        ("pip install -r requirements.txt\nUSER root", ["requirements.txt"], ["pyod"], False),
+        ("pip install -r requirements.txt\x1b[2J", ["requirements.txt"], ["pyod"], False),
         ("pip install -r requirements.txt", ["src/"], ["pyod"], False),
         ("pip install pyod", ["requirements.txt"], ["pyod"], False),
         (None, ["requirements.txt"], ["pyod"], False),
         (None, [], [], True),
     ],
 )
-def test_install(command, payload, requirements, good):
-    contract = replace(PACKAGE, install_command=command, payload=tuple(payload))
-    assert (list(checks.problems_of_install(contract, requirements)) == []) == good
+def test_install(command, entries, lines, good):
+    contract = replace(PACKAGE, install_command=command, payload=tuple(entries))
+    assert (list(requirements.problems_of_install(contract, lines)) == []) == good
 
 
 @pytest.mark.parametrize(("release", "is_dead"), [("2.2.0", True), ("2.4.3", False)])
 def test_a_function_that_reads_no_messages(release, is_dead, adult_package):
     """Images up to 2.3.0 hand tensor messages to the function."""
     runtime = f"hydrosphere/serving-runtime-python-3.6:{release}"
-    findings = {one.aspect: one.problem for one in checks.check(adult_package, runtime)}
+    findings = inspect(adult_package, runtime)
     problem = "predict fails on the contract's inputs: ValueError: age: expected a whole number"
     assert findings["contract"].startswith(problem) == is_dead
     assert len(findings["contract"].splitlines()) == is_dead
@@ -308,5 +380,5 @@ def test_a_function_that_reads_no_messages(release, is_dead, adult_package):
 @pytest.mark.slow
 def test_ours_reads_both(package):
     runtime = "hydrosphere/serving-runtime-python-3.6:2.2.0"
-    findings = {one.aspect: one.problem for one in checks.check(package, runtime)}
+    findings = inspect(package, runtime)
     assert findings["contract"] == ""

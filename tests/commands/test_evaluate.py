@@ -20,14 +20,8 @@ CORRUPTIONS = ("age-in-months", "classes-flipped", "country-shuffled", "scale:ca
 def evaluated(artifact, adult_package, tmp_path_factory):
     """What is printed and written of the sample."""
     folder = tmp_path_factory.mktemp("evaluated")
-    options = (
-        "--package",
-        artifact.parent,
-        "--target",
-        adult_package,
-        "--corrupt",
-        ",".join(CORRUPTIONS),
-    )
+    options = ("--package", artifact.parent, "--target", adult_package)
+    options = (*options, "--corrupt", ",".join(CORRUPTIONS))
     result = run("evaluate", "--data", "sample", "--out", folder, *options)
     assert (result.status, result.err) == (0, "")
     return result.out, json.loads((folder / "evaluation.json").read_text()), folder
@@ -85,53 +79,56 @@ class TestOutputs:
         assert (evaluated[2] / "evaluation.png").read_bytes().startswith(PNG)
 
 
+@pytest.fixture
+def evaluate(artifact, tmp_path):
+    """Return a function that evaluates an artifact on the sample."""
+
+    def evaluate(*options, package=artifact.parent):
+        own = ("--data", "sample", "--package", package, "--out", tmp_path)
+        return run("evaluate", *own, *options)
+
+    return evaluate
+
+
 class TestTarget:
-    def test_without_one_the_recorded_answers_stay(self, artifact, tmp_path):
-        options = ("--package", artifact.parent, "--out", tmp_path, "--corrupt", "gain-in-dollars")
-        result = run("evaluate", "--data", "sample", *options)
+    def test_without_one_the_recorded_answers_stay(self, evaluate):
+        result = evaluate("--corrupt", "gain-in-dollars")
         assert (result.status, result.err) == (0, "")
         assert "answers        as recorded, for want of a --target" in result.out
 
-    def test_one_that_fails(self, artifact, adult_package, tmp_path):
+    def test_one_that_fails_and_none(self, evaluate, adult_package, tmp_path):
         folder = shutil.copytree(adult_package, tmp_path / "failing")
-        (folder / "src" / "func_main.py").write_text(
-            "def predict(**_):\n    raise ValueError('no')"
-        )
-        options = ("--package", artifact.parent, "--out", tmp_path, "--target", folder)
-        result = run("evaluate", "--data", "sample", *options)
-        assert_one_line(result, f"{folder} fails: ValueError: no")
-
-    def test_no_such_target(self, artifact, tmp_path):
-        options = ("--package", artifact.parent, "--out", tmp_path, "--target", tmp_path / "none")
-        assert_one_line(run("evaluate", "--data", "sample", *options), tmp_path / "none")
+        source = "def predict(**_):\n    raise ValueError('no')"
+        (folder / "src" / "func_main.py").write_text(source)
+        assert_one_line(evaluate("--target", folder), f"{folder} fails: ValueError: no")
+        assert_one_line(evaluate("--target", tmp_path / "none"), tmp_path / "none")
 
 
 class TestProblems:
-    def test_no_artifact(self, tmp_path):
-        result = run("evaluate", "--package", copy_package(tmp_path))
-        assert_one_line(result, "cannot load", "knn-metric train")
+    def test_artifacts(self, evaluate, artifact, rows, tmp_path):
+        """None, one without levels of fields, and one of other features."""
+        old, other = (
+            load(artifact),
+            PortableKNN().fit(rows[:100, :3], feature_names=["a", "b", "c"]),
+        )
+        old.calibration_ = {}
+        for number, (detector, *words) in enumerate(
+            (
+                (None, "cannot load", "knn-metric train"),
+                (old, "no levels of fields", "knn-metric train"),
+                (other, "was trained on a, b, c; the contract has age"),
+            )
+        ):
+            package = copy_package(tmp_path / str(number), detector)
+            assert_one_line(evaluate("--corrupt", "mix", package=package), *words)
 
-    def test_an_artifact_without_held_out_counts(self, artifact, tmp_path):
-        detector = load(artifact)
-        detector.calibration_ = {}
-        options = ("--package", copy_package(tmp_path, detector), "--out", tmp_path)
-        result = run("evaluate", "--data", "sample", "--corrupt", "mix", *options)
-        assert_one_line(result, "no levels of fields", "knn-metric train")
+    @pytest.mark.parametrize("corruption", ["nonsense", "scale:age", "age-in-months,"])
+    def test_no_such_corruption(self, corruption, evaluate):
+        assert_one_line(evaluate("--corrupt", corruption), "expected")
 
-    def test_an_artifact_of_other_features(self, rows, tmp_path):
-        other = PortableKNN().fit(rows[:100, :3], feature_names=["a", "b", "c"])
-        options = ("--package", copy_package(tmp_path, other), "--out", tmp_path)
-        assert_one_line(run("evaluate", *options), "was trained on a, b, c; the contract has age")
-
-    @pytest.mark.parametrize("drift", ["nonsense", "scale:age", "age-in-months,"])
-    def test_no_such_corruption(self, drift, artifact, tmp_path):
-        options = ("--package", artifact.parent, "--out", tmp_path, "--corrupt", drift)
-        assert_one_line(run("evaluate", "--data", "sample", *options), "expected")
-
-    def test_nowhere_to_draw(self, tmp_path, artifact):
+    def test_nowhere_to_draw(self, evaluate, tmp_path):
         (tmp_path / "file").touch()
-        options = ("--package", artifact.parent, "--out", tmp_path / "file" / "inside")
-        assert_one_line(run("evaluate", "--data", "sample", *options), tmp_path / "file")
+        assert_one_line(evaluate("--out", tmp_path / "file" / "inside"), tmp_path / "file")
 
 
 # The fields that a corruption must be put down to in 90% of the streams, in one case in 65%.

@@ -79,13 +79,11 @@ def test_a_request_of_the_cluster(artifact, func_main, manager, newest):
         assert ask(artifact, **rows[place]).out in result.out
 
 
-def test_an_ordinary_request(artifact):
-    assert ", no alarm at threshold" in ask(artifact, **NORMAL).out
-
-
-def test_categories_by_name(artifact):
+def test_an_ordinary_request_and_its_categories_by_name(artifact):
     by_name = {"workclass": "Private", "sex": "Male", "classes": "<=50K"}
-    assert ask(artifact, **{**NORMAL, **by_name}).out == ask(artifact, **NORMAL).out
+    said = ask(artifact, **NORMAL).out
+    assert ", no alarm at threshold" in said
+    assert ask(artifact, **{**NORMAL, **by_name}).out == said
 
 
 def test_an_artifact_without_levels_of_fields(rows, tmp_path):
@@ -127,11 +125,7 @@ def test_no_artifact(tmp_path):
         (4, {"Private": 4, "?": 0}, "4 Private"),
         (99, {"Private": 4}, "99 unknown"),
         (0, {"Assoc-acdm": 0, "Assoc-voc": 0}, "0 Assoc-acdm, Assoc-voc"),
-        (
-            1,
-            dict.fromkeys("Canada England India Ireland Scotland".split(), 1),
-            "1 Canada, England, India, ...",
-        ),
+        (1, dict.fromkeys("Canada England India Ireland Spain".split(), 1), "1 Canada, England, "),
     ],
 )
 def test_a_value_in_words(value, codes, words):

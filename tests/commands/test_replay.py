@@ -193,17 +193,8 @@ class TestReplay:
     @pytest.mark.slow
     def test_local_runtimes(self, package, adult_package, tmp_path):
         """In processes of their own, and so is the command."""
-        options = (
-            "--package",
-            package,
-            "--target",
-            adult_package,
-            "--rows",
-            20,
-            "--data",
-            "sample",
-        )
-        result = run_process("replay", *options, "--out", tmp_path)
+        places = ("--package", package, "--target", adult_package, "--out", tmp_path)
+        result = run_process("replay", *places, "--rows", 20, "--data", "sample")
         assert (result.status, result.err) == (0, "")
         assert "20 requests raise an alarm" in result.out.splitlines()[-2]
         assert result.out.splitlines()[-1] == "no change detected"

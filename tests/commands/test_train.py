@@ -230,6 +230,7 @@ def test_identical_rows_are_no_reason_for_warnings(train, tmp_path, recwarn):
     data.write_text("\n".join(lines))
     result = train(data)
     assert (result.status, result.err, list(recwarn)) == (0, "", [])
+    assert "add nothing: all rows are equal" in result.out
 
 
 class TestTimes:

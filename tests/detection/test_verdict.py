@@ -1,14 +1,17 @@
 """What a stream of requests says, however it is fed."""
 
+import json
+
 import numpy as np
 import pytest
 
+from knn_metric.cli import UserError
 from knn_metric.data import provenance
 from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.data.loading import load_census
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.surprise import FieldSurprise
-from knn_metric.detection.verdict import PATIENCE, Stream, add_alert
+from knn_metric.detection.verdict import PATIENCE, Stream, add_alert, parse_calibration
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +162,36 @@ def test_alerts_that_follow_each_other_are_one_change():
     for position in (10, 50, 50 + PATIENCE, 51 + 4 * PATIENCE):
         add_alert(changes, 8, position, 2e5)
     assert [(one.detected, one.last) for one in changes] == [(10, 150), (451, 451)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score": None},
+        {"score": [[1, 2], [3], [9, 9]]},
+        {"score": [[float("nan")], [3], [9]]},
+        {"score": [["a"], [3], [9]]},
+        {"score": [[1], [-3], [9]]},
+        {"fields": [1]},
+        {"fields": {"age": 5}},
+        {"confidence": "high"},
+        {"confidence": 7},
+        {"copies": 0},
+        {"window": "wide"},
+        {"rejected": [1]},
+        {"rows": 0},
+        {"alarms": None},
+    ],
+)
+def test_a_calibration_that_is_malformed(changes, detector):
+    known = detector.calibration_
+    assert parse_calibration(json.dumps(known)) == known
+    with pytest.raises(UserError, match=r"artifact.calibration .* cannot be read, \w+: "):
+        parse_calibration(json.dumps({**known, **changes}))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "null", "{", '"a"', "[" * 100_000])
+def test_a_calibration_that_is_none(text):
+    with pytest.raises(UserError, match=r"artifact.calibration of the metric's version"):
+        parse_calibration(text)
+    assert parse_calibration("{}") == {}

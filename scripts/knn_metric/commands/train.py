@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         begin(steps, "saving the artifact")
         with files.keeping_previous(out):
             detector.save(out)
-    print(format_training(detector, scores, rows.rejected, drift, out, arguments.plot))
+    print(format_training(detector, scores, rows, drift, out, arguments.plot))
 
 
 def begin(steps: tqdm, description: str) -> None:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 LAST = 0.1  # of a log, which is tested for a change since the rest
 REPLAYED = 10_000  # rows of it at most, evenly spread
 FEW_REQUESTS = 20  # a window in which not every client that retries is recognised
+COMPARED = 2_000  # training rows whose score is taken apart, at most
+DECIDING = 0.6  # the proportion of the score that so few of so many fields may decide
+FEW_FIELDS, MANY_FIELDS = 3, 8
+UNIQUE = 0.99  # the proportion of rows with a value of their own, of ids and counters
 
 
 class Drift(NamedTuple):
@@ -54,6 +58,10 @@ def train(
         If the rows are too few or will not do, or a parameter is out of its range.
     """
     training, held_out = provenance.split(rows, test_size, seed)
+    k = int({**PARAMS, **params}["n_neighbors"])
+    if len(training) < 2 * k:
+        needed = f"expected {2 * k} or more to train on"
+        raise UserError(f"{len(training)} rows are too few for {k} neighbors: {needed}")
     origin = provenance.describe_origin(rows, test_size, seed)
     detector = fit_detector(training, origin, **params)
     scores = detector.decision_function(held_out.values)
@@ -89,7 +97,10 @@ def find_drift(rows: Rows, seed: int = SEED, **params: float) -> Drift | None:
     n_last = int(LAST * len(in_order))
     if not n_last:
         return None
-    detector, _ = train(rows.take(in_order[:-n_last]), seed=seed, **params)
+    try:
+        detector, _ = train(rows.take(in_order[:-n_last]), seed=seed, **params)
+    except UserError:  # too few without the last ones
+        return None
     tested = in_order[-n_last :: -(-n_last // REPLAYED)]
     values = rows.values[tested]
     stream = Stream(detector.calibration_, detector.threshold_, FieldSurprise.of(detector))
@@ -99,16 +110,43 @@ def find_drift(rows: Rows, seed: int = SEED, **params: float) -> Drift | None:
     return None
 
 
+def share_score(detector: PortableKNN) -> dict[str, float]:
+    """Return by field its mean proportion of what the training rows' scores are made up of."""
+    training = detector.training_rows_.astype(np.float64)
+    rows = training[:: -(-len(training) // COMPARED)]
+    _, positions = detector.index_.nearest(rows, detector.n_neighbors + 1)
+    neighbors = training[positions[:, -1]]
+    gaps = np.abs(rows - neighbors)
+    parts = (gaps / (gaps.max(axis=1, keepdims=True) + (gaps == 0))) ** detector.p
+    apart = parts[gaps.any(axis=1)]
+    shares = (apart / apart.sum(axis=1, keepdims=True)).sum(axis=0) / max(len(apart), 1)
+    return dict(zip(detector.feature_names_in_.tolist(), shares.tolist(), strict=True))
+
+
+def find_unfit(rows: Rows) -> dict[str, str]:
+    """Return by field why the metric should not take it: an id, a timestamp, a counter."""
+    n_last = max(int(LAST * len(rows)), 1)
+    values = rows.values if rows.times is None else rows.values[np.argsort(rows.times)]
+    found = {}
+    for name, column in zip(rows.names, values.T, strict=True):
+        earlier, later = column[:-n_last], column[-n_last:]
+        if len(earlier) and np.mean((later < earlier.min()) | (later > earlier.max())) > 0.5:
+            found[name] = "leaves in the last tenth of the rows the range that it had before"
+        elif (column % 1 == 0).all() and len(np.unique(column)) > UNIQUE * len(column):
+            found[name] = "has a value of its own in nearly each row"
+    return found
+
+
 def format_training(
     detector: PortableKNN,
     held_out_scores: np.ndarray,
-    rejected: Mapping[str, int],
+    rows: Rows,
     drift: Drift | None,
     artifact: Path,
     picture: Path,
 ) -> str:
     """Say what the detector was trained on, its threshold, how many rows are above it, and more."""
-    origin = detector.origin_
+    origin, rejected = detector.origin_, rows.rejected
     parts = {"training": detector.decision_scores_, "held-out": held_out_scores}
     n_rows = sum(map(len, parts.values()))
     fields = {"data": f"{origin['source']}, {n_rows} rows, SHA-256 {origin['sha256']}"}
@@ -120,6 +158,13 @@ def format_training(
     for name, scores in parts.items():
         above = int(np.sum(scores > detector.threshold_))
         fields[name] = f"{above}/{len(scores)} rows above it ({above / len(scores):.2%})"
+    rate = float(np.mean(detector.decision_scores_ > detector.threshold_))
+    if rate < detector.contamination / 2:
+        fields["ties"] = (
+            f"{rate:.2%} are above the threshold and not the {detector.contamination:.2%} asked"
+            " for, since so many rows have that very score"
+        )
+    fields |= _describe_fields(share_score(detector), find_unfit(rows))
     if len(held_out_scores) < FEW_ROWS:
         few = f"{len(held_out_scores):,} held-out rows are few, so that changes are detected late"
         fields["calibration"] = few
@@ -133,6 +178,27 @@ def format_training(
     if origin["source"] == provenance.SAMPLE:
         fields["next"] = f"{serve} to try it here; for use, train it on requests of your own"
     return format_fields(fields)
+
+
+def _describe_fields(shares: Mapping[str, float], unfit: Mapping[str, str]) -> dict[str, str]:
+    """Say what share of the score each field has, and which fields should be left out."""
+    highest = sorted(shares, key=lambda name: -shares[name])
+    listed = ", ".join(f"{name} {shares[name]:.0%}" for name in highest if shares[name] >= 0.005)
+    made_up = f"make up the score: {listed}" if listed else "add nothing: all rows are equal"
+    described = {"fields": made_up}
+    few = highest[:FEW_FIELDS]
+    share = sum(shares[name] for name in few)
+    if len(shares) >= MANY_FIELDS and share > DECIDING:
+        described["scale"] = (
+            f"{', '.join(few)} decide {share:.0%} of the score, since their numbers differ most:"
+            " other fields raise an alert, and hardly an alarm"
+        )
+    if unfit:
+        reasons = "; ".join(f"{name} {reason}" for name, reason in unfit.items())
+        described["unfit"] = (
+            f"{reasons}: leave such a field out of serving.yaml, or later requests raise alarms"
+        )
+    return described
 
 
 def _describe_calibration(calibration: Mapping[str, Any]) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from knn_metric.cli import UserError
 from knn_metric.detection.change import ALERT, PATIENCE, REPEATS, Bets, Evidence, bound_proportion
 
 if TYPE_CHECKING:
@@ -243,3 +245,30 @@ def bound_missing(calibration: Mapping[str, Any]) -> float:
     """Return the proportion of checks that may be missing: as many as training rejected rows."""
     rejected, rows = calibration["rejected"]
     return max(bound_proportion(rejected, rows, calibration["confidence"]), LEAST_MISSING)
+
+
+def parse_calibration(text: str) -> dict[str, Any]:
+    """Read the calibration that a metric was uploaded with, and try it."""
+    try:
+        known = json.loads(text)
+        if not isinstance(known, dict):
+            raise ValueError(f"expected an object, got {text[:20]}")
+        if "fields" in known:  # an earlier release had none
+            bets, misses = Bets.of(known), Bets.of_proportion(bound_missing(known))
+            rate = known["alarms"] / known["rows"]
+            levels = [level for one in bets.levels for level in one]
+            if not np.isfinite([*bets.factors.flat, *misses.factors.flat, *levels, rate]).all():
+                raise ValueError("expected finite numbers")
+            Stream(known, 0.0).feed(np.zeros((2, len(known["fields"]))), np.array([0.0, np.nan]))
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as e:
+        problem = " ".join(f"{type(e).__name__}: {e}".split())[:100]
+        what = "artifact.calibration of the metric's version cannot be read"
+        raise UserError(f"{what}, {problem}: upload it again") from e
+    return known

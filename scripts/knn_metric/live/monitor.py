@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knn_metric.cli import UserError, complain, show
+from knn_metric.detection.verdict import parse_calibration
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Manager
@@ -199,7 +199,7 @@ def _make_metric(
     version = versions.get(config.get("modelVersionId"), {})
     metadata = version.get("metadata") or {}
     known = metadata.get("artifact.calibration")
-    calibration = dict(json.loads(known)) if known else None
+    calibration = parse_calibration(known) if known else None
     threshold = float(config.get("threshold") or 0)
     if detector is None or detector.threshold_ != threshold:
         metric = Metric(name, threshold, calibration)

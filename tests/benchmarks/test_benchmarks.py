@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import load_script
 
-from knn_metric.data.loading import load_census
+from knn_metric.data.census import load_census
 from knn_metric.detection.detectors import load_detector
 from knn_metric.files import ROOT
 

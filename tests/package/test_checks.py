@@ -9,7 +9,7 @@ import pytest
 from helpers import run
 
 from knn_metric.contract import Contract, Field
-from knn_metric.data.loading import load_census
+from knn_metric.data.census import load_census
 from knn_metric.detection.training import train
 from knn_metric.package import checks, payload
 from knn_metric.platform.releases import USUAL_RUNTIME_3X

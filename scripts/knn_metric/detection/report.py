@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from knn_metric.data.provenance import SAMPLE
+from knn_metric.data.rows import SAMPLE
 from knn_metric.detection.calibration import FEW_ROWS
 from knn_metric.detection.clock import describe_clock
 from knn_metric.detection.detectors import describe_detector

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from knn_metric.cli import PARAMS, SEED, TEST_SIZE, UserError
-from knn_metric.data import provenance
-from knn_metric.data.rows import Rows
+from knn_metric.data.rows import Rows, count_copies, describe_origin, split
 from knn_metric.data.times import NO_TIME
 from knn_metric.detection.calibration import calibrate
 from knn_metric.detection.clock import group_by_clock
@@ -58,8 +57,8 @@ def train(
     UserError
         If the rows are too few or will not do, or a parameter is out of its range.
     """
-    training, held_out = provenance.split(rows, test_size, seed)
-    origin = provenance.describe_origin(rows, test_size, seed)
+    training, held_out = split(rows, test_size, seed)
+    origin = describe_origin(rows, test_size, seed)
     detector = fit_detector(training, origin, **params)
     scores = detector.decision_function(held_out.values)
     detector.origin_["held_out_rate"] = float(np.mean(scores > detector.threshold_))
@@ -70,7 +69,7 @@ def train(
         held_out.values,
         group_by_clock(held_out.times),
         rejected=(n_rejected, len(rows) + n_rejected),
-        copies=provenance.count_copies(held_out),
+        copies=count_copies(held_out),
     )
     return detector, scores
 

@@ -30,8 +30,7 @@ from knn_metric import cli, files
 from knn_metric.cli import PARAMS
 from knn_metric.contract import Contract
 from knn_metric.data.loading import load_rows
-from knn_metric.data.provenance import describe_traffic, hold_out
-from knn_metric.data.rows import Rows
+from knn_metric.data.rows import Rows, describe_traffic, hold_out
 from knn_metric.detection.detectors import load_detector
 
 if TYPE_CHECKING:

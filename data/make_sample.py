@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from knn_metric import cli, files
 from knn_metric.data import census
-from knn_metric.data.loading import read_content
+from knn_metric.data.census import read_content
 
 Record = tuple[str, ...]
 # Each column is drawn given the columns beside it, the most telling first; the last ones are left

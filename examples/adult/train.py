@@ -17,9 +17,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from knn_metric import cli, files
-from knn_metric.data import census, provenance
-from knn_metric.data.loading import load_census
-from knn_metric.data.rows import Rows
+from knn_metric.data import census
+from knn_metric.data.census import load_census
+from knn_metric.data.rows import Rows, describe_origin, require_replaceable, split
 from knn_metric.tables import format_fields
 
 FOLDER = Path(__file__).resolve().parent
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.require_writable(out, training_data)
     rows = load_census(arguments.data)
     if not arguments.force:
-        provenance.require_replaceable(out, source_of(out), rows.source)
-    parts = provenance.split(rows, arguments.test_size, arguments.seed)
+        require_replaceable(out, source_of(out), rows.source)
+    parts = split(rows, arguments.test_size, arguments.seed)
     model, scaling = fit(parts[0])
-    origin = provenance.describe_origin(rows, arguments.test_size, arguments.seed)
+    origin = describe_origin(rows, arguments.test_size, arguments.seed)
     with (
         files.keeping_previous(out),
         files.replacing_file(out) as new,

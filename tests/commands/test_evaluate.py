@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers import PNG, assert_one_line, copy_package, load_script, run
 
+from knn_metric.data.census import load_census
 from knn_metric.data.corruptions import corrupt, parse_corruption
-from knn_metric.data.loading import load_census
-from knn_metric.data.provenance import hold_out
+from knn_metric.data.rows import hold_out
 from knn_metric.files import ROOT
 from portable_knn import PortableKNN, load
 

@@ -14,7 +14,7 @@ import pytest
 from helpers import PNG, assert_one_line, run, run_process, served, served_package, train_package
 
 from knn_metric.data import census
-from knn_metric.data.loading import load_census
+from knn_metric.data.census import load_census
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.platform.server import PREDICT, load_function, start_server

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from helpers import PNG, ROW, UNIT, assert_one_line, copy_package, run, run_process
 
-from knn_metric.data import census, provenance
-from knn_metric.data.loading import load_census
+from knn_metric.data import census
+from knn_metric.data.census import load_census
+from knn_metric.data.rows import split
 from knn_metric.detection.surprise import FieldSurprise
 from portable_knn import PortableKNN
 
@@ -72,13 +73,13 @@ class TestTrain:
         assert train("sample", *options.split()).status == 0
         detector = joblib.load(out)
         expected = PortableKNN(n_neighbors=5, p=2, contamination=0.1)
-        expected.fit(provenance.split(load_census("sample"), 0.5, 3)[0].values)
+        expected.fit(split(load_census("sample"), 0.5, 3)[0].values)
         np.testing.assert_array_equal(detector.decision_scores_, expected.decision_scores_)
 
     def test_the_calibration(self, package):
         """How many held-out rows exceed each level of the score and of each field's surprise."""
         detector = joblib.load(package / "monitoring_model.joblib")
-        held_out = provenance.split(load_census("sample"))[1].values
+        held_out = split(load_census("sample"))[1].values
         scores = detector.decision_function(held_out)
         calibration = detector.calibration_
         assert calibration["rows"] == len(scores) == 1400

@@ -5,7 +5,7 @@ from helpers import CODES, ROW
 
 from knn_metric.cli import UserError
 from knn_metric.data import census
-from knn_metric.data.loading import load_census
+from knn_metric.data.census import load_census
 
 
 def read(text):

@@ -8,7 +8,7 @@ import pytest
 from helpers import ROW
 
 from knn_metric.cli import UserError
-from knn_metric.data.download import download
+from knn_metric.data.census import download
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from helpers import NORMAL, assert_one_line, load_script, run
 
-from knn_metric.data import census, provenance
-from knn_metric.data.loading import load_census
+from knn_metric.data import census
+from knn_metric.data.census import load_census
+from knn_metric.data.rows import split
 from knn_metric.files import ROOT
 from knn_metric.platform.server import load_module
 
@@ -26,7 +27,7 @@ def function(adult_package):
 
 @pytest.fixture(scope="module")
 def parts():
-    return [part.values.astype(int) for part in provenance.split(load_census("sample"))]
+    return [part.values.astype(int) for part in split(load_census("sample"))]
 
 
 @pytest.fixture(scope="module")

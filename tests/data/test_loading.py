@@ -14,7 +14,8 @@ from pyarrow import parquet
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract, Field
 from knn_metric.data import census
-from knn_metric.data.loading import load_census, load_rows
+from knn_metric.data.census import load_census
+from knn_metric.data.loading import load_rows
 from knn_metric.files import ROOT
 
 FIELDS = (

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from knn_metric.contract import Contract
-from knn_metric.data import provenance
 from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.data.loading import load_rows
-from knn_metric.data.rows import Rows
+from knn_metric.data.rows import Rows, split
 from knn_metric.detection.calibration import calibrate, group_by_clock
 from knn_metric.detection.change import Bets, Evidence
 from knn_metric.detection.evaluation import STREAMS, Judge, Streams
@@ -202,7 +201,7 @@ def test_delays_without_times(delays_without_times):
 def test_delays_of_bounds_by_the_clock(n_rows, most, known, new, detector, delays_without_times):
     """Held-out rows are drawn again where there are not so many."""
     random = np.random.default_rng(2)
-    _, held_out = provenance.split(known)
+    _, held_out = split(known)
     order = random.permutation(6513) if n_rows == 6513 else random.integers(0, 6513, n_rows)
     groups = group_by_clock(MONDAY + random.integers(0, 364 * 86_400, n_rows))
     by_clock = copy.copy(detector)

@@ -4,7 +4,9 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,7 +14,8 @@ from helpers import assert_one_line
 from histories import read, write_csv
 from pyarrow import parquet
 
-from knn_metric.data import census
+from knn_metric.cli import UserError
+from knn_metric.data import census, readers
 from knn_metric.data.survey import plan
 from knn_metric.data.validation import read_numbers, read_rows
 
@@ -220,3 +223,121 @@ def test_a_field_called_like_a_column_that_is_written(tmp_path):
 
 def test_a_chain_of_file_systems_is_refused(scoring):
     assert_one_line(scoring("zip://a.csv::/nowhere/a.zip"), "unpack it first")
+
+
+def test_a_file_of_the_platforms_feature_lake(scoring, tmp_path):
+    """As sonar wrote it, by parquet-mr 1.11.0: the scores are those of its own checks."""
+    lake = Path(__file__).with_name("feature_lake.parquet")
+    assert scoring(lake, "--keep", "_hs_metric_checks").status == 0
+    found = read(tmp_path / "out")
+    checks = [dict(one)["census_monitoring"] for one in found["_hs_metric_checks"].to_pylist()]
+    assert found["value"].to_pylist() == [one["value"] for one in checks]
+    assert len(found) == 101
+
+
+class TestQuotes:
+    """Rows that melt into one are refused; what only looks odd is read."""
+
+    @pytest.mark.parametrize(
+        ("lines", "row"),
+        [
+            ([r'1,0,"6\""', r'2,0,"7\""'], 0),
+            ([r"1,0,x", r'"6\"",0,x', r'"7\"",0,x'], 1),
+            (["1,0,x"] * 5 + ['1,0,"oops'] + ["2,0,x"] * 500, 5),
+        ],
+        ids=["last", "first", "open"],
+    )
+    def test_melted_rows(self, lines, row, tmp_path):
+        (tmp_path / "a.csv").write_text("\n".join(["age,sex,note", *lines]))
+        with pytest.raises(UserError, match=rf"a\.csv: .*row {row}, .* as two quotes"):
+            read_all(tmp_path, "age")
+
+    def test_a_carriage_return_within_a_cell(self, tmp_path):
+        content = b'age,note\r\n1,a\rb\r\n2,"c\rd\r\ne"\r\n3,f\r\n'
+        (tmp_path / "a.csv").write_bytes(content)
+        kept = read_all(tmp_path, "age", keep=["note"]).kept
+        assert kept["note"].to_pylist() == ["a\rb", "c\rd\r\ne", "f"]
+        assert kept["row"].to_pylist() == [0, 1, 2]
+
+    def test_a_row_that_is_longer_than_what_is_read_at_once(self, tmp_path, monkeypatch):
+        rows = [f"{number},{'x' * (3000 if number == 700 else 3)}" for number in range(1000)]
+        (tmp_path / "a.csv").write_text("\n".join(["age,note", *rows[:500], "1,2,3", *rows[500:]]))
+        monkeypatch.setattr(readers, "CHUNKS", (500, 8000))
+        part = read_all(tmp_path, "age")
+        assert part.values[:, 0].tolist() == list(range(1000))
+        assert part.rejected["row"].to_pylist() == [500]
+        assert part.kept["row"].to_pylist() == [n for n in range(1001) if n != 500]
+        monkeypatch.setattr(readers, "CHUNKS", (500, 1000))
+        with pytest.raises(UserError, match=r"the row after line .* is longer than"):
+            read_all(tmp_path, "age")
+
+
+def read_all(path, *features, keep=(), kind="int64"):
+    """Return the rows of files as one part."""
+    wanted, blocks = plan([str(path)], dict.fromkeys(features, kind), keep, 10_000)
+    (part,) = (part for block in blocks for part in read_rows(wanted, block, 10_000))
+    return part
+
+
+@pytest.mark.parametrize("word", ["NA", r"\N", "NULL", "None", ""])
+def test_no_error_has_many_spellings(word, tmp_path):
+    (tmp_path / "a.csv").write_text(f"age,_hs_error\n1,{word}\n2,broken\n")
+    assert read_all(tmp_path, "age").rejected["row"].to_pylist() == [1]
+
+
+def test_the_largest_integer_is_no_double(tmp_path):
+    parquet.write_table(pa.table({"age": [2**63 - 1, -(2**63), 2**62]}), tmp_path / "a.parquet")
+    part = read_all(tmp_path, "age")
+    assert part.values[:, 0].tolist() == [-(2.0**63), 2.0**62]
+    assert part.rejected["reason"].to_pylist() == [
+        "age: expected a number within the contract's type"
+    ]
+
+
+def test_names_of_partitions_are_decoded(tmp_path):
+    for name in ("New%20York", "__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / f"city={name}").mkdir()
+        parquet.write_table(pa.table({"age": [1]}), tmp_path / f"city={name}" / "a.parquet")
+    assert read_all(tmp_path, "age", keep=["city"]).kept["city"].to_pylist() == ["New York", None]
+
+
+class TestFiles:
+    """Each file once, and only what is rows."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path):
+        (tmp_path / "day").mkdir()
+        parquet.write_table(pa.table({"age": [1]}), tmp_path / "day" / "a.parquet")
+
+    def test_links_to_it(self, tmp_path):
+        (tmp_path / "latest").symlink_to("day")
+        (tmp_path / "a.parquet").symlink_to("day/a.parquet")
+        (tmp_path / "day" / "up").symlink_to(tmp_path)
+        assert len(read_all(tmp_path, "age")) == 1
+
+    def test_pipes_are_passed_over(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.csv")
+        assert len(read_all(tmp_path, "age")) == 1
+        with pytest.raises(UserError, match="expected a file or a folder, got a pipe"):
+            read_all(tmp_path / "pipe.csv", "age")
+
+    def test_a_delta_table(self, tmp_path):
+        (tmp_path / "day" / "_delta_log").mkdir()
+        (tmp_path / "day" / "_delta_log" / "0.json").touch()
+        with pytest.raises(UserError, match=r"a Delta table, .*: expected plain Parquet"):
+            read_all(tmp_path, "age")
+
+    def test_scores_of_an_earlier_run(self, tmp_path, capsys):
+        columns = {name: [1] for name in ("age", "file", "row", "value", "alarm", "p_value")}
+        parquet.write_table(pa.table(columns | {"top_feature": [1]}), tmp_path / "part.parquet")
+        columns = {name: [1] for name in ("age", "file", "row", "line", "reason")}
+        parquet.write_table(pa.table(columns), tmp_path / "rejected.parquet")
+        assert len(read_all(tmp_path, "age")) == 1
+        assert capsys.readouterr().err == "2 files of scores are not read\n"
+
+
+def test_a_column_without_times_is_no_time(scoring, history, tmp_path):
+    write_csv(history, tmp_path / "rows.csv")
+    result = scoring(tmp_path / "rows.csv", "--time", "_hs_request_id")
+    assert_one_line(result, "--time _hs_request_id: no cell of that column is a time")
+    assert not (tmp_path / "out").exists()

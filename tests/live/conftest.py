@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import METRIC, attach, run
 
-from knn_metric.data import provenance
+from knn_metric.data.census import load_census
 from knn_metric.data.corruptions import corrupt, parse_corruption
-from knn_metric.data.loading import load_census
+from knn_metric.data.rows import hold_out
 from knn_metric.platform.manager import describe_artifact
 
 
@@ -20,7 +20,7 @@ def detector(func_main):
 @pytest.fixture(scope="session")
 def healthy(detector):
     """1,400 rows that training held out."""
-    return provenance.hold_out(load_census("sample"), detector.origin_)
+    return hold_out(load_census("sample"), detector.origin_)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from knn_metric.data.loading import load_census
-from knn_metric.data.provenance import hold_out
+from knn_metric.data.census import load_census
+from knn_metric.data.rows import hold_out
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.verdict import Change, Verdict
 from knn_metric.replay import report as plot_module

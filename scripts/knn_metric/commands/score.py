@@ -77,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
             raise UserError(f"{', '.join(arguments.data)}: no rows")
+        if arguments.time and total.scored and not total.days:
+            raise UserError(f"--time {arguments.time}: no cell of that column is a time")
     changed = find_changes(detector, total.periods())
     expected = calibration["alarms"] / calibration["rows"]
     seconds = time.perf_counter() - began

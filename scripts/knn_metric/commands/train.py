@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from knn_metric import files
     from knn_metric.contract import Contract
-    from knn_metric.data import provenance
     from knn_metric.data.loading import load_rows
+    from knn_metric.data.rows import require_replaceable
     from knn_metric.detection.detectors import source_of
     from knn_metric.detection.pictures import plot_training
     from knn_metric.detection.training import find_drift, format_training, train
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         contract = Contract.read(arguments.package)
         rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
         if not arguments.force:
-            provenance.require_replaceable(out, source_of(out), rows.source)
+            require_replaceable(out, source_of(out), rows.source)
         begin(steps, "fitting the detector")
         params = {name: getattr(arguments, name) for name in PARAMS}
         detector, scores = train(rows, arguments.test_size, arguments.seed, **params)

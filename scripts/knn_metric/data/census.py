@@ -7,15 +7,19 @@ Hydrosphere published for this metric, 4.236688464332743, to the last digit.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import requests
+from tqdm import tqdm
 
 from knn_metric.cli import UserError
 from knn_metric.data.rows import Rows
-from knn_metric.files import ROOT
+from knn_metric.data.sources import kind_of
+from knn_metric.files import ROOT, replacing_file, shorten
 
 UCI_PATH = ROOT / "data" / "adult.data"
 SAMPLE_PATH = ROOT / "data" / "census_sample.csv"
@@ -146,6 +150,7 @@ def _problem(fields: Sequence[str], is_first: bool) -> str | None:
     return None
 
 
+TIMEOUT = 30  # seconds, to connect and between two blocks
 # What UCI's numbers reach from and to, with room: columns in another order leave it.
 RANGES = {"age": (15, 120), "education_num": (1, 16), "hours_per_week": (1, 168)}
 RANGES |= {"capital_gain": (0, 999_999), "capital_loss": (0, 9_999)}
@@ -165,7 +170,7 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
         types=("int64",) * len(FEATURES),
         source=source,
         sha256=sha256,
-        labels=LABELS,
+        corruptions=CORRUPTIONS,
         raw={name: np.array(columns[name], dtype=np.float64) for name in HIGH_ABOVE},
         is_published=True,
     )
@@ -190,3 +195,102 @@ def _encode_column(name: str, fields: Sequence[str]) -> list[int]:
         high = HIGH_ABOVE[name]
         return [NONE if n == 0 else LOW if n <= high else HIGH for n in numbers]
     return numbers
+
+
+def load_census(data: str) -> Rows:
+    """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest."""
+    content, path = read_content(data)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return encode(read(content, path), _name_source(path, sha256), sha256)
+
+
+def is_census(data: str) -> bool:
+    """Tell whether data are UCI's file, the sample, or another file in UCI's format.
+
+    A file is, if its first row that is no comment has UCI's 15 cells, or the names of them.
+    """
+    if data in ("uci", "sample"):
+        return True
+    path = Path(data)
+    if not path.is_file() or kind_of(data) not in (None, "csv"):
+        return False
+    with path.open("rb") as file:
+        lines = [file.readline(10_000).decode("utf-8", "replace") for _ in range(10)]
+    first = next((line for line in lines if line.strip() and not line.startswith("|")), "")
+    cells = [cell.strip() for cell in first.split(",")]
+    return len(cells) == len(COLUMNS) and (
+        cells[1] in CATEGORIES["workclass"] or cells[0].lower() == COLUMNS[0]
+    )
+
+
+def read_content(data: str) -> tuple[bytes, Path]:
+    """Return the content and the path of a file in UCI's format."""
+    path = {"uci": UCI_PATH, "sample": SAMPLE_PATH}.get(data, Path(data))
+    if data == "uci" and not path.exists():
+        _download_uci(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if data == "uci" and sha256 != UCI_SHA256:
+        raise UserError(
+            f"{path}: SHA-256 {sha256}, expected {UCI_SHA256}: delete it to download it again"
+        )
+    return content, path
+
+
+def _download_uci(path: Path) -> None:
+    try:
+        download(UCI_URL, path, UCI_SHA256)
+    except UserError as error:
+        raise UserError(
+            f"{error}; save it as {shorten(path)}, or name another file with"
+            " --data path/to/adult.data, or --data sample"
+        ) from error
+
+
+def _name_source(path: Path, sha256: str) -> str:
+    """Name the source by content, so that a copy of the sample is still the sample."""
+    if sha256 == UCI_SHA256:
+        return "uci"
+    sample = SAMPLE_PATH
+    if sample.exists() and sha256 == hashlib.sha256(sample.read_bytes()).hexdigest():
+        return "sample"
+    return name_path(path)
+
+
+def name_path(path: Path) -> str:
+    return f"./{path.name}" if path.name in ("uci", "sample") else path.name
+
+
+def download(url: str, path: Path, sha256: str) -> None:
+    """Fetch a file and move it into place once its SHA-256 is right.
+
+    Raises
+    ------
+    UserError
+        If the server cannot be reached, or sends something else; nothing is left behind.
+    """
+    try:
+        with replacing_file(path) as new:
+            received = _fetch(url, new)
+            if received != sha256:
+                raise UserError(f"{url}: SHA-256 {received}, expected {sha256}")
+    except requests.RequestException as error:
+        status = getattr(error.response, "status_code", None)
+        reason = f"HTTP {status}" if status else type(error).__name__
+        raise UserError(f"cannot download {url} ({reason})") from error
+
+
+def _fetch(url: str, path: Path) -> str:
+    digest = hashlib.sha256()
+    with requests.get(url, stream=True, timeout=TIMEOUT) as response, path.open("wb") as file:
+        response.raise_for_status()
+        size = int(response.headers.get("Content-Length", 0)) or None
+        with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+            for block in response.iter_content(65536):
+                file.write(block)
+                digest.update(block)
+                bar.update(len(block))
+    return digest.hexdigest()

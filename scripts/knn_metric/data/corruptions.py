@@ -1,6 +1,6 @@
 """Ways in which a broken pipeline corrupts rows, by a small vocabulary for any contract.
 
-A corruption is written as ``OPERATION:FIELD:...``; the census's have names of their own.
+A corruption is written as ``OPERATION:FIELD:...``; a source of rows may have names for some.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from knn_metric.cli import UserError
-from knn_metric.data.census import CORRUPTIONS, FEATURES
 from knn_metric.data.rows import Rows
 
 Columns = dict[str, np.ndarray]
@@ -40,63 +40,86 @@ class Corruption:
     change: Callable[[Rows, np.random.Generator], Columns]
 
 
-def _scale(field: str, by: float, rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: rows.column(field) * by}
+class Operation(NamedTuple):
+    """How an operation changes columns, and the words that follow its name.
+
+    `change` takes the fields, the number if there is one, rows and a random generator.
+    """
+
+    change: Callable[..., Columns]
+    words: tuple[str, ...]
 
 
-def _fill(field: str, value: float, rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: np.full(len(rows), value)}
+OPERATIONS: dict[str, Operation] = {}
 
 
-def _swap(first: str, second: str, rows: Rows, _: np.random.Generator) -> Columns:
-    return {first: rows.column(second), second: rows.column(first)}
+def corruption(form: str) -> Callable[[Callable[..., Columns]], Callable[..., Columns]]:
+    """Add a function to `OPERATIONS`, as ``OPERATION:WORD:...`` spells it.
+
+    Its words are FIELD, and last BY or WITH for a number; without words it changes all fields that
+    are given, or those that `_choose_fields` says.
+    """
+    name, *words = form.split(":")
+
+    def add(change: Callable[..., Columns]) -> Callable[..., Columns]:
+        OPERATIONS[name] = Operation(change, tuple(words))
+        return change
+
+    return add
 
 
+@corruption("scale:FIELD:BY")
+def _scale(fields: Sequence[str], by: float, rows: Rows, _: np.random.Generator) -> Columns:
+    return {field: rows.column(field) * by for field in fields}
+
+
+@corruption("fill:FIELD:WITH")
+def _fill(fields: Sequence[str], value: float, rows: Rows, _: np.random.Generator) -> Columns:
+    return {field: np.full(len(rows), value) for field in fields}
+
+
+@corruption("swap:FIELD:FIELD")
+def _swap(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+    return {one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)}
+
+
+@corruption("shuffle:FIELD")
+@corruption("mix")
 def _shuffle(fields: Sequence[str], rows: Rows, random: np.random.Generator) -> Columns:
     return {field: random.permutation(rows.column(field)) for field in fields}
 
 
-def _shift(field: str, rows: Rows, _: np.random.Generator) -> Columns:
-    codes, places = np.unique(rows.column(field), return_inverse=True)
-    return {field: np.roll(codes, -1)[places]}
+@corruption("shift:FIELD")
+def _shift(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+    codes, places = np.unique(rows.column(fields[0]), return_inverse=True)
+    return {fields[0]: np.roll(codes, -1)[places]}
 
 
-def _flip(field: str, rows: Rows, _: np.random.Generator) -> Columns:
-    codes, places = np.unique(rows.column(field), return_inverse=True)
-    return {field: codes[::-1][places]}
+@corruption("flip:FIELD")
+def _flip(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+    codes, places = np.unique(rows.column(fields[0]), return_inverse=True)
+    return {fields[0]: codes[::-1][places]}
 
 
-def _draw(field: str, rows: Rows, random: np.random.Generator) -> Columns:
-    codes = np.unique(rows.column(field))
-    return {field: codes[random.integers(0, len(codes), len(rows))]}
+@corruption("random:FIELD")
+def _draw(fields: Sequence[str], rows: Rows, random: np.random.Generator) -> Columns:
+    codes = np.unique(rows.column(fields[0]))
+    return {fields[0]: codes[random.integers(0, len(codes), len(rows))]}
 
 
-def _hold(field: str, rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: np.full(len(rows), rows.column(field).max())}
+@corruption("constant:FIELD")
+def _hold(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+    return {field: np.full(len(rows), rows.column(field).max()) for field in fields}
 
 
+@corruption("raw:FIELD")
+def _send_raw(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+    return {field: rows.raw[field] for field in fields}
+
+
+@corruption("zero-codes")
 def _zero(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
     return {field: np.zeros(len(rows)) for field in fields}
-
-
-def _send_raw(field: str, rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: rows.raw[field]}
-
-
-# By operation: the function, and how it is written.
-OPERATIONS: dict[str, tuple[Callable[..., Columns], str]] = {
-    "scale": (_scale, "scale:FIELD:BY"),
-    "fill": (_fill, "fill:FIELD:WITH"),
-    "swap": (_swap, "swap:FIELD:FIELD"),
-    "shuffle": (_shuffle, "shuffle:FIELD"),
-    "shift": (_shift, "shift:FIELD"),
-    "flip": (_flip, "flip:FIELD"),
-    "random": (_draw, "random:FIELD"),
-    "constant": (_hold, "constant:FIELD"),
-    "raw": (_send_raw, "raw:FIELD"),
-    "mix": (_shuffle, "mix"),
-    "zero-codes": (_zero, "zero-codes"),
-}
 
 
 OF_ANSWERS = ("flip", "constant", "random")  # of the last field, if none is named
@@ -110,47 +133,36 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
     UserError
         Names what is wrong: no such operation, field or number.
     """
-    spelled, cause = CORRUPTIONS.get(text, (text, ""))
-    operation, *words = spelled.split(":")
-    if operation in OF_ANSWERS and not words:
-        words = [rows.names[-1]]
-    if operation not in OPERATIONS:
-        raise UserError(
-            f"{text!r} is no corruption: expected "
-            f"{', '.join(form for _, form in OPERATIONS.values())}, or a census's name"
-        )
-    change, form = OPERATIONS[operation]
-    fields, arguments = _read_words(operation, words, rows, f"{text!r}: expected {form}")
-    return Corruption(text, cause, fields, partial(change, *arguments))
-
-
-def _read_words(
-    operation: str, words: list[str], rows: Rows, expected: str
-) -> tuple[tuple[str, ...], tuple]:
-    """Return the fields that change, and the arguments of the operation's function."""
-    if operation in ("mix", "zero-codes"):
-        codes = zip(rows.names, rows.is_code, strict=True)
-        chosen = rows.names if operation == "mix" else [name for name, is_code in codes if is_code]
-        fields = tuple(words or chosen)
-        _require_fields(fields, rows, expected)
-        return fields, (fields,)
-    n_fields = 2 if operation == "swap" else 1
-    has_number = operation in ("scale", "fill")
-    if len(words) != n_fields + has_number:
-        raise UserError(f"{expected}, got {len(words)} words after {operation}")
-    fields = tuple(words[:n_fields])
-    _require_fields(fields, rows, expected)
-    if operation == "raw" and fields[0] not in rows.raw:
-        raise UserError(f"{expected}: {rows.source} has no raw numbers of {fields[0]}")
-    if operation == "shuffle":
-        return fields, (fields,)
-    return fields, (*fields, *(_read_number(word, expected) for word in words[n_fields:]))
-
-
-def _require_fields(fields: Sequence[str], rows: Rows, expected: str) -> None:
+    spelled, cause = rows.corruptions.get(text, (text, ""))
+    name, *words = spelled.split(":")
+    forms = {one: ":".join([one, *operation.words]) for one, operation in OPERATIONS.items()}
+    if name not in OPERATIONS:
+        names = f", or one of {', '.join(rows.corruptions)}" if rows.corruptions else ""
+        raise UserError(f"{text!r} is no corruption: expected {', '.join(forms.values())}{names}")
+    expected = f"{text!r}: expected {forms[name]}"
+    words = words or _choose_fields(name, rows)
+    change, places = OPERATIONS[name]
+    if places and len(words) != len(places):
+        raise UserError(f"{expected}, got {len(words)} words after {name}")
+    has_number = bool(places) and places[-1] != "FIELD"
+    fields = tuple(words[:-1] if has_number else words)
     for field in fields:
         if field not in rows.names:
             raise UserError(f"{expected}; {field} is not one of {', '.join(rows.names)}")
+        if name == "raw" and field not in rows.raw:
+            raise UserError(f"{expected}: {rows.source} has no raw numbers of {field}")
+    numbers = [_read_number(words[-1], expected)] if has_number else []
+    return Corruption(text, cause, fields, partial(change, fields, *numbers))
+
+
+def _choose_fields(name: str, rows: Rows) -> list[str]:
+    """Return the fields of an operation of which none is named."""
+    if name == "zero-codes":
+        pairs = zip(rows.names, rows.is_code, strict=True)
+        return [field for field, is_code in pairs if is_code]
+    if name == "mix":
+        return list(rows.names)
+    return [rows.names[-1]] if name in OF_ANSWERS else []
 
 
 def _read_number(word: str, expected: str) -> float:
@@ -166,10 +178,11 @@ def _read_number(word: str, expected: str) -> float:
 def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
     """Return the corruptions that are tried where none is asked for.
 
-    Of the census they are those with names; of other rows, those that apply to each field's kind.
+    They are those that have names, else those that apply to each field's kind.
     """
-    if rows.names == FEATURES:
-        return list(CORRUPTIONS)
+    if rows.corruptions:
+        spelled = {name: form.split(":") for name, (form, _) in rows.corruptions.items()}
+        return [name for name, (one, *of) in spelled.items() if one != "raw" or of[0] in rows.raw]
     names = []
     for name, is_code in zip(rows.names, rows.is_code, strict=True):
         column = rows.column(name)

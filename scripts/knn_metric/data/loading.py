@@ -12,13 +12,11 @@ import numpy as np
 from knn_metric.cli import MOST_REJECTED, UserError
 from knn_metric.contract import Contract
 from knn_metric.data import census
-from knn_metric.data.download import download
 from knn_metric.data.rows import Rows
-from knn_metric.data.sources import kind_of, opening
+from knn_metric.data.sources import opening
 from knn_metric.data.survey import plan
 from knn_metric.data.times import NO_TIME
 from knn_metric.data.validation import read_rows
-from knn_metric.files import shorten
 
 BLOCK = 100_000  # rows
 HASHED_AT_ONCE = 2**20  # bytes
@@ -50,7 +48,7 @@ def load_rows(
     UserError
         If the rows cannot be fetched, verified or read, or too many cannot be used.
     """
-    of_census = [one for one in data if _is_census(one)]
+    of_census = [one for one in data if census.is_census(one)]
     if not of_census:
         return _read_table(data, contract, most_rejected, time)
     (one, *others) = data
@@ -58,74 +56,13 @@ def load_rows(
         raise UserError(f"{of_census[0]} is of the census, which is read alone")
     if time:
         raise UserError(f"--time={time}: {one} is of the census, which has no times")
-    rows = load_census(one)
+    rows = census.load_census(one)
     if rows.names != contract.input_names:
         raise UserError(
             f"{one} is of the census, whose fields are {', '.join(rows.names)}; the contract has"
             f" {', '.join(contract.input_names)}: --data names rows with these"
         )
     return rows
-
-
-def load_census(data: str) -> Rows:
-    """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest."""
-    content, path = read_content(data)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return census.encode(census.read(content, path), _name_source(path, sha256), sha256)
-
-
-def _is_census(data: str) -> bool:
-    """Tell whether data are UCI's file, the sample, or another file in UCI's format."""
-    path = Path(data)
-    if data in ("uci", "sample") or not path.is_file():
-        return data in ("uci", "sample")
-    if kind_of(data) not in (None, "csv"):
-        return False
-    with path.open("rb") as file:
-        first = file.readline(10_000).decode("utf-8", "replace")
-    return kind_of(data) is None or first.startswith("|") or first[:1].isdigit()
-
-
-def read_content(data: str) -> tuple[bytes, Path]:
-    """Return the content and the path of a file in UCI's format."""
-    path = {"uci": census.UCI_PATH, "sample": census.SAMPLE_PATH}.get(data, Path(data))
-    if data == "uci" and not path.exists():
-        _download_uci(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    if data == "uci" and sha256 != census.UCI_SHA256:
-        raise UserError(
-            f"{path}: SHA-256 {sha256}, expected {census.UCI_SHA256}: delete it to download it"
-            " again"
-        )
-    return content, path
-
-
-def _download_uci(path: Path) -> None:
-    try:
-        download(census.UCI_URL, path, census.UCI_SHA256)
-    except UserError as error:
-        raise UserError(
-            f"{error}; save it as {shorten(path)}, or name another file with"
-            " --data path/to/adult.data, or --data sample"
-        ) from error
-
-
-def _name_source(path: Path, sha256: str) -> str:
-    """Name the source by content, so that a copy of the sample is still the sample."""
-    if sha256 == census.UCI_SHA256:
-        return "uci"
-    sample = census.SAMPLE_PATH
-    if sample.exists() and sha256 == hashlib.sha256(sample.read_bytes()).hexdigest():
-        return "sample"
-    return _name_path(path)
-
-
-def _name_path(path: Path) -> str:
-    return f"./{path.name}" if path.name in ("uci", "sample") else path.name
 
 
 def _read_table(
@@ -156,12 +93,13 @@ def _read_table(
     if not len(values):
         raise UserError(f"{', '.join(data)}: no rows")
     urls = sorted({one.url for block in blocks for one in block})
-    name = " ".join(_name_path(Path(one)) or one for one in data)
+    name = " ".join(census.name_path(Path(one)) or one for one in data)
     return Rows(
         names=contract.input_names,
         values=values,
         is_code=tuple(field.holds_codes for field in fields),
         types=tuple(kinds.values()),
+        corruptions=census.CORRUPTIONS if contract.input_names == census.FEATURES else {},
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digest(urls),
         rejected=rejected,

@@ -1,11 +1,22 @@
-"""Rows of numbers under the contract's names, wherever they come from."""
+"""Rows of numbers under the contract's names: where they came from, and which a model has seen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
+
+from knn_metric.cli import SEED, TEST_SIZE, UserError
+from knn_metric.files import shorten
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
+
+SAMPLE = "sample"
 
 
 @dataclass(frozen=True)
@@ -25,8 +36,9 @@ class Rows:
         ``'uci'``, ``'sample'`` or the name of another file.
     sha256 : str
         Of the source, in hexadecimal.
-    labels : mapping of str to mapping of str to int
-        By column, the code of each category; only where the source knows.
+    corruptions : mapping of str to (str, str)
+        By name, a way in which a pipeline of such rows breaks, as `corruptions` spells it, and what
+        it stands for in practice; only where the source knows.
     raw : mapping of str to ndarray of shape (n,)
         By column, the numbers that were encoded as its codes; only where the source has them.
     rejected : mapping of str to int
@@ -44,7 +56,7 @@ class Rows:
     types: tuple[str, ...]
     source: str
     sha256: str
-    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    corruptions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     times: np.ndarray | None = None
@@ -68,3 +80,90 @@ class Rows:
 
     def column(self, name: str) -> np.ndarray:
         return self.values[:, self.names.index(name)]
+
+
+def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[Rows, Rows]:
+    """Split rows at random into a training and a held-out part, equal ones into the same.
+
+    Otherwise held-out rows would be better known than new ones are. UCI's are split one by one, as
+    Hydrosphere did.
+
+    Parameters
+    ----------
+    rows : Rows
+    test_size : float
+        Proportion of the held-out part, between 0 and 1; its size is rounded up.
+    seed : int
+        From 0 to 2**32 - 1.
+
+    Raises
+    ------
+    UserError
+        If a part would be empty.
+    """
+    numbers = np.arange(len(rows)) if rows.is_published else rows.number_distinct()
+    n_distinct = int(numbers.max()) + 1 if len(rows) else 0
+    try:
+        parts = train_test_split(np.arange(n_distinct), test_size=test_size, random_state=seed)
+    except ValueError as error:
+        raise UserError(f"{n_distinct} different rows cannot be split: {error}") from error
+    ranks = np.empty(n_distinct, np.int64)
+    ranks[np.concatenate(parts)] = np.arange(n_distinct)
+    order = np.argsort(ranks[numbers], kind="stable")
+    n_training = int(np.sum(ranks[numbers] < len(parts[0])))
+    return rows.take(order[:n_training]), rows.take(order[n_training:])
+
+
+def count_copies(rows: Rows) -> float:
+    """Return how many times a row stands there, as the variance of a proportion counts them.
+
+    Kish, L. (1965), Survey Sampling: the design effect of clusters of unequal size.
+    """
+    if rows.is_published:
+        return 1.0
+    counts = np.bincount(rows.number_distinct())
+    return float(np.sum(counts.astype(float) ** 2) / len(rows))
+
+
+def require_replaceable(artifact: Path, old: str | None, new: str) -> None:
+    """Refuse to replace an artifact of anything else by one of the sample.
+
+    Parameters
+    ----------
+    artifact : Path
+    old : str or None
+        Source of the artifact that is there, None if there is none.
+    new : str
+        Source of the new one.
+
+    Raises
+    ------
+    UserError
+        Names the old source.
+    """
+    if new == SAMPLE and old not in (None, SAMPLE):
+        raise UserError(
+            f"{shorten(artifact)} is trained on {old}, and the sample would replace it:"
+            " --force does, and keeps it as .previous"
+        )
+
+
+def describe_origin(rows: Rows, test_size: float, seed: int) -> dict[str, Any]:
+    """Describe the training part of a split, for an artifact to keep as `origin_`."""
+    return {"source": rows.source, "sha256": rows.sha256, "test_size": test_size, "seed": seed}
+
+
+def hold_out(rows: Rows, origin: dict[str, Any]) -> Rows:
+    """Leave out the rows that a model of that origin was trained on, if they are of its source."""
+    if rows.sha256 != origin.get("sha256"):
+        return rows
+    return split(rows, origin["test_size"], origin["seed"])[1]
+
+
+def describe_traffic(rows: Rows, detector: PortableKNN) -> str:
+    """Say how many rows there are, and how many are equal to a training row."""
+    training = set(map(tuple, detector.training_rows_.tolist()))
+    known = sum(tuple(row) in training for row in rows.values.tolist())
+    held_out = " held out by training" if rows.sha256 == detector.origin_.get("sha256") else ""
+    count = f"{len(rows):,} rows"
+    return f"{rows.source}, {count}{held_out}, {known:,} of them equal to a training row"

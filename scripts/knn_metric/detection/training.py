@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from knn_metric.cli import PARAMS, SEED, TEST_SIZE, UserError
-from knn_metric.data import provenance
-from knn_metric.data.rows import Rows
+from knn_metric.data.rows import SAMPLE, Rows, count_copies, describe_origin, split
 from knn_metric.data.times import NO_TIME
 from knn_metric.detection.calibration import FEW_ROWS, calibrate, describe_clock, group_by_clock
 from knn_metric.detection.detectors import describe_detector
@@ -57,12 +56,12 @@ def train(
     UserError
         If the rows are too few or will not do, or a parameter is out of its range.
     """
-    training, held_out = provenance.split(rows, test_size, seed)
+    training, held_out = split(rows, test_size, seed)
     k = int({**PARAMS, **params}["n_neighbors"])
     if len(training) < 2 * k:
         needed = f"expected {2 * k} or more to train on"
         raise UserError(f"{len(training)} rows are too few for {k} neighbors: {needed}")
-    origin = provenance.describe_origin(rows, test_size, seed)
+    origin = describe_origin(rows, test_size, seed)
     detector = fit_detector(training, origin, **params)
     scores = detector.decision_function(held_out.values)
     detector.origin_["held_out_rate"] = float(np.mean(scores > detector.threshold_))
@@ -73,7 +72,7 @@ def train(
         held_out.values,
         group_by_clock(held_out.times),
         rejected=(n_rejected, len(rows) + n_rejected),
-        copies=provenance.count_copies(held_out),
+        copies=count_copies(held_out),
     )
     return detector, scores
 
@@ -175,7 +174,7 @@ def format_training(
     fields["picture"] = shorten(picture)
     serve, upload = (command(word, artifact.parent) for word in ("serve", "upload"))
     fields["next"] = f"{serve} to try it here, {upload} to put it on the platform"
-    if origin["source"] == provenance.SAMPLE:
+    if origin["source"] == SAMPLE:
         fields["next"] = f"{serve} to try it here; for use, train it on requests of your own"
     return format_fields(fields)
 

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from knn_metric.cli import UserError
-from knn_metric.data import provenance
-from knn_metric.data.loading import load_census
+from knn_metric.data.census import load_census
+from knn_metric.data.rows import (
+    count_copies,
+    describe_origin,
+    describe_traffic,
+    hold_out,
+    require_replaceable,
+    split,
+)
 from knn_metric.detection.training import train
 
 
@@ -21,7 +28,7 @@ def sample():
 def test_the_split_is_the_published_one(sample, test_size, seed):
     order = np.random.RandomState(seed).permutation(len(sample))
     n_held_out = int(np.ceil(test_size * len(sample)))
-    training, held_out = provenance.split(sample, test_size, seed)
+    training, held_out = split(sample, test_size, seed)
     np.testing.assert_array_equal(held_out.values, sample.values[order[:n_held_out]])
     np.testing.assert_array_equal(training.values, sample.values[order[n_held_out:]])
     gains = sample.raw["capital_gain"][order[:n_held_out]]
@@ -30,7 +37,7 @@ def test_the_split_is_the_published_one(sample, test_size, seed):
 
 def test_too_few_rows_to_split(sample):
     with pytest.raises(UserError, match="1 different rows cannot be split"):
-        provenance.split(sample.take(np.array([0])))
+        split(sample.take(np.array([0])))
 
 
 def test_equal_rows_stay_together(sample):
@@ -38,16 +45,16 @@ def test_equal_rows_stay_together(sample):
     own = replace(sample, is_published=False)
     distinct = own.take(np.unique(own.values, axis=0, return_index=True)[1])
     order = np.random.RandomState(0).permutation(len(distinct))
-    _, held_out = provenance.split(distinct)
+    _, held_out = split(distinct)
     np.testing.assert_array_equal(held_out.values, distinct.values[order[: len(held_out)]])
     tenfold = distinct.take(
         np.random.default_rng(0).permutation(np.repeat(np.arange(len(distinct)), 10))
     )
-    parts = [set(map(tuple, part.values)) for part in provenance.split(tenfold)]
+    parts = [set(map(tuple, part.values)) for part in split(tenfold)]
     assert not parts[0] & parts[1]
     assert len(parts[0] | parts[1]) == len(distinct)
-    assert provenance.count_copies(tenfold) == 10
-    assert provenance.count_copies(distinct) == provenance.count_copies(sample) == 1
+    assert count_copies(tenfold) == 10
+    assert count_copies(distinct) == count_copies(sample) == 1
 
 
 class TestHoldOut:
@@ -55,14 +62,14 @@ class TestHoldOut:
     def test_what_a_model_was_not_trained_on(self, sample, test_size, seed):
         """By the artifact's own split: with another one it would be rows that it knows."""
         detector, scores = train(sample, test_size, seed)
-        rest = provenance.hold_out(sample, detector.origin_)
+        rest = hold_out(sample, detector.origin_)
         np.testing.assert_array_equal(detector.decision_function(rest.values), scores)
-        training = provenance.split(sample, test_size, seed)[0]
+        training = split(sample, test_size, seed)[0]
         np.testing.assert_array_equal(detector.training_rows_, training.values)
 
     def test_another_source_is_taken_as_a_whole(self, sample):
-        origin = {**provenance.describe_origin(sample, 0.2, 0), "sha256": "another"}
-        assert provenance.hold_out(sample, origin) is sample
+        origin = {**describe_origin(sample, 0.2, 0), "sha256": "another"}
+        assert hold_out(sample, origin) is sample
 
     def test_rows_that_training_had_are_counted(self, sample):
         """Of a part of the source nothing but its rows tells that training had them."""
@@ -71,11 +78,11 @@ class TestHoldOut:
         known = set(map(tuple, detector.training_rows_.tolist()))
         equal = sum(tuple(row) in known for row in part.values.tolist())
         assert equal > 800
-        assert provenance.describe_traffic(part, detector) == (
+        assert describe_traffic(part, detector) == (
             f"part.csv, 1,000 rows, {equal:,} of them equal to a training row"
         )
-        held_out = provenance.hold_out(sample, detector.origin_)
-        described = provenance.describe_traffic(held_out, detector)
+        held_out = hold_out(sample, detector.origin_)
+        described = describe_traffic(held_out, detector)
         assert described.startswith("sample, 1,400 rows held out by training, ")
 
 
@@ -96,4 +103,4 @@ def test_the_sample_replaces_nothing_else(old, new, refused, tmp_path):
     path = tmp_path / "model.joblib"
     words = f"trained on {old}, and the sample would replace it"
     with pytest.raises(UserError, match=words) if refused else nullcontext():
-        provenance.require_replaceable(path, old, new)
+        require_replaceable(path, old, new)

@@ -112,7 +112,7 @@ def test_names_that_sonar_cannot_store(manager, new):
 def test_what_is_there_stays(new, adult_package, tmp_path):
     (tmp_path / "mine" / "src").mkdir(parents=True)
     result = new(adult_package, tmp_path / "mine")
-    assert_one_line(result, f"{tmp_path}/mine/src is there already: name another folder")
+    assert_one_line(result, f"{tmp_path}/mine is there already: name a new folder, or an empty one")
     assert list((tmp_path / "mine").rglob("*")) == [tmp_path / "mine" / "src"]
 
 

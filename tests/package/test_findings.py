@@ -84,9 +84,8 @@ class TestWhole:
         unknown = {"contract", "training data"}
         assert failed.keys() == {"name", "payload", "install", "import"} | unknown
         assert failed["name"].startswith("'my metric!'")
-        assert (
-            failed["payload"] == "monitoring_model.joblib is missing: `knn-metric train` makes it"
-        )
+        makes = f"`knn-metric train --package {folder}` makes it"
+        assert failed["payload"] == f"monitoring_model.joblib is missing: {makes}"
         assert "cannot import name 'messages'" in failed["import"]
         assert all(failed[aspect].startswith("not known") for aspect in unknown)
 
@@ -187,13 +186,14 @@ class TestPayload:
         ("data", "missing"),
         [
             ("s3://bucket/train.csv", []),
-            ("gone.csv", ["gone.csv is missing: `python examples/adult/train.py` makes it"]),
+            ("gone.csv", ["gone.csv is missing: `knn-metric train --package FOLDER` makes it"]),
             ("src", ["src is missing"]),
         ],
     )
     def test_training_data(self, folder, data, missing):
         problems = payload.problems_of_payload(folder, replace(PACKAGE, training_data=data), None)
-        assert list(problems) == [f"training-data {problem}" for problem in missing]
+        expected = [f"training-data {problem}" for problem in missing]
+        assert list(problems) == [problem.replace("FOLDER", str(folder)) for problem in expected]
 
     @pytest.mark.parametrize(
         ("header", "is_wrong"),
@@ -221,8 +221,8 @@ class TestPayload:
         assert list(
             payload.problems_of_payload(tmp_path, replace(PACKAGE, payload=missing), None)
         ) == [
-            "classifier.json is missing: `python examples/adult/train.py` makes it",
-            "monitoring_model.joblib is missing: `knn-metric train` makes it",
+            f"classifier.json is missing: `knn-metric train --package {tmp_path}` makes it",
+            f"monitoring_model.joblib is missing: `knn-metric train --package {tmp_path}` makes it",
             "src is missing",
         ]
 

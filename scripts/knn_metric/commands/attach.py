@@ -24,8 +24,9 @@ def add_arguments(parser: Parser) -> None:
     parser.cluster()
     option("--dry-run", action="store_true", help="print the request, change nothing")
     option("--deployment", metavar="NAME", help="of a DeploymentConfiguration for the metric (3.x)")
-    option("--detach", action="store_true", help="remove the metric of that name")
-    option("--list", action="store_true", help="list what is attached, change nothing")
+    instead = parser.add_mutually_exclusive_group().add_argument
+    instead("--detach", action="store_true", help="remove the metric of that name")
+    instead("--list", action="store_true", help="list what is attached, change nothing")
 
 
 def key(text: str) -> str:

@@ -26,6 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.required("data", "requests.parquet", nargs="+", metavar="FILE", help=what)
     parser.package()
     parser.out(REPORTS / "history")
+    parser.report()
     option("--overwrite", action="store_true", help="replace what an earlier run put there")
     what = "to keep beside _hs_request_id and _hs_timestamp"
     option("--keep", action="append", default=[], metavar="COLUMN", help=what)
@@ -49,13 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
         write_scores,
     )
     from knn_metric.history.periods import find_changes
-    from knn_metric.history.report import format_history, plot
+    from knn_metric.history.report import format_history, plot, write_report
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as a Ctrl-C does
     out = arguments.out.resolve()
     picture = out.parent / f"{out.name}.png"
     require_replaceable(out, picture, arguments.overwrite)
-    files.require_writable(picture, inputs=arguments.data)
+    page = [arguments.report] if arguments.report else []
+    files.require_writable(picture, *page, inputs=arguments.data)
     began = time.perf_counter()
     artifact = files.artifact_path(arguments.package)
     detector = load_detector(artifact)
@@ -85,12 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
     print(format_history(total, changed, expected))
     searching = f"{total.search_seconds / total.seconds:.0%} of the threads' time in the search"
     print(f"took {seconds:.1f} s, {n_rows / seconds:,.0f} rows a second, {searching}")
-    print(f"scores are in {files.shorten(out)}")
     if not total.scored:
+        print(f"the rejected rows are in {files.shorten(out)}")
         picture.unlink(missing_ok=True)  # of an earlier run
         return FAILED
     plot(total, changed, expected, picture)
-    print(f"the picture is {files.shorten(picture)}")
+    for path in page:
+        write_report(path, total, changed, expected, picture)
+    written = map(files.shorten, (out, picture, *page))
+    print(f"written  {', '.join(written)}")
     return 0
 
 

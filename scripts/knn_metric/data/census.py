@@ -19,7 +19,7 @@ from tqdm import tqdm
 from knn_metric.cli import UserError
 from knn_metric.data.rows import Rows
 from knn_metric.data.sources import kind_of
-from knn_metric.files import ROOT, replacing_file, shorten
+from knn_metric.files import ROOT, replacing_file
 
 UCI_PATH = ROOT / "data" / "adult.data"
 SAMPLE_PATH = ROOT / "data" / "census_sample.csv"
@@ -245,8 +245,7 @@ def _download_uci(path: Path) -> None:
         download(UCI_URL, path, UCI_SHA256)
     except UserError as error:
         raise UserError(
-            f"{error}; save it as {shorten(path)}, or name another file with"
-            " --data path/to/adult.data, or --data sample"
+            f"{error}: name another file with --data path/to/adult.data, or --data sample"
         ) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from knn_metric.history.scoring import Tally
+from knn_metric.page import write_page
 from knn_metric.plotting import add_title, save
 from knn_metric.tables import format_table
 
@@ -45,17 +46,40 @@ def _shorten(reasons: Counter[str]) -> Iterator[tuple[str, int]]:
         yield f"for {len(others):,} other reasons", sum(count for _, count in others)
 
 
+def tabulate(total: Tally, changed: Mapping[str, str], labels: Iterable[str]) -> list[list[str]]:
+    """Return the cells of days or blocks, the head first."""
+    periods = total.periods()
+    table = [["day" if total.days else "block", "scored", "alarms", "rate", ""]]
+    for label in labels:
+        scored, alarms = periods[label][:2]
+        mark = ": ".join(filter(None, ["changed", changed[label]])) if label in changed else ""
+        table.append([label, f"{scored:,}", f"{alarms:,}", _rate(alarms, scored), mark])
+    return table
+
+
+def write_report(
+    path: Path, total: Tally, changed: Mapping[str, str], expected: float, picture: Path
+) -> None:
+    """Write all days or blocks, and what became of the rows, as a page."""
+    n_rejected = total.rejected.total()
+    facts = {
+        "rows": f"{total.scored + n_rejected:,}, {n_rejected:,} of them rejected",
+        "alarms": f"{total.alarms:,}, {_rate(total.alarms, total.scored)}; {expected:.2%} expected",
+    }
+    counts = {"Rejected rows": total.rejected, "Top features of alarms": total.features}
+    tables = {"Days" if total.days else "Blocks": tabulate(total, changed, total.periods())}
+    for title, counted in counts.items():
+        rows = [[name, f"{count:,}"] for name, count in counted.most_common()]
+        tables |= {title: [[title.split()[0].lower(), "rows"], *rows]} if rows else {}
+    write_page(path, "Recorded requests, scored", facts, tables, [picture])
+
+
 def _list_periods(total: Tally, changed: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for each day or block; if they are many, for those that are changed."""
     what, periods = "day" if total.days else "block", total.periods()
     listed = [label for label in periods if label in changed or len(periods) <= MOST]
-    table = [[what, "scored", "alarms", "rate", ""]]
-    for label in listed[:MOST]:
-        scored, alarms = periods[label][:2]
-        mark = ": ".join(filter(None, ["changed", changed[label]])) if label in changed else ""
-        table.append([label, f"{scored:,}", f"{alarms:,}", _rate(alarms, scored), mark])
     if listed:
-        yield "\n" + format_table(table, "<>>><")
+        yield "\n" + format_table(tabulate(total, changed, listed[:MOST]), "<>>><")
     if len(periods) > MOST:
         more = len(listed) - MOST
         also = f", {more:,} of them not listed" if more > 0 else ""

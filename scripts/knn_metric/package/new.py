@@ -14,8 +14,6 @@ from knn_metric.cli import UserError
 from knn_metric.contract import Field
 from knn_metric.files import ROOT, copy_file, replacing_file
 
-WRITTEN = ("serving.yaml", "requirements.txt", "src")
-
 
 def select_inputs(fields: Iterable[Field]) -> tuple[list[Field], list[str]]:
     """Return the fields that a metric can take, and why each other one is left out."""
@@ -35,9 +33,8 @@ def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
     """Write a package that is ready to train; raise UserError if it has no inputs or is there."""
     if not inputs:
         raise UserError("the model has no scalar numbers, and a metric takes nothing else")
-    for one in WRITTEN:
-        if (folder / one).exists():
-            raise UserError(f"{folder / one} is there already: name another folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} is there already: name a new folder, or an empty one")
     described = {field.name: _describe(field) for field in inputs}
     dumped = yaml.safe_dump({"inputs": described}, sort_keys=False, allow_unicode=True)
     template = (ROOT / "serving.yaml").read_text(encoding="utf-8")

@@ -14,15 +14,13 @@ import yaml
 
 from knn_metric.contract import Contract
 from knn_metric.detection.detectors import load_detector
-from knn_metric.files import artifact_path, copy_file, temporary
+from knn_metric.files import artifact_path, command, copy_file, shorten, temporary
 from knn_metric.platform.manager import describe_artifact
 from knn_metric.platform.releases import generation_of_image
 
 # Bytes that the manager takes in a request, and what is kept for its other parts.
 UPLOAD_LIMITS = {2: 1_073_741_824, 3: 200_000_000}
 OTHER_PARTS = 1_000_000
-MADE_BY = {".joblib": "knn-metric train"}
-MADE_BY |= dict.fromkeys((".csv", ".json"), "python examples/adult/train.py")
 # What versions, editors and keys leave in folders, which is nobody's business.
 PRIVATE = re.compile(
     r"\.(git|hg|svn|ssh|aws|kube|docker|gnupg|netrc|npmrc|pypirc|pgpass)|_netrc|\.git-credentials|"
@@ -52,7 +50,7 @@ class Payload:
             if not entry.parts:
                 self.problems.append(f"'{entry}' is the whole package: name files and folders")
             elif not os.path.lexists(folder / entry):
-                self.problems.append(describe_missing(str(entry)))
+                self.problems.append(describe_missing(folder, str(entry)))
             else:
                 self._visit(folder / entry, str(entry), ())
 
@@ -109,7 +107,7 @@ def _problems_of_training_data(folder: Path, contract: Contract) -> Iterator[str
     if data is None or "://" in data:
         return
     if not (folder / data).is_file():
-        yield f"training-data {describe_missing(data)}"
+        yield f"training-data {describe_missing(folder, data)}"
         return
     with (folder / data).open("rb") as file:
         header = file.readline().decode("utf-8", "replace").strip().split(",")
@@ -119,9 +117,13 @@ def _problems_of_training_data(folder: Path, contract: Contract) -> Iterator[str
         yield f"training-data {data} does not begin with {','.join(fields)}"
 
 
-def describe_missing(entry: str) -> str:
-    made = MADE_BY.get(Path(entry).suffix)
-    return f"{entry} is missing" + (f": `{made}` makes it" if made else "")
+def describe_missing(folder: Path, entry: str) -> str:
+    """Say what makes a missing file: the package's own train.py, or `train` for a metric."""
+    if Path(entry).suffix not in (".joblib", ".csv", ".json"):
+        return f"{entry} is missing"
+    script = folder / "train.py"
+    line = f"`python {shorten(script)}`" if script.exists() else command("train", folder)
+    return f"{entry} is missing: {line} makes it"
 
 
 @contextmanager

@@ -116,9 +116,9 @@ class TestTrain:
     def test_bad_data(self, train, out, tmp_path):
         few, people = tmp_path / "few.csv", tmp_path / "people.csv"
         few.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:10]))
-        people.write_text("39, State-gov\n")
+        people.write_text(f"{census.SAMPLE_PATH.read_text().splitlines()[0]}\n39, State-gov\n")
         assert_one_line(train(few), "8 rows are too few for 15 neighbors")
-        assert_one_line(train(people), f"train: {people}:1: expected 15 columns, got 2")
+        assert_one_line(train(people), f"train: {people}:2: expected 15 columns, got 2")
         assert not out.exists()
 
     def test_a_picture_that_cannot_be_drawn_leaves_the_old_artifact(

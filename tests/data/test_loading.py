@@ -210,3 +210,10 @@ def test_a_folder_called_like_the_sample(contract, table, tmp_path, monkeypatch)
     write_csv(table, tmp_path / "sample" / "rows.csv")
     monkeypatch.chdir(tmp_path)
     assert load_rows(["./sample"], contract).source == "./sample"
+
+
+def test_a_header_that_begins_with_a_digit_is_no_census(tmp_path):
+    (tmp_path / "rows.csv").write_text("30d_spend,age\n1.5,39\n2.5,40\n")
+    fields = (Field("30d_spend", "double"), Field("age", "int64"))
+    own = Contract("churn", "image", (), None, None, "predict", fields, ())
+    assert load_rows([str(tmp_path / "rows.csv")], own).values.tolist() == [[1.5, 39], [2.5, 40]]

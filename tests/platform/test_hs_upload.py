@@ -33,7 +33,7 @@ sys.exit({status})
         ("Assembling", True, 0, "metric:1 is Assembling"),
         ("Released", True, 255, "(exit status 255); metric:1 is Released all the same"),
         ("Released", False, 1, "(exit status 1)"),
-        ("Released", False, 0, "no version of it is new"),
+        ("Released", False, 0, ""),
     ],
 )
 def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status, said):
@@ -50,5 +50,5 @@ def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status
         with pytest.raises(UserError, match=re.escape(said)):
             upload()
     else:
-        assert upload() == "metric:1"
+        assert upload() == ("metric:1" if uploads else "")
     assert capfd.readouterr().out.startswith("Step 1/4\n")

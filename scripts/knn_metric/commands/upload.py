@@ -41,6 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"uploading {contract.name} to {show(address)} with hs {generation}.x", flush=True)
     with staging(folder, contract) as staged:
         version = upload(arguments.hs, generation, staged, manager, contract.name)
-    print(f"{version} is Released; next: `knn-metric attach TARGET --metric {version}` where it is")
-    print("a metric of TARGET, the model to watch")
+    if version:
+        print(
+            f"{version} is Released; next: `knn-metric attach TARGET --metric {version}` where it"
+        )
+        print("is a metric of TARGET, the model to watch")
+    else:
+        print(f"the manager lists no new version of {contract.name}: look at it before it is used")
     return 0

@@ -76,7 +76,9 @@ def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) 
     failure = _run_hs(hs, generation, staged)
     version = _await_build(manager, name, set(known))
     if version is None:
-        raise UserError(failure or f"hs says that it uploaded {name}, and no version of it is new")
+        if failure:
+            raise UserError(failure)
+        return ""  # hs says success, and the manager lists no new version of it
     reference, status = name_version(version), show(str(version.get("status", RELEASED)))
     if status != RELEASED:
         raise UserError(f"{reference} is {status}: the lines above say why its image was not built")

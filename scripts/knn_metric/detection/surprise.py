@@ -8,9 +8,9 @@ Intelligence Research 6, 1-34, has the distance (HEOM), here with standard devia
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -131,7 +131,15 @@ def _deviation(column: np.ndarray) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
-@njit(nogil=True, error_model="numpy")
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile for threads, and keep it for the next process where there is a folder for that."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@_compile
 def _add_parts(column, value, is_code, spread, unit, totals):
     """Add what one field contributes to the distance of each row, in such units."""
     if is_code:
@@ -143,7 +151,7 @@ def _add_parts(column, value, is_code, spread, unit, totals):
             totals[row] += np.rint(min(part * part, 1.0) * unit)
 
 
-@njit(nogil=True, error_model="numpy")
+@_compile
 def _insert(distances, positions, distance, position):
     """Put a row behind those that are as near; the farthest falls out."""
     place = len(distances) - 1
@@ -155,7 +163,7 @@ def _insert(distances, positions, distance, position):
     positions[place] = position
 
 
-@njit(nogil=True, error_model="numpy")
+@_compile
 def _find_candidates(query, columns, is_code, spreads, k):
     """Find the rows that may be among the k nearest by all fields but one.
 
@@ -182,7 +190,7 @@ def _find_candidates(query, columns, is_code, spreads, k):
     return totals[:n_candidates][kept], candidates[:n_candidates][kept]
 
 
-@njit(nogil=True, error_model="numpy")
+@_compile
 def _find_nearest(query, training, k, positions):
     """Fill in for each field the nearest rows by all other fields, the nearest first."""
     columns, _, is_code, spreads = training
@@ -196,7 +204,7 @@ def _find_nearest(query, training, k, positions):
                 _insert(nearest, positions[field], distances[number], candidates[number])
 
 
-@njit(nogil=True, error_model="numpy")
+@_compile
 def _measure(queries, shares, training, k, found):
     """Fill in how probable each code is, and how far each number is from what it should be."""
     columns, counts, is_code, spreads = training

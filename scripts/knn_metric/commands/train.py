@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from knn_metric.cli import PARAMS, REPORTS, Parser
+from knn_metric.cli import PARAMS, REPORTS, Parser, complain, show
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -37,19 +37,21 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from knn_metric import files
-    from knn_metric.contract import Contract
+    from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.data.loading import load_rows
     from knn_metric.data.rows import require_replaceable
     from knn_metric.detection.detectors import source_of
     from knn_metric.detection.pictures import plot_training
     from knn_metric.detection.training import find_drift, format_training, train
 
+    contract = Contract.read(arguments.package)
+    for name in lost_by_sonar(contract.input_names):
+        complain(f"{show(name)}: a dot or a leading $ makes the platform lose every request")
     out = files.artifact_path(arguments.package)
     files.require_writable(out, arguments.plot, inputs=arguments.data)
     steps = tqdm(total=5, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
     with steps:
         begin(steps, "reading rows")
-        contract = Contract.read(arguments.package)
         rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
         if not arguments.force:
             require_replaceable(out, source_of(out), rows.source)

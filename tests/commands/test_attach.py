@@ -2,9 +2,8 @@
 
 import json
 
-import joblib
 import pytest
-from helpers import assert_one_line, make_home, run
+from helpers import METRIC, assert_one_line, make_home, run
 from stubs import manager as stub_manager
 
 from knn_metric.platform import metrics
@@ -12,24 +11,17 @@ from knn_metric.platform.manager import describe_artifact
 
 
 @pytest.fixture
-def manager(artifact):
-    with stub_manager.running() as manager:
-        manager.add_version("adult", 1)
-        manager.add_version("census_monitoring", 1)
-        metadata = describe_artifact(artifact, joblib.load(artifact))
-        manager.add_version("census_monitoring", 2, metadata=metadata)
-        detector = joblib.load(artifact)
-        names = detector.feature_names_in_
-        manager.scorer = lambda inputs: float(
-            detector.decision_function([[inputs[name] for name in names]])[0]
-        )
-        yield manager
+def manager(manager, artifact, func_main, monkeypatch):
+    """Of adult:1, and the metric twice: 11 is the target's id, 13 that of the artifact's version.
 
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch):
-    """Let no time pass between two looks."""
+    No time passes between two looks at it.
+    """
     monkeypatch.setattr(metrics, "PAUSE", 0)
+    manager.add_version("adult", 1)
+    manager.add_version(METRIC, 1)
+    manager.add_version(METRIC, 2, metadata=describe_artifact(artifact, func_main.detector))
+    manager.scorer = lambda inputs: func_main.predict(**inputs)["value"]
+    return manager
 
 
 @pytest.fixture
@@ -42,36 +34,33 @@ def attach(artifact, manager):
 
 
 @pytest.fixture
-def wanted(artifact):
-    """The request that the platform needs: 11 is adult:1, 13 is census_monitoring:2."""
-    threshold = float(joblib.load(artifact).threshold_)
-    return {
-        "name": "census_monitoring",
-        "modelVersionId": 11,
-        "config": {
-            "modelVersionId": 13,
-            "threshold": threshold,
-            "thresholdCmpOperator": {"kind": "LessEq"},
-        },
-    }
+def wanted(func_main):
+    """The request that the platform needs."""
+    threshold = float(func_main.detector.threshold_)
+    operator = {"kind": "LessEq"}
+    config = {"modelVersionId": 13, "threshold": threshold, "thresholdCmpOperator": operator}
+    return {"name": METRIC, "modelVersionId": 11, "config": config}
+
+
+@pytest.fixture
+def old(manager, wanted):
+    """One that is attached, with another threshold."""
+    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
+    manager.specs.append(old)
+    return old
 
 
 def test_it_creates_the_metric_once(attach, manager, wanted):
     result = attach()
     assert result.status == 0, result.err
-    assert f"healthy if value LessEq {wanted['config']['threshold']!r}" in result.out
-    assert [{**spec, "id": 0} for spec in manager.specs] == [{**wanted, "id": 0}]
-    before = list(manager.specs)
-    assert "attached to adult:1 already" in attach().out
-    assert manager.specs == before
     assert result.out.startswith("attached, serving, 8 of 8 rows score as here\n")
-    assert attach("--list").out.splitlines()[1].split(None, 4) == [
-        "census_monitoring",
-        "census_monitoring:2",
-        "of-spec-0",
-        "Serving",
-        f"healthy if value LessEq {wanted['config']['threshold']!r}",
-    ]
+    how = f"healthy if value LessEq {wanted['config']['threshold']!r}"
+    assert how in result.out
+    assert manager.specs == [{**wanted, "id": "spec-0"}]
+    assert "attached to adult:1 already" in attach().out
+    assert manager.specs == [{**wanted, "id": "spec-0"}]
+    row = attach("--list").out.splitlines()[1]
+    assert row.split(None, 4) == [METRIC, f"{METRIC}:2", "of-spec-0", "Serving", how]
 
 
 @pytest.mark.parametrize(
@@ -85,79 +74,54 @@ def test_another_one_is_replaced(attach, manager, wanted, changes, words):
     old = {**wanted, "id": "old", "config": {**wanted["config"], **changes}}
     other = {**wanted, "id": "other", "name": "latency"}
     manager.specs += [old, other]
-    line = f"replacing census_monitoring (census_monitoring:2): healthy if value {words}"
-    assert attach().out.startswith(line)
-    assert manager.specs[0] == other
-    assert [{**spec, "id": 0} for spec in manager.specs[1:]] == [{**wanted, "id": 0}]
+    assert attach().out.startswith(f"replacing {METRIC} ({METRIC}:2): healthy if value {words}")
+    assert manager.specs == [other, {**wanted, "id": "spec-2"}]
 
 
-def test_a_failed_replacement_leaves_the_old_one(attach, manager, wanted):
-    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
-    manager.specs.append(old)
-    manager.failing["POST"] = 500
-    assert_one_line(attach(), "HTTP 500")
+def test_an_old_one_that_an_earlier_run_left_is_removed(attach, manager, old, wanted):
+    manager.specs.append({**wanted, "id": "new"})
+    assert attach().status == 0
+    assert [spec["id"] for spec in manager.specs] == ["new"]
+
+
+def test_dry_run_prints_the_request(attach, manager, wanted, old):
+    request, _, body = attach("--dry-run").out.partition("\n")
+    assert request == f"POST {manager.address}/api/v2/monitoring/metricspec"
+    assert json.loads(body) == wanted
+    request = f"DELETE {manager.address}/api/v2/monitoring/metricspec/old\n"
+    assert attach("--detach", "--dry-run").out == request
     assert manager.specs == [old]
 
 
-def test_a_given_version_of_the_metric(attach, manager):
-    attach("--metric", "census_monitoring:1")
-    assert manager.specs[0]["config"]["modelVersionId"] == 12
+def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 3, manager.address)["HOME"])
+    result = run("attach", "adult:1", "--package", artifact.parent)
+    assert (result.status, len(manager.specs)) == (0, 1), result.err
 
 
-def test_dry_run_prints_the_request(attach, manager, wanted):
-    result = attach("--dry-run")
-    first, _, body = result.out.partition("\n")
-    assert first == f"POST {manager.address}/api/v2/monitoring/metricspec"
-    assert json.loads(body) == wanted
+def test_another_artifact_than_the_uploaded_one_is_refused(attach, manager):
+    other = {"artifact.sha256": "ab" * 32, "artifact.threshold": "5.5"}
+    manager.versions[2]["metadata"] = other
+    said = f"{METRIC}:2 was uploaded with another artifact"
+    assert_one_line(attach(), said, "5.5", "`knn-metric upload`")
     assert manager.specs == []
 
 
-def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
-    environment = make_home(tmp_path, 3, manager.address)
-    monkeypatch.setenv("HOME", environment["HOME"])
-    result = run("attach", "adult:1", "--package", artifact.parent)
+@pytest.mark.parametrize("metadata", [{}, None])
+def test_the_artifact_of_an_upload_by_other_means_cannot_be_told(attach, manager, metadata):
+    manager.versions[2]["metadata"] = metadata
+    result = attach()
     assert result.status == 0, result.err
+    assert result.out.startswith(f"{METRIC}:2 was not uploaded by `knn-metric upload`")
     assert len(manager.specs) == 1
 
 
-class TestSameArtifact:
-    def test_another_one_is_refused(self, attach, manager):
-        """The version was uploaded with another artifact than the one at hand."""
-        other = {"artifact.sha256": "ab" * 32, "artifact.threshold": "5.5"}
-        manager.versions[2]["metadata"] = other
-        words = (
-            "census_monitoring:2 was uploaded with another artifact",
-            "5.5",
-            "`knn-metric upload`",
-        )
-        assert_one_line(attach(), *words)
-        assert manager.specs == []
-
-    @pytest.mark.parametrize("metadata", [{}, None, {"git.branch": "main"}])
-    def test_an_upload_by_other_means_cannot_be_told(self, attach, manager, metadata):
-        manager.versions[2]["metadata"] = metadata
-        result = attach()
-        assert result.status == 0, result.err
-        assert result.out.startswith("census_monitoring:2 was not uploaded by `knn-metric upload`")
-        assert len(manager.specs) == 1
-
-
-class TestDetach:
-    def test_it_removes_the_metric_alone(self, attach, manager, wanted):
-        attach()
-        other = {**wanted, "id": "other", "name": "latency"}
-        manager.specs.append(other)
-        for words in ("is detached from", "is not attached to"):
-            result = attach("--detach")
-            assert (result.status, result.out) == (0, f"census_monitoring {words} adult:1\n")
-            assert manager.specs == [other]
-
-    def test_dry_run_removes_nothing(self, attach, manager):
-        attach()
-        before = list(manager.specs)
-        result = attach("--detach", "--dry-run")
-        assert result.out.startswith(f"DELETE {manager.address}/api/v2/monitoring/metricspec/spec-")
-        assert manager.specs == before
+def test_detach_removes_the_metric_alone(attach, manager, wanted, old):
+    other = {**wanted, "id": "other", "name": "latency"}
+    manager.specs.append(other)
+    for words in ("is detached from", "is not attached to"):
+        assert attach("--detach") == (0, f"{METRIC} {words} adult:1\n", "")
+        assert manager.specs == [other]
 
 
 @pytest.mark.parametrize(
@@ -179,70 +143,56 @@ def test_one_clear_line(attach, manager, target, options, words):
     assert manager.specs == []
 
 
-class TestRedirects:
-    @pytest.mark.parametrize("method", ["POST", "DELETE"])
-    def test_one_that_would_change_nothing_is_refused(self, attach, manager, wanted, method):
-        """As from http to https: followed, a POST becomes a GET, which is answered."""
-        config = {"modelVersionId": 12, "threshold": 1.0}
-        manager.specs.append({**wanted, "id": "old", "config": config})
-        manager.redirects[method] = "https://elsewhere.example"
-        result = attach()
-        assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")
-        assert "old" in [spec["id"] for spec in manager.specs]
-
-    def test_what_is_read_is_followed(self, attach, manager):
-        with stub_manager.running() as other:
-            other.redirects["GET"] = manager.address
-            result = attach("--cluster", other.address, "--list")
-        assert (result.status, result.err) == (0, "")
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_redirect_that_would_change_nothing_is_refused(attach, manager, old, method):
+    """As from http to https: followed, a POST becomes a GET, which is answered."""
+    manager.redirects[method] = "https://elsewhere.example"
+    result = attach()
+    assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")
+    assert old in manager.specs
 
 
-def test_a_metric_that_was_not_created(attach, manager, monkeypatch):
-    """Whatever answers the POST: the old metric stays until the new one is read back."""
-    attach()
-    before = list(manager.specs)
-    before[0]["config"]["threshold"] = 1.0
-    monkeypatch.setattr(manager, "keeps", False)
-    assert_one_line(attach(), "says that it created spec-1, and has none")
-    assert manager.specs == before
+def test_a_redirect_of_what_is_read_is_followed(attach, manager):
+    with stub_manager.running() as other:
+        other.redirects["GET"] = manager.address
+        result = attach("--cluster", other.address, "--list")
+    assert (result.status, result.err) == (0, "")
+
+
+def test_a_server_that_drips(attach, manager, monkeypatch):
+    monkeypatch.setattr("knn_metric.platform.manager.WHOLE", 0.2)
+    manager.drips.set()
+    result = attach()
+    manager.drips.clear()
+    assert_one_line(result, "no whole answer in 0.2 seconds")
 
 
 @pytest.mark.parametrize("status", ["Assembling", "Failed"])
 def test_a_version_that_is_not_released_is_refused(attach, manager, status):
     """The newest one is meant, not an older one that happens to be released."""
     manager.add_version("adult", 2, status=status)
-    manager.add_version("census_monitoring", 3, status=status)
+    manager.add_version(METRIC, 3, status=status)
     assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
-    words = f"census_monitoring:3 is {status}, not Released; census_monitoring:VERSION names an old"
+    words = f"{METRIC}:3 is {status}, not Released; {METRIC}:VERSION names an old"
     assert_one_line(attach(), words)
-    assert attach("--metric", "census_monitoring:2").status == 0
+    assert attach("--metric", f"{METRIC}:2").status == 0
+    assert manager.specs[0]["config"]["modelVersionId"] == 13
 
 
 class TestProof:
-    @pytest.fixture
-    def old(self, manager, wanted):
-        old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
-        manager.specs.append(old)
-        return old
-
     @pytest.mark.parametrize(
-        ("score", "words"), [(1.5, "gives 1.5, and the artifact"), (None, "404")]
+        ("changes", "words"),
+        [
+            ({"failing": {"POST": 500}}, "monitoring/metricspec: HTTP 500"),
+            ({"keeps": False}, "says that it created spec-1, and has none"),
+            ({"scorer": lambda _: 1.5}, "of-spec-1 gives 1.5, and the artifact"),
+            ({"scorer": lambda _: None}, "of-spec-1: HTTP 404"),
+            ({"starting": "no pandas"}, "of-spec-1 is Starting after 120 seconds, no pandas"),
+        ],
     )
-    def test_one_that_scores_otherwise_is_detached_again(self, attach, manager, old, score, words):
-        manager.scorer = lambda _: score
-        assert_one_line(attach(), "of-spec-1", words)
-        assert manager.specs == [old]
-
-    def test_one_that_does_not_start_is_named_with_its_status(
-        self, attach, manager, old, monkeypatch
-    ):
-        stuck = {"fullName": "wispy", "status": "Starting", "statusMessage": "no module pandas"}
-        monkeypatch.setattr(
-            manager.RequestHandlerClass,
-            "with_servable",
-            lambda self, spec: {**spec, "config": {**spec["config"], "servable": stuck}},
-        )
-        assert_one_line(attach(), "wispy is Starting after 120 seconds, no module pandas")
+    def test_the_old_one_stays_where_the_new_one_fails(self, attach, manager, old, changes, words):
+        vars(manager).update(changes)
+        assert_one_line(attach(), words)
         assert manager.specs == [old]
 
     def test_the_old_one_stays_until_sonar_checks_by_the_new_one(self, attach, manager, old):
@@ -252,19 +202,19 @@ class TestProof:
             calls.append([spec["id"] for spec in manager.specs])
             check = {"value": 1.0, "threshold": 2.0}
             check["metricSpecId"] = "spec-1" if len(calls) > 50 else "old"
-            fields = {"_hs_metric_checks": {"census_monitoring": check}}
-            return [] if offset else [{"_id": f"{len(calls):024x}", **fields}]
+            request = {"_id": f"{len(calls):024x}", "_hs_metric_checks": {METRIC: check}}
+            return [] if offset else [request]
 
         manager.sonar.requests = requests
         assert attach().status == 0
-        assert calls[0] == calls[-1] == ["old", "spec-1"]
         assert len(calls) > 50
+        assert calls[0] == calls[-1] == ["old", "spec-1"]
         assert [spec["id"] for spec in manager.specs] == ["spec-1"]
 
     def test_a_deletion_that_is_answered_with_500(self, attach, manager, old):
-        manager.lost.add("old")
+        manager.lost |= {"old", "spec-1"}
         assert attach().status == 0
-        manager.lost.add("spec-1")
+        assert [spec["id"] for spec in manager.specs] == ["spec-1"]
         assert attach("--detach").status == 0
         assert manager.specs == []
 
@@ -299,20 +249,5 @@ def test_a_target_of_another_contract(attach, manager, target, words):
     manager.versions[0]["modelSignature"] = make_signature(*target)
     fields = (("age", "DT_INT64", []), ("sex", "DT_INT64", []))
     manager.versions[2]["modelSignature"] = make_signature(*fields)
-    assert_one_line(attach(), "adult:1 cannot be watched by census_monitoring:2", words)
+    assert_one_line(attach(), f"adult:1 cannot be watched by {METRIC}:2", words)
     assert manager.specs == []
-
-
-def test_a_server_that_drips(attach, manager, monkeypatch):
-    monkeypatch.setattr("knn_metric.platform.manager.WHOLE", 0.2)
-    manager.drips.set()
-    result = attach()
-    manager.drips.clear()
-    assert_one_line(result, "no whole answer in 0.2 seconds")
-
-
-def test_an_old_one_that_an_earlier_run_left_is_removed(attach, manager, wanted):
-    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 1.0}}
-    manager.specs += [old, {**wanted, "id": "new"}]
-    assert attach().status == 0
-    assert [spec["id"] for spec in manager.specs] == ["new"]

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 from helpers import METRIC, attach, run
 
@@ -45,6 +44,12 @@ def cluster(manager, artifact, detector):
 
 
 @pytest.fixture
+def documents(cluster):
+    """What sonar keeps of adult:1, the oldest first."""
+    return cluster.sonar.documents.setdefault(11, [])
+
+
+@pytest.fixture
 def feed(cluster, detector):
     """Return a function that lets requests arrive, with the scores that the metric gives them."""
 
@@ -53,11 +58,9 @@ def feed(cluster, detector):
         scores = detector.decision_function(values).tolist()
         for place in missing:
             scores[place] = value
-        inputs = [
-            dict(zip(rows.names, row, strict=True)) for row in values.astype(np.int64).tolist()
-        ]
+        rows = [dict(zip(rows.names, row, strict=True)) for row in values.astype(int).tolist()]
         thresholds = {METRIC: float(detector.threshold_)}
-        cluster.sonar.add(cluster.versions[0], inputs, {METRIC: scores}, thresholds)
+        cluster.sonar.add(cluster.versions[0], rows, {METRIC: scores}, thresholds)
 
     return feed
 

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from functools import partial
+from contextlib import nullcontext
 
 import pytest
 
@@ -12,12 +12,10 @@ from knn_metric.platform.manager import Manager
 
 HS = """\
 #!{python}
-import io, json, sys, tarfile, requests
-payload = io.BytesIO()
-tarfile.open(fileobj=payload, mode="w:gz").close()
-metadata = json.dumps({{"name": "metric", "runtime": {{}}}})
+import sys, tarfile, requests
+tarfile.open("payload", mode="w:gz").close()
+files = {{"payload": open("payload", "rb"), "metadata": '{{"name": "metric", "runtime": {{}}}}'}}
 if {uploads}:
-    files = {{"payload": payload.getvalue(), "metadata": metadata}}
     requests.post("{address}/api/v2/model/upload", files=files).raise_for_status()
 print("Step 1/4")
 print("was applied successfully")
@@ -41,14 +39,10 @@ def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status
     monkeypatch.setattr(hs_module, "LOOKS", 3)
     manager.built = built
     manager.add_version("other", 1)
-    hs = tmp_path / "hs"
-    filled = {"python": sys.executable, "address": manager.address}
-    hs.write_text(HS.format(uploads=uploads, status=status, **filled))
+    hs, address = tmp_path / "hs", manager.address
+    hs.write_text(HS.format(python=sys.executable, address=address, uploads=uploads, status=status))
     hs.chmod(0o755)
-    upload = partial(hs_module.upload, str(hs), 3, tmp_path, Manager(manager.address), "metric")
-    if said:
-        with pytest.raises(UserError, match=re.escape(said)):
-            upload()
-    else:
-        assert upload() == ("metric:1" if uploads else "")
+    expected = "metric:1" if uploads else ""
+    with pytest.raises(UserError, match=re.escape(said)) if said else nullcontext():
+        assert hs_module.upload(str(hs), 3, tmp_path, Manager(address), "metric") == expected
     assert capfd.readouterr().out.startswith("Step 1/4\n")

@@ -20,16 +20,6 @@ def recorded(request):
     return RECORDED[request.param]
 
 
-@pytest.fixture
-def cluster(manager, recorded):
-    """A stub that answers what was recorded."""
-    manager.versions.append(recorded["version"])
-    manager.specs.append(recorded["spec"])
-    identity = recorded["version"]["id"]
-    manager.sonar.documents[identity] = [recorded["document"], recorded["failed"]]
-    return manager
-
-
 def name_types(value):
     """Return the names and types of what was answered, of all that lies within too."""
     if isinstance(value, dict):
@@ -37,39 +27,42 @@ def name_types(value):
     return type(value).__name__
 
 
-class TestReading:
-    def test_versions_and_metrics(self, cluster, recorded):
-        client = Manager(cluster.address)
-        target = client.version("adult:2")
-        named = [Field("age", "int64", (), "numerical"), Field("classes", "int64", (), "numerical")]
-        assert read_signature(target) == (named, [])
-        servable = recorded["spec"]["config"]["servable"]["fullName"]
-        assert f" {servable}  Serving  healthy if value LessEq " in list_metrics(client, target)
-
-    def test_requests(self, cluster, recorded):
-        target = recorded["version"]
-        scored, failed = Sonar(cluster.address, target).newest(target["id"])
-        check = recorded["document"]["_hs_metric_checks"][METRIC]
-        assert scored.checks[METRIC] == (check["value"], check["threshold"], check["metricSpecId"])
-        assert scored.inputs == {"age": recorded["document"]["age"]}
-        assert (scored.error, scored.unread, failed.inputs, failed.checks) == ("", {}, {}, {})
-        assert failed.error.startswith("io.grpc.StatusRuntimeException: ")
-        assert failed.version == target["id"]
+def test_versions_and_metrics_are_read(manager, recorded):
+    manager.versions.append(recorded["version"])
+    manager.specs.append(recorded["spec"])
+    client = Manager(manager.address)
+    target = client.version("adult:2")
+    named = [Field("age", "int64", (), "numerical"), Field("classes", "int64", (), "numerical")]
+    assert read_signature(target) == (named, [])
+    servable = recorded["spec"]["config"]["servable"]["fullName"]
+    assert f" {servable}  Serving  healthy if value LessEq " in list_metrics(client, target)
 
 
-class TestStubs:
-    @pytest.mark.parametrize(("kind", "inputs"), [("document", {"age": 39}), ("failed", {})])
-    def test_requests(self, manager, recorded, kind, inputs):
-        scores = {METRIC: [2.0 if inputs else None]}
-        manager.sonar.add(recorded["version"], [inputs], scores, {METRIC: 4.0})
-        (made,) = manager.sonar.documents[recorded["version"]["id"]]
-        assert name_types(made) == name_types(recorded[kind])
+def test_requests_are_read(manager, recorded):
+    target = recorded["version"]
+    manager.sonar.documents[target["id"]] = [recorded["document"], recorded["failed"]]
+    scored, failed = Sonar(manager.address, target).newest(target["id"])
+    check = recorded["document"]["_hs_metric_checks"][METRIC]
+    assert scored.checks == {METRIC: (check["value"], check["threshold"], check["metricSpecId"])}
+    assert scored.inputs == {"age": recorded["document"]["age"]}
+    assert (scored.error, scored.unread, failed.inputs, failed.checks) == ("", {}, {}, {})
+    assert failed.error.startswith("io.grpc.StatusRuntimeException: ")
+    assert failed.version == target["id"]
 
-    def test_a_metric(self, manager):
-        recorded = RECORDED["3.0.3"]["spec"]
-        config = {name: one for name, one in recorded["config"].items() if name != "servable"}
-        client = Manager(manager.address)
-        client.call("POST", "monitoring/metricspec", {**recorded, "config": config})
-        for _ in range(2):
-            (made,) = client.metrics({"id": recorded["modelVersionId"]})
-        assert name_types(made) == name_types(recorded)
+
+@pytest.mark.parametrize(("kind", "inputs"), [("document", {"age": 39}), ("failed", {})])
+def test_requests_of_the_stub(manager, recorded, kind, inputs):
+    scores = {METRIC: [2.0 if inputs else None]}
+    manager.sonar.add(recorded["version"], [inputs], scores, {METRIC: 4.0})
+    (made,) = manager.sonar.documents[recorded["version"]["id"]]
+    assert name_types(made) == name_types(recorded[kind])
+
+
+def test_a_metric_of_the_stub(manager):
+    recorded = RECORDED["3.0.3"]["spec"]
+    config = {name: one for name, one in recorded["config"].items() if name != "servable"}
+    client = Manager(manager.address)
+    client.call("POST", "monitoring/metricspec", {**recorded, "config": config})
+    for _ in range(2):
+        (made,) = client.metrics({"id": recorded["modelVersionId"]})
+    assert name_types(made) == name_types(recorded)

@@ -1,24 +1,27 @@
-"""The local runtime, over real gRPC."""
+"""The local runtime, over real gRPC: it answers or refuses, and goes on."""
 
+import contextlib
+import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from helpers import NORMAL, assert_one_line, message, predict, run, served_package
 from hydro_serving_grpc.serving.contract import types_pb2 as types
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
-from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
+from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest, PredictResponse
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
 
-from knn_metric.platform.server import serving
+from knn_metric.platform.server import PREDICT, serving
 from knn_metric.platform.target import open_channel
 
 CONTRACT = """\
@@ -30,27 +33,42 @@ contract:
   inputs: {}
   outputs: {}
 """
+# A dataclass looks for its module by name; what three requests print is more than a pipe holds.
 ECHO = """\
+from __future__ import annotations
+from dataclasses import dataclass
 import numpy as np
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
+@dataclass
+class Row:
+    age: int
+
+print("loading")
+
 def answer(**inputs):
+    print("x" * 30_000)
     if "crash" in inputs:
         raise KeyError("crash")
     return {
         "kind": str(type(inputs["x"]).__name__),
-        "x": inputs["x"],
+        "value": inputs["x"],
         "tensor": Tensor(dtype=1, float_val=[0.5]),
         "number": 7,
         "array": np.array([[True, False]]),
     }
 """
+UNKNOWN = [
+    PredictRequest(inputs={"age": Tensor(dtype=dtype)}).SerializeToString()
+    for dtype in (0, 8, 11, 27, 99)
+]
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 @pytest.fixture(scope="module")
-def channel(package):
-    with served_package(package) as address, grpc.insecure_channel(address) as channel:
-        yield channel
+def address(package):
+    with served_package(package) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +86,7 @@ def echo(echo_package):
         yield PredictionServiceStub(channel)
 
 
-class TestPackage:
-    def test_the_value_is_predicts(self, channel, func_main):
-        value = predict(channel, NORMAL)
-        assert value.dtype == types.DT_DOUBLE
-        assert value.HasField("tensor_shape")
-        assert not value.tensor_shape.dims
-        assert list(value.double_val) == [func_main.predict(**NORMAL)["value"]]
-
-    def test_a_value_error_is_out_of_range(self, channel):
-        with pytest.raises(grpc.RpcError) as caught:
-            predict(channel, {k: v for k, v in NORMAL.items() if k != "race"})
-        assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
-        assert caught.value.details() == repr(ValueError("race: missing"))
-
-    def test_health(self, channel):
-        response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-        assert response.status == health_pb2.HealthCheckResponse.SERVING
-
-
-class TestConversion:
+class TestAnswers:
     @pytest.mark.parametrize(
         ("sent", "kind"),
         [
@@ -100,48 +99,104 @@ class TestConversion:
             (message([1, 2, 3, 4], dims=(2, 2)), "ndarray"),
         ],
     )
-    def test_the_function_gets_numpy(self, echo, sent, kind):
+    def test_the_function_gets_numpy_and_may_return_it(self, echo, sent, kind):
         outputs = echo.Predict(PredictRequest(inputs={"x": sent})).outputs
         assert outputs["kind"].string_val[0].decode().startswith(kind)
-        assert outputs["x"] == sent
-
-    def test_what_a_function_may_return(self, echo):
-        outputs = echo.Predict(PredictRequest(inputs={"x": message(1)})).outputs
+        assert outputs["value"] == sent
         assert outputs["tensor"] == Tensor(dtype=types.DT_FLOAT, float_val=[0.5])
         assert outputs["number"] == message(7)
         assert outputs["array"] == message([True, False], types.DT_BOOL, "bool_val", (1, 2))
 
-    def test_another_error_is_internal(self, echo):
+    def test_an_error_that_is_no_value_error_is_internal(self, echo):
         with pytest.raises(grpc.RpcError) as caught:
             echo.Predict(PredictRequest(inputs={"crash": message(1)}))
         assert caught.value.code() == grpc.StatusCode.INTERNAL
         assert caught.value.details() == "KeyError('crash')"
 
 
+class TestFaults:
+    """What a network may do to it."""
+
+    @pytest.fixture(autouse=True)
+    def still_serves(self, address, func_main):
+        yield
+        with grpc.insecure_channel(address) as channel:
+            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            value = predict(channel, NORMAL)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        assert list(value.double_val) == [func_main.predict(**NORMAL)["value"]]
+
+    @pytest.mark.parametrize(
+        ("content", "times", "code", "words"),
+        [
+            (b"", 1, grpc.StatusCode.OUT_OF_RANGE, "ValueError('age: missing; "),
+            *((tensor, 1, grpc.StatusCode.INTERNAL, "") for tensor in UNKNOWN),
+            (b"\0", 300_000_000, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+            (b"\xff", 100, grpc.StatusCode.INTERNAL, ""),
+        ],
+    )
+    def test_a_message_that_is_refused(self, address, content, times, code, words):
+        options = [("grpc.max_send_message_length", -1)]
+        with (
+            grpc.insecure_channel(address, options) as channel,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            channel.unary_unary(PREDICT)(content * times, timeout=60)
+        assert caught.value.code() == code
+        assert words in caught.value.details()
+
+    @pytest.mark.parametrize(
+        "garbage", [b"GET / HTTP/1.1\r\n\r\n", np.random.default_rng(0).bytes(100_000), b""]
+    )
+    def test_garbage_on_the_port(self, address, garbage):
+        # The server may hang up first.
+        with connect(address) as client, contextlib.suppress(OSError):
+            client.sendall(garbage)
+            client.shutdown(socket.SHUT_WR)
+            wait_until_it_leaves(client)
+
+    def test_clients_that_leave(self, address):
+        request = PredictRequest(inputs={name: message(1) for name in NORMAL})
+        for _ in range(50):
+            with grpc.insecure_channel(address) as channel:
+                PredictionServiceStub(channel).Predict.future(request).cancel()
+
+    def test_200_clients_at_once(self, address, func_main, rows):
+        ready = threading.Barrier(200)
+
+        def ask(inputs):
+            with grpc.insecure_channel(address) as channel:
+                ready.wait(timeout=60)
+                return predict(channel, inputs).double_val[0]
+
+        requests = [dict(zip(NORMAL, row.tolist(), strict=True)) for row in rows[:200]]
+        with ThreadPoolExecutor(200) as pool:
+            values = list(pool.map(ask, requests))
+        assert values == [func_main.predict(**inputs)["value"] for inputs in requests]
+
+
+def connect(address):
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), 30)
+
+
+def wait_until_it_leaves(client):
+    while client.recv(65536):
+        pass
+
+
 def ask(address):
     with open_channel(address) as channel:
-        request = PredictRequest(inputs={"x": message(1)})
-        return PredictionServiceStub(channel).Predict(request, timeout=30)
-
-
-def has_ipv6():
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
+        return predict(channel, {"x": 1})
 
 
 class TestProcess:
-    """With a function that imports in no time."""
-
-    @contextmanager
-    def serving(self, folder, *options):
+    @contextlib.contextmanager
+    def serve(self, folder, *options):
         line = [sys.executable, "-m", "knn_metric", "serve", "--port", "0", "--package", folder]
-        line += options
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(line, **pipes) as process:
+        with subprocess.Popen([*line, *options], **PIPES, text=True) as process:
             try:
+                assert process.stdout.readline() == "loading\n"
                 yield process, re.search(r" on (\S+:\d+)", process.stdout.readline())[1]
             finally:
                 process.kill()
@@ -152,7 +207,7 @@ class TestProcess:
     )
     def test_it_stops_cleanly(self, echo_package, number, count):
         """On one signal, or on as many as come up to its last moment."""
-        with self.serving(echo_package) as (process, address):
+        with self.serve(echo_package) as (process, address):
             ask(address)
             for _ in range(count):
                 process.send_signal(number)
@@ -160,90 +215,89 @@ class TestProcess:
             assert process.stderr.read() == ""
 
     def test_an_address_of_ipv6(self, echo_package):
-        if not has_ipv6():
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
             pytest.skip("this machine has no ::1")
-        with self.serving(echo_package, "--host", "::1") as (_, address):
+        with self.serve(echo_package, "--host", "::1") as (_, address):
             assert address.startswith("[::1]:")
             ask(address)
 
-    def test_a_proxy_of_the_environment_is_not_asked(self, echo_package, monkeypatch):
-        """What runs on this machine is called without it."""
+    def test_it_prints_much_and_no_proxy_is_asked(self, echo_package, monkeypatch):
+        """What runs on this machine is called without the one of the environment."""
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        with self.serving(echo_package) as (_, address):
-            ask(address)
+        with serving(echo_package) as address:
+            for _ in range(3):
+                ask(address)
 
-
-class TestBadOptions:
-    @pytest.mark.parametrize(
-        ("host", "words"),
-        [
-            ("no host", ("--host: no host is no address",)),
-            ("192.0.2.77", ("cannot listen on 192.0.2.77:0", "is not this machine's")),
-        ],
-    )
-    def test_a_host_that_will_not_do(self, echo_package, host, words):
-        result = run("serve", "--package", echo_package, "--host", host, "--port", 0)
-        assert_one_line(result, *words)
-
-    @pytest.mark.parametrize("how", ["option", "environment"])
-    def test_a_taken_port(self, echo_package, how, monkeypatch):
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            port = taken.getsockname()[1]
-            monkeypatch.setenv("APP_PORT", str(port))
-            options = ("--port", port) if how == "option" else ()
-            result = run("serve", "--package", echo_package, *options)
-        assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
-
-    @pytest.mark.parametrize("port", ["99999", "-1", "x"])
-    def test_a_port_that_is_none(self, port, monkeypatch):
-        monkeypatch.setenv("APP_PORT", port)
-        assert_one_line(run("serve"), "knn-metric serve: argument --port: ", port)
-
-    def test_a_dataclass_in_a_function(self, echo_package, tmp_path):
-        """Which looks for its module by name."""
-        folder = shutil.copytree(echo_package, tmp_path / "echo")
-        head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
-        source = f"{head}@dataclass\nclass Row:\n    age: int\n{ECHO}"
-        (folder / "src" / "func_main.py").write_text(source)
-        with served_package(folder) as address:
-            assert predict(grpc.insecure_channel(address), {"x": 1}) is not None
-
-    def test_a_function_that_does_not_import(self, tmp_path):
-        (tmp_path / "serving.yaml").write_text(CONTRACT)
-        assert_one_line(run("serve", "--package", tmp_path), "cannot import answer")
-
-
-def test_a_function_that_prints_much(echo_package, tmp_path):
-    """On import, and more than a pipe holds with each request."""
-    folder = shutil.copytree(echo_package, tmp_path / "loud")
-    loud = ECHO.replace("    if ", "    print('x' * 100_000)\n    if ", 1) + "\nprint('loading')\n"
-    (folder / "src" / "func_main.py").write_text(loud)
-    with serving(folder) as address:
-        for _ in range(3):
-            ask(address)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_it_ends_when_its_parent_does(echo_package, number):
-    """However that comes."""
-    code = f"from knn_metric.platform.server import serving; from pathlib import Path\n\
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+    def test_it_ends_when_its_parent_does(self, echo_package, number):
+        """However that comes."""
+        code = f"from knn_metric.platform.server import serving; from pathlib import Path\n\
 with serving(Path({str(echo_package)!r})) as address: print(address, flush=True); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
-        host, port = parent.stdout.readline().rsplit(":", 1)
-        parent.send_signal(number)
-        parent.wait(timeout=20)
-    deadline = time.monotonic() + 20
-    while answers((host, int(port))):
-        assert time.monotonic() < deadline, "it goes on"
-        time.sleep(0.01)
+        with subprocess.Popen([sys.executable, "-c", code], **PIPES, text=True) as parent:
+            address = parent.stdout.readline().strip()
+            with connect(address) as client, contextlib.suppress(ConnectionError):
+                parent.send_signal(number)
+                wait_until_it_leaves(client)
 
 
-def answers(address):
-    try:
-        socket.create_connection(address, 5).close()
-    except OSError:
-        return False
-    return True
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("no host", "--host: no host is no address"),
+        ("192.0.2.77", "cannot listen on 192.0.2.77:0: the port is taken, or the address is not"),
+    ],
+)
+def test_a_host_that_will_not_do(echo_package, host, words):
+    result = run("serve", "--package", echo_package, "--host", host, "--port", 0)
+    assert_one_line(result, words)
+
+
+def test_a_taken_port(echo_package, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("APP_PORT", str(port))
+        result = run("serve", "--package", echo_package)
+    assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_port_that_is_none(port, monkeypatch):
+    monkeypatch.setenv("APP_PORT", port)
+    assert_one_line(run("serve"), "knn-metric serve: argument --port: ", port)
+
+
+def test_a_function_that_does_not_import(tmp_path):
+    (tmp_path / "serving.yaml").write_text(CONTRACT)
+    assert_one_line(run("serve", "--package", tmp_path), "cannot import answer")
+
+
+REQUESTS, FIRST, CLIENTS = 1_000_000, 10_000, 10
+MEMORY_LIMIT = 5  # MB that the runtime may grow by after the first requests
+
+
+@pytest.mark.soak
+def test_a_million_requests(package, func_main, rows):
+    expected = func_main.detector.decision_function(rows[:1000]).tolist()
+    requests = [
+        PredictRequest(inputs=dict(zip(NORMAL, map(message, row), strict=True))).SerializeToString()
+        for row in rows[:1000].tolist()
+    ]
+
+    def send(count):
+        with grpc.insecure_channel(address) as channel:
+            call = channel.unary_unary(PREDICT, response_deserializer=PredictResponse.FromString)
+            for number in range(count):
+                outputs = call(requests[number % 1000], timeout=60).outputs
+                assert outputs["value"].double_val[0] == expected[number % 1000]
+
+    sizes = []
+    with serving(package) as address, ThreadPoolExecutor(CLIENTS) as pool:
+        (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        for count in (FIRST, REQUESTS - FIRST):
+            list(pool.map(send, [count // CLIENTS] * CLIENTS))
+            status = Path(f"/proc/{pid}/status").read_text()
+            sizes.append(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024)
+    print("resident in MB, after the first requests and after all:", sizes)
+    assert sizes[1] - sizes[0] <= MEMORY_LIMIT

@@ -7,13 +7,16 @@ import json
 import re
 import tarfile
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlsplit
 
 from stubs.sonar import Sonar
 
+STARTING = "Initialization"
 EVENTS = "event: Log\ndata: Step 1/4 : FROM runtime\n\nevent: EndOfStream\ndata: \n\n"
+VERSION = "/api/v2/model/version"
+SPEC = "/api/v2/monitoring/metricspec"
 
 
 class Manager(ThreadingHTTPServer):
@@ -35,6 +38,7 @@ class Manager(ThreadingHTTPServer):
         self.alerts = []  # that Alertmanager was sent
         self.sonar = Sonar()
         self.servables = {}  # by a metric's id; what was posted starts, and serves when asked again
+        self.starting = STARTING  # why it has not: whatever else it is, it never serves
         self.scorer = lambda inputs: None  # what every servable answers; None: there is none
         self.lost = set()  # metrics whose container is gone: deleted, and answered with 500
 
@@ -71,18 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         body = b"".join(self.read_body())
         if self.path == "/api/v2/model/upload":
             self.answer(self.take_upload(body))
-        elif self.path == "/api/v2/monitoring/metricspec":
-            spec = {"id": f"spec-{len(self.server.specs)}", **json.loads(body)}
-            used = spec["config"].get("deploymentConfigName", "hydrosphere_manager_default")
-            self.server.servables[spec["id"]] = {
-                "modelVersionId": spec["config"]["modelVersionId"],
-                "status": "Starting",
-                "statusMessage": "Initialization",
-                "fullName": f"of-{spec['id']}",
-                "metadata": {},
-                "deploymentConfigurationName": used,
-            }
-            self.answer(spec, lambda: self.server.keeps and self.server.specs.append(spec))
+        elif self.path == SPEC:
+            self.take_spec(json.loads(body))
         elif self.path.startswith("/gateway/servable/"):
             value = self.server.scorer(json.loads(body))
             self.answer(None if value is None else {"value": value})
@@ -107,54 +101,62 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def do_GET(self):
-        versions = self.server.versions
+        versions, sonar = self.server.versions, self.server.sonar
         for beginning, answer in self.server.instead.items():
             if self.path.startswith(beginning):
                 self.send(*answer)
                 return
-        if self.path == "/api/v2/model/version":
+        if self.path == VERSION:
             self.answer(versions)
-        elif re.fullmatch(r"/api/v2/model/version/\d+/logs", self.path):
+        elif re.fullmatch(VERSION + r"/\d+/logs", self.path):
             self.send(200, "text/event-stream", EVENTS.encode())
-        elif match := re.fullmatch(r"/api/v2/model/version/(.+)/(\d+)", self.path):
+        elif match := re.fullmatch(VERSION + r"/(.+)/(\d+)", self.path):
             key = (match[1], int(match[2]))
             found = [v for v in versions if (v["model"]["name"], v["modelVersion"]) == key]
             self.answer(found[0] if found else None)
-        elif match := re.fullmatch(r"/api/v2/monitoring/metricspec/modelversion/(\d+)", self.path):
+        elif match := re.fullmatch(SPEC + r"/modelversion/(\d+)", self.path):
             specs = [s for s in self.server.specs if s["modelVersionId"] == int(match[1])]
             self.answer([self.with_servable(spec) for spec in specs])
-        elif match := re.fullmatch(r"/monitoring/checks/all/(\d+)\?.*", self.path):
-            self.answer(self.ask_sonar(int(match[1])))
+        elif match := re.fullmatch(
+            r"/monitoring/checks/all/(\d+)\?limit=(\d+)&offset=(\d+)", self.path
+        ):
+            self.answer(sonar.requests(*map(int, match.groups())))
         elif match := re.fullmatch(r"/monitoring/checks/([0-9a-f]{24})", self.path):
-            found = self.server.sonar.request(match[1])  # `null` where there is none
+            found = sonar.request(match[1])  # `null` where there is none
             self.send(200, "application/json", json.dumps(found).encode())
         else:
             self.answer(None)
 
+    def take_spec(self, spec):
+        spec = {"id": f"spec-{len(self.server.specs)}", **spec}
+        used = spec["config"].get("deploymentConfigName", "hydrosphere_manager_default")
+        self.server.servables[spec["id"]] = {
+            "modelVersionId": spec["config"]["modelVersionId"],
+            "status": "Starting",
+            "statusMessage": self.server.starting,
+            "fullName": f"of-{spec['id']}",
+            "metadata": {},
+            "deploymentConfigurationName": used,
+        }
+        self.answer(spec, lambda: self.server.keeps and self.server.specs.append(spec))
+
     def with_servable(self, spec):
-        """Return a metric as it is listed; its servable serves the next time unless it is stuck."""
+        """Return a metric as it is listed; its servable serves the next time."""
         if spec["id"] not in self.server.servables:
             return spec
         servable = dict(self.server.servables[spec["id"]])
-        if servable["statusMessage"] == "Initialization":
+        if servable["statusMessage"] == STARTING:
             self.server.servables[spec["id"]] |= {"status": "Serving", "statusMessage": None}
         return {**spec, "config": {**spec["config"], "servable": servable}}
 
-    def ask_sonar(self, target):
-        """Return what sonar lists, or None, which is an error, without a limit and an offset."""
-        query = {name: int(value) for name, value in parse_qsl(urlsplit(self.path).query)}
-        if not {"limit", "offset"} <= query.keys():
-            return None
-        return self.server.sonar.requests(target, query["limit"], query["offset"])
-
     def do_DELETE(self):
-        identity = self.path.rsplit("/", 1)[1]
-        found = [spec for spec in self.server.specs if spec["id"] == identity]
+        specs, identity = self.server.specs, self.path.rsplit("/", 1)[1]
+        found = next((spec for spec in specs if spec["id"] == identity), None)
         if identity in self.server.lost:
-            self.server.specs.remove(found[0])
+            specs.remove(found)
             self.send(500, "application/json", b'{"error": "InternalException"}')
-            return
-        self.answer(found[0] if found else None, lambda: self.server.specs.remove(found[0]))
+        else:
+            self.answer(found, lambda: specs.remove(found))
 
     def take_upload(self, body):
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
@@ -162,46 +164,36 @@ class Handler(BaseHTTPRequestHandler):
             part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
             for part in email.message_from_bytes(head + body).get_payload()
         }
-        metadata = json.loads(parts["metadata"])
+        sent = json.loads(parts["metadata"])
         with tarfile.open(fileobj=io.BytesIO(parts["payload"])) as tar:
-            names = [member.name for member in tar.getmembers() if member.isfile()]
-            files = {name: tar.extractfile(name).read() for name in names}
-            modes = {name: tar.getmember(name).mode for name in names}
-        self.server.uploads.append({"metadata": metadata, "files": files, "modes": modes})
-        signature = metadata.get("modelSignature")
-        others = {"runtime": metadata["runtime"], "modelSignature": signature}
-        others["metadata"] = metadata.get("metadata") or {}
-        name = metadata["name"]
-        known = sum(version["model"]["name"] == name for version in self.server.versions)
-        return self.server.add_version(name, known + 1, status=self.server.built, **others)
+            members = [member for member in tar if member.isfile()]
+            files = {member.name: tar.extractfile(member).read() for member in members}
+        modes = {member.name: member.mode for member in members}
+        self.server.uploads.append({"metadata": sent, "files": files, "modes": modes})
+        known = sum(version["model"]["name"] == sent["name"] for version in self.server.versions)
+        kept = {name: sent.get(name) for name in ("runtime", "modelSignature")}
+        kept |= {"metadata": sent.get("metadata") or {}, "status": self.server.built}
+        return self.server.add_version(sent["name"], known + 1, **kept)
 
     def answer(self, content, change=lambda: None):
-        if self.command in self.server.redirects:
-            self.send_response(302)
-            self.send_header("Location", self.server.redirects[self.command] + self.path)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
         status = self.server.failing.get(self.command, 404 if content is None else 200)
+        if self.command in self.server.redirects:
+            status = 302
         if status == 200:
             change()
         self.send(status, "application/json", json.dumps(content).encode())
 
-    def drip(self):
-        """Send a byte now and then, until the reader leaves."""
-        with contextlib.suppress(OSError):
-            while self.server.drips.is_set():
-                self.wfile.write(b" ")
-                self.wfile.flush()
-                threading.Event().wait(0.02)
-
     def send(self, status, kind, content, length=None):
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", self.server.redirects[self.command] + self.path)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
-        if self.server.drips.is_set():
-            self.drip()
+        with contextlib.suppress(OSError):  # the reader leaves
+            while self.server.drips.is_set():
+                self.wfile.write(b" ")
+                time.sleep(0.02)
         self.wfile.write(content)
 
     def log_message(self, *_):

@@ -13,31 +13,24 @@ class Sonar:
         self.documents = {}  # by the target's id, the oldest first
 
     def add(self, target, inputs, scores, thresholds):
-        """Keep requests of a target, one a second.
+        """Keep requests of a target, one a second; one without inputs is one in which it failed.
 
-        Parameters
-        ----------
-        target : dict
-            The manager's version.
-        inputs : list of dict
-            Of each request; empty where the target failed.
-        scores : dict of str to list of float or None
-            By metric, the value of each request; None where the metric did not answer.
-        thresholds : dict of str to float
-            By metric.
+        Scores are lists by metric, with None where the metric did not answer.
         """
         documents = self.documents.setdefault(target["id"], [])
         for number, fields in enumerate(inputs):
             checks = {
-                name: make_check(name, values[number], thresholds[name])
+                name: {
+                    "check": values[number] <= thresholds[name],
+                    "description": name,
+                    "value": values[number],
+                    "threshold": thresholds[name],
+                    "metricSpecId": f"spec-of-{name}",
+                }
                 for name, values in scores.items()
                 if values[number] is not None
             }
             documents.append(make_document(target, fields, checks, len(documents)))
-
-    def insert(self, target, documents):
-        """Keep documents that come late."""
-        self.documents[target] = sorted(self.documents[target] + documents, key=lambda d: d["_id"])
 
     def requests(self, target, limit, offset):
         return self.documents.get(target, [])[::-1][offset : offset + limit]
@@ -47,18 +40,12 @@ class Sonar:
         return next((one for one in documents if one["_id"] == identity), None)
 
 
-def make_check(name, value, threshold):
-    return {
-        "check": value <= threshold,
-        "description": name,
-        "value": value,
-        "threshold": threshold,
-        "metricSpecId": f"spec-of-{name}",
-    }
+def identify(place):
+    """Return the id of a request by its position."""
+    return f"{FIRST_SECOND + place:08x}{place:016x}"
 
 
-def make_document(target, fields, checks, number):
-    second = FIRST_SECOND + number
+def make_document(target, fields, checks, place):
     passed = [check["check"] for check in checks.values()]
     return {
         **fields,
@@ -66,18 +53,16 @@ def make_document(target, fields, checks, number):
         "_hs_raw_checks": {name: [] for name in fields or ("age",)},
         "_hs_metric_checks": checks,
         "_hs_latency": 4.0,
-        "_hs_error": None
-        if fields
-        else "io.grpc.StatusRuntimeException: UNAVAILABLE: io exception",
+        "_hs_error": None if fields else FAILED,
         "_hs_score": None,
         "_hs_overall_score": sum(passed) / len(passed) if passed else None,
         "_hs_model_version_id": target["id"],
         "_hs_model_name": "",
         "_hs_model_incremental_version": target["modelVersion"],
-        "_hs_request_id": str(uuid.UUID(int=number)),
-        "_hs_timestamp": 1000 * second,
+        "_hs_request_id": str(uuid.UUID(int=place)),
+        "_hs_timestamp": 1000 * (FIRST_SECOND + place),
         "_hs_year": 2023,
         "_hs_month": 11,
         "_hs_day": 14,
-        "_id": f"{second:08x}{number:016x}",
+        "_id": identify(place),
     }

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import METRIC, Result, attach
-from stubs import manager as stub_manager
+from helpers import METRIC
 
 from knn_metric.files import ROOT
 from knn_metric.live.notify import CHANGE, FAILS, MISSING
-from knn_metric.platform.manager import describe_artifact
+
+ALERTMANAGER = ROOT / "examples" / "alertmanager.yaml"
 
 
 @pytest.fixture(scope="module")
 def job():
-    (job,) = yaml.safe_load_all((ROOT / "examples" / "watch-cronjob.yaml").read_text())
-    return job
+    return yaml.safe_load((ROOT / "examples" / "watch-cronjob.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -30,56 +29,36 @@ def pod(job):
 
 
 class TestAlertmanager:
-    @pytest.fixture
-    def config(self):
-        return yaml.safe_load((ROOT / "examples" / "alertmanager.yaml").read_text())
-
-    @pytest.fixture
-    def amtool(self):
-        if shutil.which("amtool") is None:
-            pytest.skip("amtool is not installed: Debian has it in prometheus-alertmanager")
-
-        def amtool(*line):
-            result = subprocess.run(["amtool", *line], capture_output=True, text=True)
-            return Result(result.returncode, result.stdout, result.stderr)
-
-        return amtool
-
-    def test_a_change_is_one_group_and_a_request_tells_nobody(self, config):
+    def test_a_change_is_one_group_and_a_request_tells_nobody(self):
+        config = yaml.safe_load(ALERTMANAGER.read_text())
         changes, requests = config["route"]["routes"]
         assert changes["group_by"] == ["alertname", "modelName", "modelVersion", "metric"]
-        assert changes["matchers"] == [f'alertname =~ "{CHANGE}|{MISSING}|{FAILS}"']
-        assert requests["matchers"] == ['requestId != ""']
         silent = [one["name"] for one in config["receivers"] if len(one) == 1]
         assert [requests["receiver"]] == silent
-
-    def test_amtool_accepts_it(self, amtool):
-        result = amtool("check-config", ROOT / "examples" / "alertmanager.yaml")
-        assert result.status == 0, result
 
     @pytest.mark.parametrize(
         ("labels", "receiver"),
         [
             ({"alertname": CHANGE, "metric": METRIC}, "on-call"),
             ({"alertname": MISSING, "metric": METRIC}, "on-call"),
+            ({"alertname": FAILS}, "on-call"),
             ({"requestId": "a-1", "fieldName": METRIC}, "nobody"),
             ({"requestId": "a-1", "fieldName": "age"}, "nobody"),
-            ({"alertname": FAILS}, "on-call"),
         ],
     )
-    def test_amtool_routes(self, amtool, labels, receiver):
-        config = f"--config.file={ROOT / 'examples' / 'alertmanager.yaml'}"
-        words = [f"{name}={value}" for name, value in {"modelName": "adult", **labels}.items()]
-        result = amtool("config", "routes", "test", config, *words)
-        assert (result.status, result.out.split()) == (0, [receiver])
+    def test_amtool_routes(self, labels, receiver):
+        if shutil.which("amtool") is None:
+            pytest.skip("amtool is not installed: Debian has it in prometheus-alertmanager")
+        line = ["amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER}"]
+        line += [f"{name}={value}" for name, value in {"modelName": "adult", **labels}.items()]
+        result = subprocess.run(line, capture_output=True, text=True)
+        assert (result.returncode, result.stdout.split()) == (0, [receiver])
 
 
 class TestCronJob:
     def test_it_is_one(self, job, pod):
         assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
         assert len(job["spec"]["schedule"].split()) == 5
-        images = {container["image"] for container in pod["initContainers"] + pod["containers"]}
-        assert images == {"python:3.11-slim"}
         mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
 
@@ -87,6 +66,7 @@ class TestCronJob:
         assert not pod["automountServiceAccountToken"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["initContainers"] + pod["containers"]:
+            assert container["image"] == "python:3.11-slim"
             context = container["securityContext"]
             assert context["readOnlyRootFilesystem"]
             assert not context["allowPrivilegeEscalation"]
@@ -100,7 +80,7 @@ class TestCronJob:
         assert (pod["containers"][0]["name"], pod["restartPolicy"]) == ("watch", "Never")
 
     @pytest.mark.parametrize("at_hand", [True, False], ids=["ConfigMap", "none"])
-    def test_it_fetches_and_watches(self, pod, tmp_path, func_main, artifact, rows, at_hand):
+    def test_it_fetches_and_watches(self, pod, tmp_path, artifact, feed, broken, cluster, at_hand):
         """All but pip's part, which test_cli.py has; with the artifact and without."""
 
         def local(text):
@@ -115,32 +95,20 @@ class TestCronJob:
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         source = {"SOURCE": (tmp_path / "v1.tar.gz").as_uri()}
         subprocess.run([*fetch["command"], script], env={**path, **source}, check=True)
-
         if at_hand:
             (tmp_path / "artifact").mkdir()
             shutil.copy(artifact, tmp_path / "artifact")
-        detector, threshold = func_main.detector, float(func_main.detector.threshold_)
-        sent = rows[:100].copy()
-        sent[:, detector.feature_names_in_.tolist().index("hours_per_week")] *= 4
-        inputs = [dict(zip(detector.feature_names_in_, row, strict=True)) for row in sent.tolist()]
-        scores = {METRIC: detector.decision_function(sent).tolist()}
-        with stub_manager.running() as manager:
-            target = manager.add_version("adult", 1)
-            described = describe_artifact(artifact, detector)
-            manager.add_version(METRIC, 1, metadata=described)
-            attach(manager, METRIC, threshold)
-            manager.sonar.add(target, inputs, scores, {METRIC: threshold})
-            values = {one["name"]: local(one["value"]) for one in watch["env"]}
-            values["CLUSTER"] = manager.address
-            line = [local(text) for text in watch["command"]]
-            line += [
-                local(re.sub(r"\$\((\w+)\)", lambda one: values[one[1]], text))
-                for text in watch["args"]
-            ]
-            result = subprocess.run(line, env={**path, **values}, capture_output=True, text=True)
+        feed(broken, 100)
+        values = {one["name"]: local(one["value"]) for one in watch["env"]}
+        values["CLUSTER"] = cluster.address
+        arguments = [
+            re.sub(r"\$\((\w+)\)", lambda one: values[one[1]], text) for text in watch["args"]
+        ]
+        line = [local(text) for text in [*watch["command"], *arguments]]
+        result = subprocess.run(line, env={**path, **values}, capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (1, "")
         assert "alert: the traffic changed at " in result.stdout
         assert bool(re.search("^field +hours_per_week$", result.stdout, re.M)) == at_hand
         assert ("the score alone is tested" in result.stdout) != at_hand
-        ((alert,),) = manager.alerts
+        ((alert,),) = cluster.alerts
         assert alert["annotations"]["field"] == ("hours_per_week" if at_hand else "unknown")

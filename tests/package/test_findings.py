@@ -322,16 +322,16 @@ def test_install(command, entries, problem):
 
 
 @pytest.mark.parametrize(
-    ("package", "release", "problem"),
+    ("name", "release", "problem"),
     [
         ("adult_package", "2.2.0", "predict fails on the contract's inputs: ValueError: age:"),
         ("adult_package", "2.4.3", ""),
         pytest.param("package", "2.2.0", "", marks=pytest.mark.slow),
     ],
 )
-def test_a_function_that_reads_no_messages(package, release, problem, request):
+def test_a_function_that_reads_no_messages(name, release, problem, request):
     """Images up to 2.3.0 hand tensor messages to the function, which ours reads."""
     runtime = f"hydrosphere/serving-runtime-python-3.6:{release}"
-    findings = inspect(request.getfixturevalue(package), runtime)
+    findings = inspect(request.getfixturevalue(name), runtime)
     assert_said([findings["contract"]], problem)
     assert len(findings["contract"].splitlines()) == bool(problem)

@@ -32,12 +32,13 @@ def read(tmp_path):
     return read
 
 
-def test_its_fields(read):
+def test_its_fields(read, tmp_path):
     contract = read(SERVING)
     assert (contract.name, contract.function, contract.payload) == ("churn", "score", ("src/",))
-    assert contract.install_command is None
-    assert contract.training_data is None
+    assert (contract.install_command, contract.training_data) == (None, None)
     assert contract.input_names == ("tenure", "plan", "text", "pixels")
+    assert contract.runtime == "hydrosphere/serving-runtime-python-3.7:3.0.3"
+    assert Contract.read(tmp_path, "python:3").runtime == "python:3"
     types = [np.float64, np.int32, np.str_, np.float32]
     assert [field.numpy_type for field in contract.inputs] == types
     assert [field.holds_codes for field in contract.inputs] == [False, True, False, False]
@@ -58,12 +59,7 @@ def test_its_fields(read):
         ("[src/]", "[../src]", "payload: ../src is outside the package"),
         ("hydrosphere/serving-runtime-python-3.7:3.0.3", "[3]", "expected a str"),
         ("[28, -1]", "28", "pixels has shape '28', expected scalar or a list"),
-        (
-            "int32",
-            "number",
-            "plan has type 'number', expected one of bool, int8, int16, int32, int64, uint8, "
-            "uint16, uint32, uint64, double, float, string",
-        ),
+        ("int32", "number", "plan has type 'number', expected one of bool, int8, int16, int32,"),
         ("    plan:", "    tenure:", "cannot be read: ValueError: tenure stands twice"),
         ("payload:", "name:", "cannot be read: ValueError: name stands twice"),
         ("tenure: {", "tenure: 7 #{", "cannot be read"),
@@ -85,11 +81,6 @@ def test_names_are_text_whatever_yaml_makes_of_them(read):
     assert contract.input_names[4:] == names
     assert {field.type for field in contract.inputs[4:]} == {"double"}
     assert (contract.name, contract.install_command, contract.training_data) == ("7", None, None)
-
-
-def test_another_runtime(read, tmp_path):
-    assert read(SERVING).runtime.endswith("3.7:3.0.3")
-    assert Contract.read(tmp_path, "python:3").runtime == "python:3"
 
 
 def test_a_missing_one(tmp_path):

@@ -1,13 +1,14 @@
 """Files and folders are replaced once they are complete, or not at all."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from helpers import copy_package, run
+from helpers import run
 
 from knn_metric import files
 from knn_metric.cli import UserError
@@ -17,11 +18,14 @@ from knn_metric.package.payload import Payload
 
 class TestReplacingFile:
     def test_a_complete_file(self, tmp_path):
-        path = tmp_path / "new" / "a.csv"
-        with files.replacing_file(path) as new:
+        """Also through a link: the file that it leads to is replaced."""
+        path, link = tmp_path / "new" / "a.csv", tmp_path / "link"
+        link.symlink_to(path)
+        with files.replacing_file(link) as new:
             new.write_text("complete")
             assert not path.exists()
         assert path.read_text() == "complete"
+        assert link.is_symlink()
         assert os.listdir(path.parent) == ["a.csv"]
 
     def test_a_failure_leaves_the_old_one(self, tmp_path):
@@ -47,23 +51,20 @@ class TestReplacingFile:
 class TestReplacingFolder:
     @pytest.fixture
     def folder(self, tmp_path):
-        folder = tmp_path / "folder"
-        folder.mkdir()
-        (folder / "old").touch()
-        return folder
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "old").touch()
+        return tmp_path / "folder"
 
     def test_a_complete_folder(self, folder):
         with files.replacing_folder(folder) as new:
             (new / "new").touch()
             assert os.listdir(folder) == ["old"]
-        assert os.listdir(folder) == ["new"]
-        assert os.listdir(folder.parent) == ["folder"]
+        assert list(folder.parent.rglob("*")) == [folder, folder / "new"]
 
     def test_a_failure_leaves_the_old_one(self, folder):
         with pytest.raises(ZeroDivisionError), files.replacing_folder(folder):
             raise ZeroDivisionError
-        assert os.listdir(folder) == ["old"]
-        assert os.listdir(folder.parent) == ["folder"]
+        assert list(folder.parent.rglob("*")) == [folder, folder / "old"]
 
     @pytest.mark.parametrize("name", ["new", "linked", "file"])
     def test_whatever_is_there_is_replaced(self, folder, name):
@@ -101,8 +102,7 @@ class TestReplacingFolder:
         folder.rename(folder.with_name(".old-folder"))
         with pytest.raises(ZeroDivisionError), files.replacing_folder(folder):
             raise ZeroDivisionError
-        assert os.listdir(folder) == ["new"]
-        assert os.listdir(folder.parent) == ["folder"]
+        assert list(folder.parent.rglob("*")) == [folder, folder / "new"]
 
 
 WRITE = """\
@@ -122,10 +122,8 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, function):
     line = [sys.executable, "-c", WRITE, function]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with ExitStack() as stack:
-        names = (path, path, tmp_path / "a")
-        killed, *others = (
-            stack.enter_context(subprocess.Popen([*line, name], **pipes)) for name in names
-        )
+        processes = (subprocess.Popen([*line, at], **pipes) for at in (path, path, tmp_path / "a"))
+        killed, *others = map(stack.enter_context, processes)
         for one in (killed, *others):
             assert one.stdout.readline() == b"writing\n"
         assert len(os.listdir(tmp_path)) == 3
@@ -134,7 +132,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, function):
         with getattr(files, function)(path):
             pass
         assert path.exists()
-        assert len([name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]) == 2
+        assert len(list(tmp_path.glob(".tmp-*"))) == 2
         for one in others:
             one.communicate(b"\n")
     assert sorted(os.listdir(tmp_path)) == ["a", "a [1]"]
@@ -160,52 +158,37 @@ class TestRequireWritable:
         files.require_writable(tmp_path / "new" / "folder" / "a.csv")
         assert os.listdir(tmp_path) == []
 
-    def test_what_cannot(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("names", "problem"),
+        [
+            (["file/a.csv"], "Not a directory"),
+            (["folder"], "Is a directory"),
+            (["fifo.png"], "Is no regular file"),
+            (["link"], "{}/file is read"),
+            (["a.png", "folder/../a.png"], "{}/a.png is written too"),
+        ],
+    )
+    def test_what_cannot(self, tmp_path, names, problem):
         (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to(tmp_path / "file")
         (tmp_path / "folder").mkdir()
         os.mkfifo(tmp_path / "fifo.png")
-        for name, words in (
-            ("file/a.csv", "Not a directory"),
-            ("folder", "Is a directory"),
-            ("fifo.png", "Is no regular file"),
-        ):
-            with pytest.raises(UserError, match=words):
-                files.require_writable(tmp_path / name)
-
-    def test_an_input_and_a_link_to_it(self, tmp_path):
-        data, link = tmp_path / "data.csv", tmp_path / "link.csv"
-        data.touch()
-        link.symlink_to(data)
+        paths = [tmp_path / name for name in names]
         with pytest.raises(UserError) as caught:
-            files.require_writable(link, inputs=[str(data)])
-        assert str(caught.value) == f"{link} cannot be written: {data} is read"
-
-    def test_another_output(self, tmp_path):
-        with pytest.raises(UserError, match="is written too"):
-            files.require_writable(tmp_path / "a.png", tmp_path / "b" / ".." / "a.png")
+            files.require_writable(*paths, inputs=[f"{tmp_path}/file"])
+        assert str(caught.value) == f"{paths[-1]} cannot be written: {problem.format(tmp_path)}"
 
 
-def test_where_modes_cannot_be_set(tmp_path, monkeypatch):
+def test_where_modes_cannot_be_set(package, tmp_path, monkeypatch):
     """As on a Windows drive: training finishes, and a payload is copied."""
 
     def refuse(*_, **__):
         raise PermissionError(1, "Operation not permitted")
 
-    folder = copy_package(tmp_path / "package")
+    folder = shutil.copytree(package, tmp_path / "package")
     monkeypatch.setattr(os, "chmod", refuse)
     options = ("--package", folder, "--plot", tmp_path / "a.png")
-    for _ in range(2):
-        result = run("train", "--data", "sample", *options)
-        assert (result.status, result.err) == (0, "")
+    assert run("train", "--data", "sample", *options).status == 0
     assert (folder / "monitoring_model.joblib.previous").exists()
     Payload(files.ROOT, Contract.read(files.ROOT).payload).copy(tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()
-
-
-def test_through_a_link_its_target_is_replaced(tmp_path):
-    path, link = tmp_path / "model", tmp_path / "link"
-    path.write_text("old")
-    link.symlink_to(path)
-    with files.replacing_file(link) as new:
-        new.write_text("new")
-    assert (path.read_text(), link.is_symlink()) == ("new", True)

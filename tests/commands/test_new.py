@@ -19,27 +19,27 @@ FIELDS = [
 ANSWER = ("churned", "DT_BOOL", "NONE", [])
 
 
-def describe(field, generation):
+def describe(field, generation=3):
     """Return a field as a generation's manager gives it back."""
     name, dtype, profile, dims = field
-    described = {"name": name, "dtype": dtype}
-    described |= {"profile": profile} if profile else {}
-    if generation == 3:
-        return {**described, "shape": {"dims": dims}}
-    shape = {"dim": [{"size": size} for size in dims], "unknownRank": False}
-    return {**described, "shape": shape}
+    described = {"name": name, "dtype": dtype, "shape": {"dims": dims}}
+    if generation == 2:
+        described["shape"] = {"dim": [{"size": size} for size in dims], "unknownRank": False}
+    return described | ({"profile": profile} if profile else {})
+
+
+def sign(inputs, outputs=()):
+    return {"signatureName": "predict", "inputs": inputs, "outputs": list(outputs)}
 
 
 @pytest.fixture(params=[2, 3], ids=["2.x", "3.x"])
 def cluster(request, manager):
-    fields = [describe(field, request.param) for field in FIELDS]
-    outputs = [describe(ANSWER, request.param), {"name": "extras", "subfields": {"data": []}}]
-    signature = {"signatureName": "predict", "inputs": fields, "outputs": outputs}
+    *fields, answer = (describe(field, request.param) for field in (*FIELDS, ANSWER))
+    signature = sign(fields, [answer, {"name": "extras", "subfields": {"data": []}}])
     own = {"modelSignature": signature}
     if request.param == 2:
         own = {"modelContract": {"modelName": "model", "predict": signature}}
     manager.add_version("churn", 3, **own)
-    return manager
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def new(manager, tmp_path):
     return new
 
 
-def test_a_version_of_the_cluster(cluster, new, tmp_path):
+@pytest.mark.usefixtures("cluster")
+def test_a_version_of_the_cluster(new, tmp_path):
     """Inputs, then answers; what is left out is said."""
     result = new("churn:3")
     assert (result.status, result.err) == (0, "")
-    left_out = re.findall("^left out  (.*)$", result.out, re.MULTILINE)
-    assert left_out == [
+    assert re.findall("^left out  (.*)$", result.out, re.MULTILINE) == [
         "note: a metric cannot take scalar string",
         "pixels: a metric cannot take [28, 28] uint8",
         "extras: a metric cannot take a map",
@@ -101,12 +101,10 @@ def test_names_that_yaml_takes_for_something_else(new, tmp_path):
 
 def test_names_that_sonar_cannot_store(manager, new):
     names = ("capital.gain", "$x", "age")
-    fields = [describe((name, "DT_INT64", None, []), 3) for name in names]
-    signature = {"signatureName": "predict", "inputs": fields, "outputs": []}
+    signature = sign([describe((name, "DT_INT64", None, [])) for name in names])
     manager.add_version("churn", 3, modelSignature=signature)
-    result = new("churn:3")
-    warned = re.findall("^warning   (.*): has a dot or begins with", result.out, re.MULTILINE)
-    assert (result.status, warned) == (0, ["capital.gain", "$x"])
+    warned = re.findall("^warning   (.*): has a dot or begins with", new("churn:3").out, re.M)
+    assert warned == ["capital.gain", "$x"]
 
 
 def test_what_is_there_stays(new, adult_package, tmp_path):
@@ -118,10 +116,8 @@ def test_what_is_there_stays(new, adult_package, tmp_path):
 
 def test_nothing_to_take(manager, new, tmp_path):
     manager.add_version("churn", 3)
+    manager.add_version("text", 1, modelSignature=sign([describe(FIELDS[3])]))
     assert_one_line(new("churn:3"), "the version has no contract")
-    note = describe(FIELDS[3], 3)
-    signature = {"signatureName": "predict", "inputs": [note], "outputs": [note]}
-    manager.add_version("text", 1, modelSignature=signature)
     assert_one_line(new("text:1"), "the model has no scalar numbers")
     assert_one_line(new(tmp_path / "none"), "none/serving.yaml is not there")
     assert_one_line(new("none:1"), "no model none at")

@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import pickletools
 import shutil
 import time
 import zlib
@@ -19,7 +18,7 @@ import portable_knn
 from knn_metric.platform.server import load_module
 from portable_knn import PortableKNN, artifact
 
-NAMES = [f"field_{number}" for number in range(13)]
+NAMES = [f"field_{number}" for number in range(12)]
 
 
 def tamper(detector, **changes):
@@ -31,10 +30,9 @@ def tamper(detector, **changes):
 class TestArtifact:
     def test_a_reloaded_detector_works(self, rows, detector):
         again = reload(detector)
-        for name in ("decision_scores_", "labels_", "feature_names_in_"):
+        for name in ("decision_scores_", "labels_", "feature_names_in_", "threshold_", "origin_"):
             np.testing.assert_array_equal(getattr(again, name), getattr(detector, name))
         assert again.get_params() == detector.get_params()
-        assert (again.threshold_, again.origin_) == (detector.threshold_, detector.origin_)
         for method in ("decision_function", "predict", "predict_proba", "predict_confidence"):
             one, other = (getattr(each, method)(rows[:1000]) for each in (again, detector))
             np.testing.assert_array_equal(one, other)
@@ -50,15 +48,6 @@ class TestArtifact:
     def test_unfitted_travels_too(self):
         assert reload(PortableKNN(p=5)).p == 5
         assert clone(PortableKNN(p=5)).p == 5
-
-    def test_it_holds_plain_values_only(self, detector):
-        content = pickle.dumps(detector, protocol=4)
-        operations = [(code.name, value) for code, value, _ in pickletools.genops(content)]
-        strings = [value for _, value in operations if isinstance(value, str)]
-        assert sum(name == "STACK_GLOBAL" for name, _ in operations) == 1
-        assert strings[:2] == ["portable_knn", "PortableKNN"]
-        assert not {"GLOBAL", "REDUCE", "INST", "OBJ"} & {name for name, _ in operations}
-        assert operations[0] == ("PROTO", 4)
 
     @pytest.mark.parametrize(
         ("values", "dtype"),
@@ -95,10 +84,7 @@ class TestArtifact:
             ),
             *(
                 ({"feature_names": names}, "expected 13 distinct feature names")
-                for names in (
-                    *(NAMES[:12], [*NAMES[:12], NAMES[0]], [*NAMES[:12], 7]),
-                    *("abcdefghijklm", 13),
-                )
+                for names in (NAMES, [*NAMES, NAMES[0]], [*NAMES, 7], "abcdefghijklm", 13)
             ),
         ],
     )
@@ -117,37 +103,30 @@ class TestArtifact:
             with pytest.raises(ValueError, match="where the detector was trained"):
                 PortableKNN().__setstate__(tamper(detector, **changes))
 
-    def test_the_published_one_holds_what_it_held(self, detector):
-        content = detector.__getstate__()["content"]
-        assert set(content) == {
-            *("format", "params", "training_rows", "scores", "score_codes", "threshold"),
-            *("score_mean", "score_deviation", "n_classes", "feature_names", "origin"),
-            *("check_rows", "check_scores"),
-        }
+    def test_the_format_holds_what_it_held(self, detector):
+        names = """format params training_rows scores score_codes threshold score_mean
+            score_deviation n_classes feature_names origin check_rows check_scores"""
+        assert set(detector.__getstate__()["content"]) == set(names.split())
 
 
-class TestSave:
-    def test_it_loads_and_anyone_may_read_it(self, detector, rows, tmp_path):
-        path = tmp_path / "model.joblib"
-        detector.save(path)
-        assert path.stat().st_mode & 0o777 == 0o644
-        expected = detector.decision_function(rows[:100])
-        plain = pickle.loads(zlib.decompress(path.read_bytes()))
-        for again in (joblib.load(path), portable_knn.load(path), plain):
-            np.testing.assert_array_equal(again.decision_function(rows[:100]), expected)
+def test_a_saved_one_loads_and_anyone_may_read_it(detector, rows, tmp_path):
+    path = tmp_path / "model.joblib"
+    detector.save(path)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert os.listdir(tmp_path) == ["model.joblib"]
+    expected = detector.decision_function(rows[:100])
+    plain = pickle.loads(zlib.decompress(path.read_bytes()))
+    for again in (joblib.load(path), portable_knn.load(path), plain):
+        np.testing.assert_array_equal(again.decision_function(rows[:100]), expected)
 
-    def test_a_failed_save_leaves_the_old_file_whole(self, detector, tmp_path, monkeypatch):
-        path = tmp_path / "model.joblib"
-        path.write_bytes(b"the old artifact")
 
-        def fail(*_):
-            raise OSError("disk full")
-
-        monkeypatch.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="disk full"):
-            detector.save(path)
-        assert path.read_bytes() == b"the old artifact"
-        assert os.listdir(tmp_path) == ["model.joblib"]
+def test_numpys_scalars_are_saved_as_plain_values(rows, tmp_path):
+    names = np.array(["a", "b"])
+    detector = PortableKNN().fit(rows[:50, :2], None, list(names), {"seed": np.int64(3)})
+    detector.save(tmp_path / "model.joblib")
+    again = portable_knn.load(tmp_path / "model.joblib")
+    assert again.feature_names_in_.tolist() == ["a", "b"]
+    assert again.origin_ == {"seed": 3}
 
 
 class Hostile:
@@ -160,25 +139,15 @@ class Hostile:
         return open, (self.path, "w")
 
 
-class TestLoad:
-    @pytest.mark.parametrize("compress", [zlib.compress, bytes])
-    def test_it_runs_nothing(self, compress, tmp_path):
-        path, created = tmp_path / "model.joblib", tmp_path / "created"
-        content = pickle.dumps([PortableKNN(), Hostile(created)], protocol=4)
-        path.write_bytes(compress(content))
-        with pytest.raises(RuntimeError, match="expected a PortableKNN, got a open"):
-            portable_knn.load(path)
-        assert not created.exists()
-        joblib.load(path)  # which does run it
-        assert created.exists()
-
-    def test_numpys_scalars_are_saved_as_plain_values(self, rows, tmp_path):
-        names = np.array(["a", "b"])
-        detector = PortableKNN().fit(rows[:50, :2], None, list(names), {"seed": np.int64(3)})
-        detector.save(tmp_path / "model.joblib")
-        again = portable_knn.load(tmp_path / "model.joblib")
-        assert again.feature_names_in_.tolist() == ["a", "b"]
-        assert again.origin_ == {"seed": 3}
+@pytest.mark.parametrize("compress", [zlib.compress, bytes])
+def test_loading_runs_nothing(compress, tmp_path):
+    path, created = tmp_path / "model.joblib", tmp_path / "created"
+    path.write_bytes(compress(pickle.dumps([PortableKNN(), Hostile(created)], protocol=4)))
+    with pytest.raises(RuntimeError, match="expected a PortableKNN, got a open"):
+        portable_knn.load(path)
+    assert not created.exists()
+    joblib.load(path)  # which does run it
+    assert created.exists()
 
 
 class TestRefusedFiles:
@@ -203,8 +172,11 @@ class TestRefusedFiles:
             load_module(tmp_path)
         assert str(caught.value) == self.fail(tmp_path)
 
-    def test_missing_or_a_directory(self, tmp_path):
+    def test_what_is_no_file(self, tmp_path):
         assert "No such file" in self.fail(tmp_path)
+        os.mkfifo(tmp_path / "monitoring_model.joblib")
+        assert "it is no regular file" in self.fail(tmp_path)
+        (tmp_path / "monitoring_model.joblib").unlink()
         (tmp_path / "monitoring_model.joblib").mkdir()
         assert "Is a directory" in self.fail(tmp_path)
 
@@ -228,10 +200,6 @@ class TestRefusedFiles:
             flipped[position] ^= 0x10
             self.fail(tmp_path, flipped)
             self.fail(tmp_path, content[:position])
-
-    def test_a_pipe(self, tmp_path):
-        os.mkfifo(tmp_path / "monitoring_model.joblib")
-        assert "it is no regular file" in self.fail(tmp_path)
 
     @pytest.mark.parametrize(
         ("values", "words"),

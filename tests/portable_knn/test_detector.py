@@ -11,22 +11,21 @@ from pyod.models.knn import KNN
 from portable_knn import PortableKNN
 
 
-class TestValues:
-    @pytest.mark.parametrize("method", ["largest", "mean", "median"])
-    @pytest.mark.parametrize("p", [1, 2, 2.5, 5, 15])
-    @pytest.mark.parametrize("k", [4, 15])
-    def test_they_are_those_of_python_floats(self, rows, method, p, k):
-        """On every processor, to the last bit; after a reload, alone and in a batch too."""
-        some = np.vstack([rows[:120], rows[:40] / 7])
-        detector = reload(PortableKNN(p=p, n_neighbors=k, method=method).fit(some))
-        queries = np.vstack([rows[200:220], np.random.default_rng(0).normal(0, 99, (20, 13))])
-        expected = [score(detector, some.tolist(), query) for query in queries.tolist()]
-        assert detector.decision_function(queries).tolist() == expected
-        assert [detector.decision_function([q])[0] for q in queries.tolist()] == expected
-        for number in (0, 119, 159):
-            others = np.delete(some, number, axis=0).tolist()
-            own = score(detector, others, some[number].tolist())
-            assert detector.decision_scores_[number] == own
+@pytest.mark.parametrize("method", ["largest", "mean", "median"])
+@pytest.mark.parametrize("p", [1, 2, 2.5, 5, 15])
+@pytest.mark.parametrize("k", [4, 15])
+def test_values_are_those_of_python_floats(rows, method, p, k):
+    """On every processor, to the last bit; after a reload, alone and in a batch too."""
+    some = np.vstack([rows[:120], rows[:40] / 7])
+    detector = reload(PortableKNN(p=p, n_neighbors=k, method=method).fit(some))
+    queries = np.vstack([rows[200:220], np.random.default_rng(0).normal(0, 99, (20, 13))])
+    expected = [score(detector, some.tolist(), query) for query in queries.tolist()]
+    assert detector.decision_function(queries).tolist() == expected
+    assert [detector.decision_function([q])[0] for q in queries.tolist()] == expected
+    for number in (0, 119, 159):
+        others = np.delete(some, number, axis=0).tolist()
+        own = score(detector, others, some[number].tolist())
+        assert detector.decision_scores_[number] == own
 
 
 def score(detector, rows, query):
@@ -63,91 +62,61 @@ def test_pyods_values(rows, p, k, method):
         found, expected = (one.decision_function(queries) for one in (detector, pyod))
         np.testing.assert_allclose(found, expected, rtol=1e-14)
         assert detector.threshold_ == pytest.approx(pyod.threshold_, rel=1e-14)
-        np.testing.assert_array_equal(
-            detector.labels_, detector.decision_scores_ > detector.threshold_
-        )
+        labels = detector.decision_scores_ > detector.threshold_
+        np.testing.assert_array_equal(detector.labels_, labels)
 
 
-class TestRefusals:
-    @pytest.mark.parametrize(
-        ("params", "words"),
-        [
-            ({"metric": "euclidean"}, "metric must be minkowski, got 'euclidean'"),
-            ({"p": 0.5}, "p must be from 1 to 15, got 0.5"),
-            ({"p": 16}, "p must be from 1 to 15, got 16"),
-            ({"p": np.nan}, "p must be from 1 to 15, got nan"),
-            ({"n_neighbors": 100}, "100 rows are too few for 100 neighbors"),
-            ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
-        ],
-    )
-    def test_what_cannot_be_saved_or_searched_is_refused(self, rows, params, words):
-        with pytest.raises(ValueError, match=words):
-            PortableKNN(**params).fit(rows[:100])
-
-    @pytest.mark.parametrize("rows", [[1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]])
-    def test_training_rows_must_be_finite_and_a_table(self, rows):
-        with pytest.raises(ValueError, match="expected a table of finite numbers"):
-            PortableKNN(n_neighbors=1).fit(rows)
-
-    @pytest.mark.parametrize(
-        ("row", "words"),
-        [
-            ([[1.0] * 12], r"got \(1, 12\)"),
-            ([1.0] * 13, r"got \(13,\)"),
-            (np.empty((0, 13)), r"got \(0, 13\)"),
-            ([[np.nan] * 13], "NaN or infinity"),
-            ([[np.inf] * 13], "NaN or infinity"),
-        ],
-    )
-    def test_bad_rows_are_refused(self, detector, row, words):
-        with pytest.raises(ValueError, match=words):
-            detector.decision_function(row)
-
-    @pytest.mark.parametrize("method", ["decision_function", "p_value"])
-    def test_unfitted_says_so(self, method):
-        with pytest.raises(ValueError, match="not fitted"):
-            getattr(PortableKNN(), method)([[1.0]])
-
-    def test_feature_names_must_fit(self, rows):
-        with pytest.raises(ValueError, match="2 feature names for 13 columns"):
-            PortableKNN().fit(rows[:100], feature_names=["a", "b"])
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"metric": "euclidean"}, "metric must be minkowski, got 'euclidean'"),
+        ({"p": 0.5}, "p must be from 1 to 15, got 0.5"),
+        ({"p": 16}, "p must be from 1 to 15, got 16"),
+        ({"p": np.nan}, "p must be from 1 to 15, got nan"),
+        ({"n_neighbors": 100}, "100 rows are too few for 100 neighbors"),
+        ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
+        ({}, "2 feature names for 13 columns"),
+    ],
+)
+def test_what_cannot_be_saved_or_searched_is_refused(rows, params, words):
+    with pytest.raises(ValueError, match=words):
+        PortableKNN(**params).fit(rows[:100], feature_names=["a", "b"])
 
 
-class TestPValue:
-    def test_it_counts_scores_at_least_as_large(self, detector):
-        known = detector.decision_scores_
-        for score in (0.0, known.min(), np.median(known), 5.1, known.max(), known.max() + 1):
-            expected = (1 + np.sum(known >= score)) / (1 + len(known))
-            assert detector.p_value([score]) == [expected]
-
-    def test_nan_has_none(self, detector):
-        np.testing.assert_array_equal(np.isnan(detector.p_value([np.nan, 1.0])), [True, False])
-
-    def test_an_alarm_is_as_rare_as_was_asked_for(self, detector):
-        just_above = np.nextafter(detector.threshold_, np.inf)
-        assert detector.p_value([just_above])[0] == pytest.approx(0.05, abs=0.001)
+@pytest.mark.parametrize("rows", [[1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]])
+def test_training_rows_must_be_finite_and_a_table(rows):
+    with pytest.raises(ValueError, match="expected a table of finite numbers"):
+        PortableKNN(n_neighbors=1).fit(rows)
 
 
-class TestRange:
-    """A score is finite, or an error says that it is not."""
+@pytest.mark.parametrize("method", ["decision_function", "p_value"])
+def test_unfitted_says_so(method):
+    with pytest.raises(ValueError, match="not fitted"):
+        getattr(PortableKNN(), method)([[1.0]])
 
-    def test_the_highest_p_reaches_across_int64(self):
-        rows = np.array([[-(2.0**63)] * 13, [2.0**63] * 13, [0.0] * 13])
-        detector = PortableKNN(n_neighbors=1, p=15).fit(np.repeat(rows, 2, axis=0))
-        assert detector.decision_function([[2.0**62] * 13]) == pytest.approx(
-            2.0**62 * 13 ** (1 / 15)
-        )
 
-    @pytest.mark.parametrize("p", [1.5, 5, 15])
-    def test_a_score_beyond_it_is_refused(self, p, training):
-        detector = PortableKNN(p=p).fit(training[:100])
-        with pytest.raises(ValueError, match="beyond float64, p = "):
-            detector.decision_function(np.full((1, 13), 1e300))
+def test_p_value_counts_scores_at_least_as_large(detector):
+    known = detector.decision_scores_
+    for value in (0.0, known.min(), np.median(known), 5.1, known.max(), known.max() + 1):
+        expected = (1 + np.sum(known >= value)) / (1 + len(known))
+        assert detector.p_value([value]) == [expected]
+    np.testing.assert_array_equal(np.isnan(detector.p_value([np.nan, 1.0])), [True, False])
 
-    @pytest.mark.parametrize("scale", [1e100, 1e300])
-    def test_so_is_fitting_on_such_numbers(self, scale, training):
-        with pytest.raises(ValueError, match="float64"):
-            PortableKNN(p=5).fit(training[:100] * scale)
+
+def test_the_highest_p_reaches_across_int64():
+    rows = np.array([[-(2.0**63)] * 13, [2.0**63] * 13, [0.0] * 13])
+    detector = PortableKNN(n_neighbors=1, p=15).fit(np.repeat(rows, 2, axis=0))
+    score = detector.decision_function([[2.0**62] * 13])
+    assert score == pytest.approx(2.0**62 * 13 ** (1 / 15))
+
+
+@pytest.mark.parametrize("p", [1.5, 5, 15])
+def test_a_score_beyond_float64_is_refused(p, training):
+    detector = PortableKNN(p=p).fit(training[:100])
+    with pytest.raises(ValueError, match="beyond float64, p = "):
+        detector.decision_function(np.full((1, 13), 1e300))
+    with pytest.raises(ValueError, match="float64"):
+        PortableKNN(p=p).fit(training[:100] * 1e300)
 
 
 @pytest.mark.parametrize("p", [1.5, 2, 2.5, 5])

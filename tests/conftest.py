@@ -4,7 +4,7 @@ import shutil
 import signal
 
 import pytest
-from helpers import load_script, run, train_package
+from helpers import train_adult, train_package
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
@@ -17,7 +17,6 @@ from knn_metric.platform.server import load_module
 set_hypothesis_home_dir(ROOT / ".venv" / "hypothesis")
 # What is started here can be interrupted, also where nohup has the suite ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
 
 settings.register_profile("soak", max_examples=50_000)
 REASONS = {
@@ -86,13 +85,7 @@ def artifact(package):
 @pytest.fixture(scope="session")
 def adult_package(tmp_path_factory):
     """examples/adult in a folder of its own, trained on the sample."""
-    folder = tmp_path_factory.mktemp("adult")
-    ignore = shutil.ignore_patterns("__pycache__", "*.json*", "*.csv", "train.py")
-    shutil.copytree(ROOT / "examples" / "adult", folder, ignore=ignore, dirs_exist_ok=True)
-    main = load_script(ROOT / "examples" / "adult" / "train.py").main
-    result = run(main, "--data", "sample", "--package", folder)
-    assert result.status == 0, result.err
-    return folder
+    return train_adult(tmp_path_factory.mktemp("adult") / "adult", "sample")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import math
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -41,25 +40,14 @@ PUBLISHED = (
 )
 # A published figure is pyod's: on another processor its root may be a unit in the last place off.
 UNIT = 2**-52
-# Where each generation's hs keeps the name of the selected cluster.
-CURRENT = {2: "current-cluster", 3: "current_cluster"}
-
-
 METRIC = "census_monitoring"
-DRIFT = 2000  # the request of `requests` from which on hours arrive as hours a month
 
 
 class Hostile:
-    """An object whose every conversion fails in a way of its own."""
+    """An object whose conversion fails in a way of its own."""
 
     def __array__(self, *_, **__):
         raise KeyError("age")
-
-    def __float__(self):
-        raise SystemError("no")
-
-    def __getattr__(self, name):
-        raise AttributeError(name)
 
 
 class Result(NamedTuple):
@@ -80,13 +68,6 @@ def run(command, *arguments):
     return Result(status, out.getvalue(), err.getvalue())
 
 
-def run_process(*arguments, **options):
-    """Run a subcommand as a user would."""
-    line = [sys.executable, "-m", "knn_metric", *map(str, arguments)]
-    result = subprocess.run(line, capture_output=True, text=True, timeout=120, **options)
-    return Result(result.returncode, result.stdout, result.stderr)
-
-
 def assert_one_line(result, *words):
     """Assert exit status 2 and one line on standard error that holds every word."""
     assert result.status == 2, result
@@ -95,13 +76,22 @@ def assert_one_line(result, *words):
         assert str(word) in result.err
 
 
-def train_package(folder, data, *options):
+def train_package(folder, data):
     """Copy the payload and train its artifact; return the report that is printed."""
-    copy_package(folder)
-    plot = folder / "reports" / "knn.png"
-    result = run("train", "--data", data, "--package", folder, "--plot", plot, *options)
+    options = ("--package", copy_package(folder), "--plot", folder / "reports" / "knn.png")
+    result = run("train", "--data", data, *options)
     assert result.status == 0, result.err
     return result.out
+
+
+def train_adult(folder, data):
+    """Copy examples/adult, and train its classifier."""
+    example = ROOT / "examples" / "adult"
+    ignore = shutil.ignore_patterns("__pycache__", "*.json*", "*.csv", "train.py")
+    shutil.copytree(example, folder, ignore=ignore)
+    result = run(load_script(example / "train.py").main, "--data", data, "--package", folder)
+    assert result.status == 0, result.err
+    return folder
 
 
 def copy_package(folder, detector=None):
@@ -119,7 +109,8 @@ def make_home(tmp_path, generation, address):
     config = tmp_path / "home" / hs.CONFIGS[generation]
     config.parent.mkdir(parents=True)
     clusters = [{"name": "stub", "cluster": {"server": address}}]
-    config.write_text(yaml.safe_dump({"clusters": clusters, CURRENT[generation]: "stub"}))
+    current = {2: "current-cluster", 3: "current_cluster"}[generation]
+    config.write_text(yaml.safe_dump({"clusters": clusters, current: "stub"}))
     return {**os.environ, "HOME": str(tmp_path / "home")}
 
 
@@ -208,38 +199,27 @@ BAD = [
     (None, "not numeric, got NoneType"),
     ("38", "not numeric, got str"),
     (b"38", "not numeric, got bytes"),
-    ("", "not numeric"),
     (38j, "not numeric, got complex"),
-    (np.complex64(38), "not numeric"),
-    (np.str_("38"), "not numeric"),
     (np.array(["38"]), "not numeric"),
     (np.array([38], dtype=object), "not numeric"),
     (np.datetime64("2020-01-01"), "not numeric"),
-    (np.timedelta64(38, "D"), "not numeric"),
     ({}, "not numeric, got dict"),
-    ({38}, "not numeric, got set"),
     (Hostile(), "not numeric, got Hostile"),
     (math.nan, "got NaN"),
-    (np.float32("nan"), "got NaN"),
     (np.array([np.nan]), "got NaN"),
     (np.ma.masked, "missing, got a masked value"),
     (np.ma.array([38], mask=[True]), "missing, got a masked value"),
     (math.inf, "infinity"),
-    (-np.inf, "infinity"),
     (1e200, "beyond int64"),
     (10**5000, "beyond int64"),
     (-(2**64), "beyond int64"),
-    (np.array([1, 2]), "expected one element, got 2"),
     (np.ones((3, 4)), "expected one element, got 12"),
     ([1, 2], "expected one element, got 2"),
     (np.array([]), "expected one element, got an empty array"),
-    ([], "expected one element"),
     (Tensor(dtype=9), "an empty tensor"),
-    (message([1, 2], dims=(2,)), "expected one element, got 2"),
     (message([1, 2]), "expected one element, got 2"),
     (message(1, dims=(2,)), "cannot reshape"),
     (message(b"38", 7, "string_val"), "not numeric, got a tensor of DataType 7"),
     (message(math.nan, 2, "double_val"), "got NaN"),
-    (message(math.inf, 1, "float_val"), "infinity"),
     (message(1, 0), "not numeric, got a tensor of DataType 0"),
 ]

@@ -77,20 +77,16 @@ class TestBets:
 class TestRepeats:
     @pytest.mark.parametrize("window", [0, 1, 5])
     def test_it_equals_one_of_the_last(self, window):
-        random = np.random.default_rng(window)
-        keys = random.integers(0, 6, 500).tolist()
+        keys = np.random.default_rng(window).integers(0, 6, 500).tolist()
         repeats = Repeats(window)
-        found = [repeats.add(key) for key in keys]
-        expected = [key in keys[max(n - window, 0) : n] for n, key in enumerate(keys)]
-        assert found == expected
+        for n, key in enumerate(keys):
+            assert repeats.add(key) == (key in keys[max(n - window, 0) : n])
 
     def test_equal_in_a_row_whatever_the_window(self):
         repeats = Repeats(0)
-        assert [(repeats.add(key), repeats.equal_in_a_row)[1] for key in "aabbbc"] == [
-            *(0, 1, 0, 1, 2, 0)
-        ]
-        assert not repeats.add(None)
-        assert not repeats.add(None)
+        in_a_row = [(repeats.add(key), repeats.equal_in_a_row)[1] for key in "aabbbc"]
+        assert in_a_row == [0, 1, 0, 1, 2, 0]
+        assert not any(repeats.add(None) for _ in range(2))
 
 
 class TestEvidence:
@@ -101,11 +97,8 @@ class TestEvidence:
         keys = random.integers(0, 20, 60).tolist()
         sums, repeated = np.zeros(bets.weights.shape), 0.0
         for n, (row, key) in enumerate(zip(rows, keys, strict=True)):
-            ((betting,), (alerted,), _), is_repeat = (
-                evidence.add(row[None], [key]),
-                key in keys[max(n - 3, 0) : n],
-            )
-            assert betting == (not is_repeat)
+            (betting,), (alerted,), _ = evidence.add(row[None], [key])
+            assert betting == (key not in keys[max(n - 3, 0) : n])
             if betting:
                 for source, place in np.ndindex(sums.shape):
                     factor = bets.factors[source, row[source], place]
@@ -126,9 +119,7 @@ class TestEvidence:
             found = together.add(rows[:, n], keys[:, n].tolist())
             each = [one.add(rows[s, n][None], [keys[s, n]]) for s, one in enumerate(alone)]
             assert together.evidence.tolist() == [one.evidence[0] for one in alone]
-            assert [np.ravel(part).tolist() for part in found] == [
-                [one[part][0] for one in each] for part in range(3)
-            ]
+            np.testing.assert_array_equal(found, np.array(each)[..., 0].T)
 
     def test_a_long_change_does_not_overflow(self, bets):
         evidence, n_alerts = Evidence(bets, 0), 0

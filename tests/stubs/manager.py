@@ -142,12 +142,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def with_servable(self, spec):
         """Return a metric as it is listed; its servable serves the next time."""
-        if spec["id"] not in self.server.servables:
+        servable = self.server.servables.get(spec["id"])
+        if servable is None:
             return spec
-        servable = dict(self.server.servables[spec["id"]])
+        listed = {**spec, "config": {**spec["config"], "servable": dict(servable)}}
         if servable["statusMessage"] == STARTING:
-            self.server.servables[spec["id"]] |= {"status": "Serving", "statusMessage": None}
-        return {**spec, "config": {**spec["config"], "servable": servable}}
+            servable |= {"status": "Serving", "statusMessage": None}
+        return listed
 
     def do_DELETE(self):
         specs, identity = self.server.specs, self.path.rsplit("/", 1)[1]

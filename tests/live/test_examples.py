@@ -48,13 +48,11 @@ class TestAlertmanager:
 
 
 class TestCronJob:
-    def test_it_is_one(self):
+    def test_it_is_one_whose_containers_may_do_nothing_else(self):
         assert (JOB["apiVersion"], JOB["kind"]) == ("batch/v1", "CronJob")
         assert len(JOB["spec"]["schedule"].split()) == 5
         mounted = {mount["name"] for mount in POD["containers"][0]["volumeMounts"]}
         assert mounted == {volume["name"] for volume in POD["volumes"]}
-
-    def test_its_containers_may_do_nothing_else(self):
         assert not POD["automountServiceAccountToken"]
         assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in POD["initContainers"] + POD["containers"]:

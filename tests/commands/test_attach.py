@@ -50,133 +50,144 @@ def old(manager, wanted):
     return old
 
 
-def test_it_creates_the_metric_once(attach, manager, wanted):
-    result = attach()
-    assert result.status == 0, result.err
-    assert result.out.startswith("attached, serving, 8 of 8 rows score as here\n")
-    how = f"healthy if value LessEq {wanted['config']['threshold']!r}"
-    assert how in result.out
-    assert manager.specs == [{**wanted, "id": "spec-0"}]
-    assert "attached to adult:1 already" in attach().out
-    assert manager.specs == [{**wanted, "id": "spec-0"}]
-    row = attach("--list").out.splitlines()[1]
-    assert row.split(None, 4) == [METRIC, f"{METRIC}:2", "of-spec-0", "Serving", how]
+def make_signature(inputs):
+    fields = [
+        {"name": name, "dtype": f"DT_{kind}", "shape": {"dims": dims}}
+        for name, kind, dims in inputs
+    ]
+    return {"signatureName": "predict", "inputs": fields, "outputs": []}
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"threshold": 4.0}, "LessEq 4.0"),
-        ({"thresholdCmpOperator": {"kind": "Greater"}}, "Greater "),  # the tutorial's
-    ],
-)
-def test_another_one_is_replaced(attach, manager, wanted, changes, words):
-    old = {**wanted, "id": "old", "config": {**wanted["config"], **changes}}
-    other = {**wanted, "id": "other", "name": "latency"}
-    manager.specs += [old, other]
-    assert attach().out.startswith(f"replacing {METRIC} ({METRIC}:2): healthy if value {words}")
-    assert manager.specs == [other, {**wanted, "id": "spec-2"}]
+class TestAttach:
+    def test_it_creates_the_metric_once(self, attach, manager, wanted):
+        result = attach()
+        assert result.status == 0, result.err
+        assert result.out.startswith("attached, serving, 8 of 8 rows score as here\n")
+        how = f"healthy if value LessEq {wanted['config']['threshold']!r}"
+        assert how in result.out
+        assert manager.specs == [{**wanted, "id": "spec-0"}]
+        assert "attached to adult:1 already" in attach().out
+        assert manager.specs == [{**wanted, "id": "spec-0"}]
+        row = attach("--list").out.splitlines()[1]
+        assert row.split(None, 4) == [METRIC, f"{METRIC}:2", "of-spec-0", "Serving", how]
+
+    def test_another_one_is_replaced(self, attach, manager, wanted, old):
+        """The tutorial's operator is the other way round."""
+        old["config"] = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
+        other = {**wanted, "id": "other", "name": "latency"}
+        manager.specs.append(other)
+        said = f"replacing {METRIC} ({METRIC}:2): healthy if value Greater "
+        assert attach().out.startswith(said)
+        assert manager.specs == [other, {**wanted, "id": "spec-2"}]
+
+    def test_an_old_one_that_an_earlier_run_left_is_removed(self, attach, manager, old, wanted):
+        manager.specs.append({**wanted, "id": "new"})
+        assert attach().status == 0
+        assert [spec["id"] for spec in manager.specs] == ["new"]
+
+    def test_dry_run_prints_the_request(self, attach, manager, wanted, old):
+        wanted["config"]["deploymentConfigName"] = "large"
+        request, _, body = attach("--dry-run", "--deployment", "large").out.partition("\n")
+        assert request == f"POST {manager.address}/api/v2/monitoring/metricspec"
+        assert json.loads(body) == wanted
+        request = f"DELETE {manager.address}/api/v2/monitoring/metricspec/old\n"
+        assert attach("--detach", "--dry-run").out == request
+        assert manager.specs == [old]
+
+    def test_the_cluster_comes_from_hs(self, artifact, manager, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", make_home(tmp_path, 3, manager.address)["HOME"])
+        result = run("attach", "adult:1", "--package", artifact.parent)
+        assert (result.status, len(manager.specs)) == (0, 1), result.err
+
+    @pytest.mark.parametrize("metadata", [{}, None])
+    def test_an_upload_by_other_means_may_have_any_artifact(self, attach, manager, metadata):
+        manager.versions[2]["metadata"] = metadata
+        result = attach()
+        assert result.status == 0, result.err
+        assert result.out.startswith(f"{METRIC}:2 was not uploaded by `knn-metric upload`")
+        assert len(manager.specs) == 1
+
+    def test_detach_removes_the_metric_alone(self, attach, manager, wanted, old):
+        other = {**wanted, "id": "other", "name": "latency"}
+        manager.specs.append(other)
+        for words in ("is detached from", "is not attached to"):
+            assert attach("--detach") == (0, f"{METRIC} {words} adult:1\n", "")
+            assert manager.specs == [other]
 
 
-def test_an_old_one_that_an_earlier_run_left_is_removed(attach, manager, old, wanted):
-    manager.specs.append({**wanted, "id": "new"})
-    assert attach().status == 0
-    assert [spec["id"] for spec in manager.specs] == ["new"]
+class TestRefusals:
+    def test_another_artifact_than_the_uploaded_one_is_refused(self, attach, manager):
+        other = {"artifact.sha256": "ab" * 32, "artifact.threshold": "5.5"}
+        manager.versions[2]["metadata"] = other
+        said = f"{METRIC}:2 was uploaded with another artifact"
+        assert_one_line(attach(), said, "5.5", "`knn-metric upload`")
+        assert manager.specs == []
 
+    @pytest.mark.parametrize(
+        ("target", "words"),
+        [
+            ([("x", "INT64", [])], "age is missing, sex is missing"),
+            ([("age", "DOUBLE", [])], "age is double, and the metric takes int64, sex is missing"),
+            ([("age", "INT64", [2])], "age is int64 [2], and the metric takes int64, sex is missi"),
+            ([("capital.gain", "INT64", [])], "with fields of such names: capital.gain"),
+        ],
+    )
+    def test_a_target_of_another_contract(self, attach, manager, target, words):
+        manager.versions[0]["modelSignature"] = make_signature(target)
+        taken = [("age", "INT64", []), ("sex", "INT64", [])]
+        manager.versions[2]["modelSignature"] = make_signature(taken)
+        assert_one_line(attach(), f"adult:1 cannot be watched by {METRIC}:2", words)
+        assert manager.specs == []
 
-def test_dry_run_prints_the_request(attach, manager, wanted, old):
-    request, _, body = attach("--dry-run").out.partition("\n")
-    assert request == f"POST {manager.address}/api/v2/monitoring/metricspec"
-    assert json.loads(body) == wanted
-    request = f"DELETE {manager.address}/api/v2/monitoring/metricspec/old\n"
-    assert attach("--detach", "--dry-run").out == request
-    assert manager.specs == [old]
+    @pytest.mark.parametrize(
+        ("target", "options", "words"),
+        [
+            ("adult", (), "expected NAME:VERSION, got 'adult'"),
+            ("adult:7", (), "no version 7 of adult at http"),
+            ("none:1", (), "no model none at http"),
+            ("adult:1", ("--metric", "none"), "there is adult, census_monitoring"),
+            ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
+            ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
+            ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/"),
+            ("adult:1", ("--cluster", "nowhere"), "is http://HOST or https://HOST, got 'nowhere'"),
+            ("adult:1", ("--package", "none"), "none/serving.yaml is not there"),
+        ],
+    )
+    def test_one_clear_line(self, attach, manager, target, options, words):
+        assert_one_line(attach(*options, target=target), "knn-metric attach: ", words)
+        assert manager.specs == []
 
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    def test_a_redirect_that_would_change_nothing_is_refused(self, attach, manager, old, method):
+        """As from http to https: followed, a POST becomes a GET, which is answered."""
+        manager.redirects[method] = "https://elsewhere.example"
+        result = attach()
+        assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")
+        assert old in manager.specs
 
-def test_the_cluster_comes_from_hs(artifact, manager, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", make_home(tmp_path, 3, manager.address)["HOME"])
-    result = run("attach", "adult:1", "--package", artifact.parent)
-    assert (result.status, len(manager.specs)) == (0, 1), result.err
+    def test_a_redirect_of_what_is_read_is_followed(self, attach, manager):
+        with stub_manager.running() as other:
+            other.redirects["GET"] = manager.address
+            result = attach("--cluster", other.address, "--list")
+        assert (result.status, result.err) == (0, "")
 
+    def test_a_server_that_drips(self, attach, manager, monkeypatch):
+        monkeypatch.setattr("knn_metric.platform.manager.WHOLE", 0.2)
+        manager.drips.set()
+        result = attach()
+        manager.drips.clear()
+        assert_one_line(result, "no whole answer in 0.2 seconds")
 
-def test_another_artifact_than_the_uploaded_one_is_refused(attach, manager):
-    other = {"artifact.sha256": "ab" * 32, "artifact.threshold": "5.5"}
-    manager.versions[2]["metadata"] = other
-    said = f"{METRIC}:2 was uploaded with another artifact"
-    assert_one_line(attach(), said, "5.5", "`knn-metric upload`")
-    assert manager.specs == []
-
-
-@pytest.mark.parametrize("metadata", [{}, None])
-def test_the_artifact_of_an_upload_by_other_means_cannot_be_told(attach, manager, metadata):
-    manager.versions[2]["metadata"] = metadata
-    result = attach()
-    assert result.status == 0, result.err
-    assert result.out.startswith(f"{METRIC}:2 was not uploaded by `knn-metric upload`")
-    assert len(manager.specs) == 1
-
-
-def test_detach_removes_the_metric_alone(attach, manager, wanted, old):
-    other = {**wanted, "id": "other", "name": "latency"}
-    manager.specs.append(other)
-    for words in ("is detached from", "is not attached to"):
-        assert attach("--detach") == (0, f"{METRIC} {words} adult:1\n", "")
-        assert manager.specs == [other]
-
-
-@pytest.mark.parametrize(
-    ("target", "options", "words"),
-    [
-        ("adult", (), "expected NAME:VERSION, got 'adult'"),
-        ("adult:7", (), "no version 7 of adult at http"),
-        ("none:1", (), "no model none at http"),
-        ("adult:1", ("--metric", "none"), "there is adult, census_monitoring"),
-        ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
-        ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
-        ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/version"),
-        ("adult:1", ("--cluster", "nowhere"), "is http://HOST or https://HOST, got 'nowhere'"),
-        ("adult:1", ("--package", "none"), "none/serving.yaml is not there"),
-    ],
-)
-def test_one_clear_line(attach, manager, target, options, words):
-    assert_one_line(attach(*options, target=target), "knn-metric attach: ", words)
-    assert manager.specs == []
-
-
-@pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_a_redirect_that_would_change_nothing_is_refused(attach, manager, old, method):
-    """As from http to https: followed, a POST becomes a GET, which is answered."""
-    manager.redirects[method] = "https://elsewhere.example"
-    result = attach()
-    assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")
-    assert old in manager.specs
-
-
-def test_a_redirect_of_what_is_read_is_followed(attach, manager):
-    with stub_manager.running() as other:
-        other.redirects["GET"] = manager.address
-        result = attach("--cluster", other.address, "--list")
-    assert (result.status, result.err) == (0, "")
-
-
-def test_a_server_that_drips(attach, manager, monkeypatch):
-    monkeypatch.setattr("knn_metric.platform.manager.WHOLE", 0.2)
-    manager.drips.set()
-    result = attach()
-    manager.drips.clear()
-    assert_one_line(result, "no whole answer in 0.2 seconds")
-
-
-@pytest.mark.parametrize("status", ["Assembling", "Failed"])
-def test_a_version_that_is_not_released_is_refused(attach, manager, status):
-    """The newest one is meant, not an older one that happens to be released."""
-    manager.add_version("adult", 2, status=status)
-    manager.add_version(METRIC, 3, status=status)
-    assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
-    words = f"{METRIC}:3 is {status}, not Released; {METRIC}:VERSION names an old"
-    assert_one_line(attach(), words)
-    assert attach("--metric", f"{METRIC}:2").status == 0
-    assert manager.specs[0]["config"]["modelVersionId"] == 13
+    @pytest.mark.parametrize("status", ["Assembling", "Failed"])
+    def test_a_version_that_is_not_released_is_refused(self, attach, manager, status):
+        """The newest one is meant, not an older one that happens to be released."""
+        manager.add_version("adult", 2, status=status)
+        manager.add_version(METRIC, 3, status=status)
+        assert_one_line(attach(target="adult:2"), f"adult:2 is {status}, not Released")
+        words = f"{METRIC}:3 is {status}, not Released; {METRIC}:VERSION names an old"
+        assert_one_line(attach(), words)
+        assert attach("--metric", f"{METRIC}:2").status == 0
+        assert manager.specs[0]["config"]["modelVersionId"] == 13
 
 
 class TestProof:
@@ -223,31 +234,3 @@ class TestProof:
         result = attach()
         assert result.status == 0
         assert "nothing will check by it: " in result.out
-
-    def test_a_deployment(self, attach, manager):
-        attach("--deployment", "large")
-        assert manager.specs[0]["config"]["deploymentConfigName"] == "large"
-
-
-def make_signature(*inputs):
-    fields = [{"name": name, "dtype": kind, "shape": {"dims": dims}} for name, kind, dims in inputs]
-    return {"signatureName": "predict", "inputs": fields, "outputs": []}
-
-
-@pytest.mark.parametrize(
-    ("target", "words"),
-    [
-        ([("x", "DT_INT64", [])], "age is missing, sex is missing"),
-        (
-            [("age", "DT_DOUBLE", []), ("sex", "DT_INT64", [2])],
-            "age is double, and the metric takes int64, sex is int64 [2], and the metric takes",
-        ),
-        ([("capital.gain", "DT_INT64", [])], "no request with fields of such names: capital.gain"),
-    ],
-)
-def test_a_target_of_another_contract(attach, manager, target, words):
-    manager.versions[0]["modelSignature"] = make_signature(*target)
-    fields = (("age", "DT_INT64", []), ("sex", "DT_INT64", []))
-    manager.versions[2]["modelSignature"] = make_signature(*fields)
-    assert_one_line(attach(), f"adult:1 cannot be watched by {METRIC}:2", words)
-    assert manager.specs == []

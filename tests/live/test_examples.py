@@ -16,16 +16,8 @@ from knn_metric.files import ROOT
 from knn_metric.live.notify import CHANGE, FAILS, MISSING
 
 ALERTMANAGER = ROOT / "examples" / "alertmanager.yaml"
-
-
-@pytest.fixture(scope="module")
-def job():
-    return yaml.safe_load((ROOT / "examples" / "watch-cronjob.yaml").read_text())
-
-
-@pytest.fixture(scope="module")
-def pod(job):
-    return job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+JOB = yaml.safe_load((ROOT / "examples" / "watch-cronjob.yaml").read_text())
+POD = JOB["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 
 class TestAlertmanager:
@@ -56,16 +48,14 @@ class TestAlertmanager:
 
 
 class TestCronJob:
-    def test_it_is_one(self, job, pod):
-        assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
-        assert len(job["spec"]["schedule"].split()) == 5
-        mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]}
-
-    def test_its_containers_may_do_nothing_else(self, pod):
-        assert not pod["automountServiceAccountToken"]
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in pod["initContainers"] + pod["containers"]:
+    def test_it_is_one_whose_containers_may_do_nothing_else(self):
+        assert (JOB["apiVersion"], JOB["kind"]) == ("batch/v1", "CronJob")
+        assert len(JOB["spec"]["schedule"].split()) == 5
+        mounted = {mount["name"] for mount in POD["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in POD["volumes"]}
+        assert not POD["automountServiceAccountToken"]
+        assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in POD["initContainers"] + POD["containers"]:
             assert container["image"] == "python:3.11-slim"
             context = container["securityContext"]
             assert context["readOnlyRootFilesystem"]
@@ -73,20 +63,20 @@ class TestCronJob:
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["limits"]["memory"]
 
-    def test_an_alert_fails_it_at_once(self, job, pod):
-        (rule,) = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    def test_an_alert_fails_it_at_once(self):
+        (rule,) = JOB["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
         codes = {"containerName": "watch", "operator": "In", "values": [1]}
         assert rule == {"action": "FailJob", "onExitCodes": codes}
-        assert (pod["containers"][0]["name"], pod["restartPolicy"]) == ("watch", "Never")
+        assert (POD["containers"][0]["name"], POD["restartPolicy"]) == ("watch", "Never")
 
     @pytest.mark.parametrize("at_hand", [True, False], ids=["ConfigMap", "none"])
-    def test_it_fetches_and_watches(self, pod, tmp_path, artifact, feed, broken, cluster, at_hand):
+    def test_it_fetches_and_watches(self, tmp_path, artifact, feed, broken, cluster, at_hand):
         """All but pip's part, which test_cli.py has; with the artifact and without."""
 
         def local(text):
             return text.replace("/watch/", f"{tmp_path}/")
 
-        (fetch,), (watch,) = pod["initContainers"], pod["containers"]
+        (fetch,), (watch,) = POD["initContainers"], POD["containers"]
         with tarfile.open(tmp_path / "v1.tar.gz", "w:gz") as archive:
             for name in ("scripts", "src"):
                 archive.add(ROOT / name, arcname=f"knn-metric-1/{name}")

@@ -40,10 +40,8 @@ def test_one_alert_ends_when_what_it_tells_is_over(
     assert alert["labels"] == ended["labels"] == {"alertname": name, **LABELS}
     assert alert["annotations"]["summary"].startswith(summary)
     assert alert["startsAt"] == ended["startsAt"]
-    onset, end, over = (
-        datetime.fromisoformat(text).timestamp()
-        for text in (alert["startsAt"], alert["endsAt"], ended["endsAt"])
-    )
+    times = (alert["startsAt"], alert["endsAt"], ended["endsAt"])
+    onset, end, over = (datetime.fromisoformat(text).timestamp() for text in times)
     assert onset == pytest.approx(FIRST_SECOND + 300, abs=10)
     assert over <= time.time() < end - 3000
 

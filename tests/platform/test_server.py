@@ -25,13 +25,7 @@ from knn_metric.platform.server import PREDICT, serving
 from knn_metric.platform.target import open_channel
 
 CONTRACT = """\
-name: echo
-runtime: none
-payload: [src/]
-contract:
-  name: answer
-  inputs: {}
-  outputs: {}
+{name: echo, runtime: none, payload: [src/], contract: {name: answer, inputs: {}, outputs: {}}}
 """
 # A dataclass looks for its module by name; what three requests print is more than a pipe holds.
 ECHO = """\
@@ -243,15 +237,15 @@ with serving(Path({str(echo_package)!r})) as address: print(address, flush=True)
 
 
 @pytest.mark.parametrize(
-    ("host", "words"),
+    ("options", "words"),
     [
-        ("no host", "--host: no host is no address"),
-        ("192.0.2.77", "cannot listen on 192.0.2.77:0: the port is taken, or the address is not"),
+        (("--host", "no host"), "--host: no host is no address"),
+        (("--host", "192.0.2.77", "--port", 0), "cannot listen on 192.0.2.77:0: the port is"),
+        *((("--port", port), "argument --port: ") for port in ("99999", "-1", "x")),
     ],
 )
-def test_a_host_that_will_not_do(echo_package, host, words):
-    result = run("serve", "--package", echo_package, "--host", host, "--port", 0)
-    assert_one_line(result, words)
+def test_bad_options(echo_package, options, words):
+    assert_one_line(run("serve", "--package", echo_package, *options), words)
 
 
 def test_a_taken_port(echo_package, monkeypatch):
@@ -260,12 +254,6 @@ def test_a_taken_port(echo_package, monkeypatch):
         monkeypatch.setenv("APP_PORT", str(port))
         result = run("serve", "--package", echo_package)
     assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
-
-
-@pytest.mark.parametrize("port", ["99999", "-1", "x"])
-def test_a_port_that_is_none(port, monkeypatch):
-    monkeypatch.setenv("APP_PORT", port)
-    assert_one_line(run("serve"), "knn-metric serve: argument --port: ", port)
 
 
 def test_a_function_that_does_not_import(tmp_path):

@@ -17,6 +17,7 @@ STARTING = "Initialization"
 EVENTS = "event: Log\ndata: Step 1/4 : FROM runtime\n\nevent: EndOfStream\ndata: \n\n"
 VERSION = "/api/v2/model/version"
 SPEC = "/api/v2/monitoring/metricspec"
+CHECKS = r"/monitoring/checks/all/(\d+)\?limit=(\d+)&offset=(\d+)"
 
 
 class Manager(ThreadingHTTPServer):
@@ -81,8 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             value = self.server.scorer(json.loads(body))
             self.answer(None if value is None else {"value": value})
         elif self.path == "/api/v2/deployment_configuration":
-            self.server.deployments.append(json.loads(body))
-            self.answer(json.loads(body))
+            self.answer(json.loads(body), lambda: self.server.deployments.append(json.loads(body)))
         elif self.path == "/alerts/api/v2/alerts":
             self.answer({}, lambda: self.server.alerts.append(json.loads(body)))
         elif match := re.fullmatch(r"/monitoring/profiles/batch/(\d+)", self.path):
@@ -117,9 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(SPEC + r"/modelversion/(\d+)", self.path):
             specs = [s for s in self.server.specs if s["modelVersionId"] == int(match[1])]
             self.answer([self.with_servable(spec) for spec in specs])
-        elif match := re.fullmatch(
-            r"/monitoring/checks/all/(\d+)\?limit=(\d+)&offset=(\d+)", self.path
-        ):
+        elif match := re.fullmatch(CHECKS, self.path):
             self.answer(sonar.requests(*map(int, match.groups())))
         elif match := re.fullmatch(r"/monitoring/checks/([0-9a-f]{24})", self.path):
             found = sonar.request(match[1])  # `null` where there is none
@@ -142,12 +140,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def with_servable(self, spec):
         """Return a metric as it is listed; its servable serves the next time."""
-        if spec["id"] not in self.server.servables:
+        servable = self.server.servables.get(spec["id"])
+        if servable is None:
             return spec
-        servable = dict(self.server.servables[spec["id"]])
+        listed = {**spec, "config": {**spec["config"], "servable": dict(servable)}}
         if servable["statusMessage"] == STARTING:
-            self.server.servables[spec["id"]] |= {"status": "Serving", "statusMessage": None}
-        return {**spec, "config": {**spec["config"], "servable": servable}}
+            servable |= {"status": "Serving", "statusMessage": None}
+        return listed
 
     def do_DELETE(self):
         specs, identity = self.server.specs, self.path.rsplit("/", 1)[1]

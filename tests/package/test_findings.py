@@ -69,19 +69,16 @@ class TestWhole:
         result = run("check", "--package", folder)
         assert (result.status, result.err) == (1, "")
         failed = [line for line in result.out.splitlines() if line.startswith("FAIL")]
-        for line, words in zip(
-            failed,
-            (
-                "name           'my metric!' has more in it than",
-                "payload        monitoring_model.joblib is missing: `knn-metric train` makes it",
-                "install        install-command does not install requirements.txt",
-                "import         ImportError: cannot import name 'messages'",
-                "contract       not known",
-                "training data  not known",
-            ),
-            strict=True,
-        ):
-            assert line.startswith(f"FAIL  {words}")
+        words = (
+            "FAIL  name           'my metric!' has more in it than",
+            "FAIL  payload        monitoring_model.joblib is missing: `knn-metric train` makes it",
+            "FAIL  install        install-command does not install requirements.txt",
+            "FAIL  import         ImportError: cannot import name 'messages'",
+            "FAIL  contract       not known",
+            "FAIL  training data  not known",
+        )
+        assert len(failed) == len(words)
+        assert all(map(str.startswith, failed, words))
 
     def test_a_renamed_input_and_a_function_that_prints(self, light_package):
         edit(light_package / "serving.yaml", "    age:", "    years:")
@@ -158,27 +155,21 @@ class TestPayload:
             ("s3://bucket/train.csv", ""),
             ("gone.csv", "training-data gone.csv is missing: `python examples/adult/train.py`"),
             ("gone.json", "training-data gone.json is missing: `python examples/adult/train.py`"),
-            ("src", "training-data src is missing"),
+            (".", "training-data . is missing"),
         ],
     )
-    def test_training_data(self, folder, data, problem):
+    def test_training_data(self, tmp_path, data, problem):
         contract = replace(PACKAGE, training_data=data)
-        assert_said(payload.problems_of_payload(folder, contract, None), problem)
+        assert_said(payload.problems_of_payload(tmp_path, contract, None), problem)
 
-    @pytest.mark.parametrize(
-        ("is_wrong", "header"),
-        [
-            *((False, header) for header in ("age,classes\n", "age,classes\r\n")),
-            *((True, header) for header in ("age\n", "classes,age\n", "age;classes\n", "")),
-            *((True, header) for header in ("\ufeffage,classes\n", "\xff" * 100_000)),
-        ],
-    )
-    def test_training_data_has_the_contracts_fields(self, tmp_path, header, is_wrong):
-        (tmp_path / "a.csv").write_text(f"{header}40,1\n", encoding="utf-8", newline="")
-        outputs = (Field("classes", "int64"),)
-        contract = replace(PACKAGE, training_data="a.csv", outputs=outputs)
-        problem = "training-data a.csv does not begin with age,classes"
-        assert_said(payload.problems_of_payload(tmp_path, contract, None), problem * is_wrong)
+    def test_training_data_has_the_contracts_fields(self, tmp_path):
+        contract = replace(PACKAGE, training_data="a.csv", outputs=(Field("classes", "int64"),))
+        wrong = ("age\n", "classes,age\n", "age;classes\n", "\ufeffage,classes\n", "\xff" * 100_000)
+        for header in ("", *wrong, "age,classes\n", "age,classes\r\n"):
+            (tmp_path / "a.csv").write_text(f"{header}40,1\n", encoding="utf-8", newline="")
+            problem = "training-data a.csv does not begin with age,classes"
+            problem *= not header.startswith("age,classes")
+            assert_said(payload.problems_of_payload(tmp_path, contract, None), problem)
 
     @pytest.mark.parametrize(("generation", "found"), [("2.4.3", True), ("3.0.3", False)])
     def test_a_folder_below_others(self, light_package, generation, found):

@@ -16,6 +16,10 @@ from knn_metric.package import findings as checks
 from knn_metric.package import payload, requirements
 from knn_metric.platform.releases import USUAL_RUNTIME_3X
 
+PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64"),), ())
+OURS = Contract.read(ROOT)
+CONTROL = "install-command has a line break or another control character"
+
 
 @pytest.fixture
 def folder(package, tmp_path):
@@ -132,11 +136,6 @@ class TestContract:
 def test_training(source, n_above, allow_sample, problem):
     found = {"source": source, "n_above": n_above}
     assert_said(checks.problems_of_training(found, allow_sample), problem)
-
-
-PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64"),), ())
-OURS = Contract.read(ROOT)
-CONTROL = "install-command has a line break or another control character"
 
 
 class TestPayload:

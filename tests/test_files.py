@@ -153,30 +153,27 @@ def test_modes_are_the_umasks(tmp_path, mask, mode):
     assert modes == [mode, mode, 0o777 & ~mask]
 
 
-class TestRequireWritable:
-    def test_what_can_be_written(self, tmp_path):
-        files.require_writable(tmp_path / "new" / "folder" / "a.csv")
-        assert os.listdir(tmp_path) == []
-
-    @pytest.mark.parametrize(
-        ("names", "problem"),
-        [
-            (["file/a.csv"], "Not a directory"),
-            (["folder"], "Is a directory"),
-            (["fifo.png"], "Is no regular file"),
-            (["link"], "{}/file is read"),
-            (["a.png", "folder/../a.png"], "{}/a.png is written too"),
-        ],
-    )
-    def test_what_cannot(self, tmp_path, names, problem):
-        (tmp_path / "file").touch()
-        (tmp_path / "link").symlink_to(tmp_path / "file")
-        (tmp_path / "folder").mkdir()
-        os.mkfifo(tmp_path / "fifo.png")
-        paths = [tmp_path / name for name in names]
-        with pytest.raises(UserError) as caught:
-            files.require_writable(*paths, inputs=[f"{tmp_path}/file"])
-        assert str(caught.value) == f"{paths[-1]} cannot be written: {problem.format(tmp_path)}"
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["file/a.csv"], "Not a directory"),
+        (["folder"], "Is a directory"),
+        (["fifo.png"], "Is no regular file"),
+        (["link"], "{}/file is read"),
+        (["a.png", "folder/../a.png"], "{}/a.png is written too"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, names, problem):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo.png")
+    files.require_writable(tmp_path / "new" / "folder" / "a.csv")
+    assert not (tmp_path / "new").exists()
+    paths = [tmp_path / name for name in names]
+    with pytest.raises(UserError) as caught:
+        files.require_writable(*paths, inputs=[f"{tmp_path}/file"])
+    assert str(caught.value) == f"{paths[-1]} cannot be written: {problem.format(tmp_path)}"
 
 
 def test_where_modes_cannot_be_set(package, tmp_path, monkeypatch):

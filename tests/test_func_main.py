@@ -93,14 +93,10 @@ class TestMessages:
         monkeypatch.setitem(sys.modules, "hydro_serving_grpc", generation)
         monkeypatch.setitem(sys.modules, "hydro_serving_grpc.serving.runtime.api_pb2", None)
 
-        class TensorProto:
-            dtype = 9
-            tensor_shape = types.SimpleNamespace(dim=[types.SimpleNamespace(size=1)])
-
-            def __init__(self, code):
-                self.int64_val = [code]
-
-        response = func_main.predict(**{k: TensorProto(code) for k, code in NORMAL.items()})
+        kind = type("TensorProto", (types.SimpleNamespace,), {})
+        shape = types.SimpleNamespace(dim=[types.SimpleNamespace(size=1)])
+        tensors = {k: kind(dtype=9, int64_val=[v], tensor_shape=shape) for k, v in NORMAL.items()}
+        response = func_main.predict(**tensors)
         monkeypatch.undo()
         assert read_answer(response) == func_main.predict(**NORMAL)["value"]
 

@@ -15,13 +15,12 @@ N_TENSORS = 200
 
 
 def score(package, data):
-    """Keep every row of the data and the values that `predict` gives them here."""
+    """Keep every row of the data and the values that the detector gives them here."""
     from knn_metric.data.census import load_census
 
     rows = load_census(data).values.astype(np.int64)
-    np.save(str(package / "rows.npy"), rows)
-    detector = load_function(package).detector
-    np.save(str(package / "values.npy"), detector.decision_function(rows))
+    values = load_function(package).detector.decision_function(rows)
+    np.savez(str(package / "scored.npz"), rows=rows, values=values)
 
 
 def load_function(package):
@@ -32,46 +31,35 @@ def load_function(package):
 
 
 def compare_all(packages, pins):
-    """Compare each artifact once: trained on two Pythons, it has the same bytes."""
+    """Compare each artifact once: trained on two Pythons, it has the same bytes and values."""
     compared = {}
     for package in packages:
+        scored = np.load(str(package / "scored.npz"))
         content = (package / "monitoring_model.joblib").read_bytes()
-        values = np.load(str(package / "values.npy"))
-        if content in compared:
-            other = compared[content]
-            assert (np.load(str(other / "values.npy")) == values).all(), "values differ"
-            print(f"{package.name}: the same bytes and values as {other.name}")
-        else:
-            compare(package, pins)
-            compared[content] = package
+        if content not in compared:
+            compare(package, scored["rows"], scored["values"], pins)
+        values = compared.setdefault(content, scored["values"])
+        assert (scored["values"] == values).all(), "values differ"
 
 
-def compare(package, pins):
+def compare(package, rows, values, pins):
     """Serve the kept rows here as each generation of the runtime would."""
     func_main = load_function(package)
+    paths = {"tensor messages": serve_tensors} if pins else {}
     if any(pin.startswith("hydrosdk") for pin in pins):
         importlib.import_module("hydrosdk.data.conversions")
-    rows, values = np.load(str(package / "rows.npy")), np.load(str(package / "values.npy"))
+        paths["the runtime's own path"] = serve_converted
     assert len(rows) >= 2000
     for pin in pins:
-        name, version = pin.split("==")
-        if name == "numpy":
-            assert np.__version__ == version, f"numpy is {np.__version__}"
+        assert not pin.startswith("numpy==") or pin == f"numpy=={np.__version__}", np.__version__
     requests = [dict(zip(func_main.features, row)) for row in rows]
     served = [func_main.predict(**request)["value"] for request in requests]
     assert (np.array(served) == values).all(), "values differ"
-    done = [f"{len(served)} values equal bit for bit"]
-    if any(pin.startswith("hydrosdk") for pin in pins):
-        serve_converted(func_main, requests[:N_TENSORS], values)
-        done.append("the runtime's own path")
-    if pins:
-        serve_tensors(func_main, requests[:N_TENSORS], values)
-        done.append("tensor messages")
-    print(
-        "python {}.{}, numpy {}, trained on {}: {}".format(
-            *sys.version_info[:2], np.__version__, package.name, ", ".join(done)
-        )
-    )
+    for serve in paths.values():
+        serve(func_main, requests[:N_TENSORS], values)
+    done = ", ".join([f"{len(served)} values equal bit for bit", *paths])
+    python = "{}.{}".format(*sys.version_info)
+    print(f"python {python}, numpy {np.__version__}, trained on {package.name}: {done}")
 
 
 def serve_converted(func_main, requests, values):

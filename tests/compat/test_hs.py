@@ -13,9 +13,9 @@ from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.package.findings import Finding
 from knn_metric.package.payload import Payload, staging
-from knn_metric.platform import hs as hs_module
-from knn_metric.platform.hs import selected_cluster
+from knn_metric.platform.hs import CONFIGS, selected_cluster
 from knn_metric.platform.manager import describe_artifact
+from knn_metric.platform.signatures import read_signature
 from portable_knn import load
 
 pytestmark = pytest.mark.slow
@@ -33,34 +33,21 @@ def repository(package, tmp_path):
     return folder
 
 
-def read_fields(fields):
-    """Bring the fields that either generation posts into serving.yaml's form."""
-    return {
-        field["name"]: {
-            "shape": "scalar" if not any(field["shape"].values()) else field["shape"],
-            "type": {"DT_INT64": "int64", "DT_DOUBLE": "double"}[field["dtype"]],
-            "profile": field["profile"].lower(),
-        }
-        for field in fields
-    }
-
-
 def assert_arrived(upload, repository, runtime):
     """Assert that what arrived is what the repository holds and serving.yaml says."""
-    model = yaml.safe_load((repository / "serving.yaml").read_text())
+    contract = Contract.read(repository)
     files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    wanted = Payload(repository, model["payload"]).files
+    wanted = Payload(repository, contract.payload).files
     assert files == {name: path.read_bytes() for name, path in wanted.items()}
     assert all(mode & 0o444 == 0o444 for mode in upload["modes"].values())
     metadata = upload["metadata"]
-    assert metadata["name"] == model["name"]
-    assert metadata["installCommand"] == model["install-command"]
+    assert metadata["name"] == contract.name
+    assert metadata["installCommand"] == contract.install_command
     assert f"{metadata['runtime']['name']}:{metadata['runtime']['tag']}" == runtime
     signature = (metadata.get("contract") or {"predict": metadata["modelSignature"]})["predict"]
-    contract = model["contract"]
-    assert signature["signatureName"] == contract["name"]
-    for side in ("inputs", "outputs"):  # in order
-        assert [*read_fields(signature[side]).items()] == [*contract[side].items()]
+    assert signature["signatureName"] == contract.function
+    fields = [*contract.inputs, *contract.outputs]
+    assert read_signature({"modelSignature": signature}) == (fields, [])
     head = subprocess.check_output(["git", "-C", repository, "rev-parse", "HEAD"], text=True)
     assert metadata["metadata"]["git.branch.head.sha"] == head.strip()
 
@@ -152,9 +139,8 @@ def test_training_data_is_found_from_where_hs_runs(data, repository):
     with (repository / "serving.yaml").open("a") as file:
         file.write(f"training-data: {data}\n")
     with staging(repository, Contract.read(repository)) as folder:
-        staged = yaml.safe_load((folder / "serving.yaml").read_text())
-    expected = data if data.startswith("s3:") else str(repository / data)
-    assert staged["training-data"] == expected
+        staged = Contract.read(folder).training_data
+    assert staged == (data if data.startswith("s3:") else str(repository / data))
 
 
 def test_no_hs(package):
@@ -162,39 +148,26 @@ def test_no_hs(package):
     assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")
 
 
-class TestCluster:
-    @pytest.fixture
-    def select(self, tmp_path, monkeypatch):
-        """Return a function that lets an hs select an address."""
+def test_the_cluster_is_that_of_either_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://two.example")["HOME"])
+    assert selected_cluster() == selected_cluster(2) == "http://two.example"
+    make_home(tmp_path, 3, "http://three.example")
+    assert selected_cluster(3) == "http://three.example"
+    words = r"http://three\.example and http://two\.example: say which with --cluster ADDRESS"
+    with pytest.raises(UserError, match=words):
+        selected_cluster()
 
-        def select(generation, address):
-            monkeypatch.setenv("HOME", make_home(tmp_path, generation, address)["HOME"])
-            return tmp_path / "home" / hs_module.CONFIGS[generation]
 
-        return select
-
-    @pytest.mark.parametrize("generation", [2, 3])
-    def test_it_is_read_from_either_configuration(self, generation, select):
-        select(generation, "http://one.example")
-        assert selected_cluster() == selected_cluster(generation) == "http://one.example"
-
-    def test_two_different_ones(self, select):
-        select(2, "http://one.example")
-        select(3, "http://two.example")
-        words = r"http://one\.example and http://two\.example: say which with --cluster ADDRESS"
-        with pytest.raises(UserError, match=words):
-            selected_cluster()
-        assert selected_cluster(2) == "http://one.example"
-
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("", "no cluster is selected"),
-            ("clusters: []\ncurrent-cluster: null\n", "no cluster is selected"),
-            ("[", r"config\.yaml cannot be read"),
-        ],
-    )
-    def test_none_selected(self, text, words, select):
-        select(2, "http://one.example").write_text(text)
-        with pytest.raises(UserError, match=words):
-            selected_cluster()
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no cluster is selected"),
+        ("clusters: []\ncurrent-cluster: null\n", "no cluster is selected"),
+        ("[", r"config\.yaml cannot be read"),
+    ],
+)
+def test_no_cluster_is_selected(text, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
+    (tmp_path / "home" / CONFIGS[2]).write_text(text)
+    with pytest.raises(UserError, match=words):
+        selected_cluster()

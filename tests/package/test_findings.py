@@ -11,9 +11,14 @@ import pytest
 from helpers import run
 
 from knn_metric.contract import Contract, Field
+from knn_metric.files import ROOT
 from knn_metric.package import findings as checks
 from knn_metric.package import payload, requirements
 from knn_metric.platform.releases import USUAL_RUNTIME_3X
+
+PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64"),), ())
+OURS = Contract.read(ROOT)
+CONTROL = "install-command has a line break or another control character"
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def folder(package, tmp_path):
 @pytest.fixture(scope="module")
 def found(package):
     """What the probe finds of the package as it is."""
-    found, failure = checks.probe_payload(package, Contract.read(package))
+    found, failure = checks.probe_payload(package, OURS)
     assert failure == ""
     return found
 
@@ -50,21 +55,14 @@ def inspect(folder, runtime):
     return {one.aspect: one.problem for one in found}
 
 
-def check(*arguments):
-    """Run the command; return its result, and what it says of each aspect that fails."""
-    result = run("check", "--package", *arguments)
-    cells = (re.split(r"  +", line, maxsplit=2) for line in result.out.splitlines())
-    return result, {aspect: problem for verdict, aspect, *problem in cells if verdict == "FAIL"}
-
-
 class TestWhole:
     """Through the command, with the probe in a process of its own."""
 
     def test_a_package_trained_on_the_sample(self, package):
-        result, failed = check(package, "--allow-sample")
-        assert (result.status, result.err, failed) == (0, "", {})
-        aspects = "name runtime payload install requirements import contract training".split()
-        assert [line.split()[1] for line in result.out.splitlines()] == aspects
+        result = run("check", "--package", package, "--allow-sample")
+        assert (result.status, result.err) == (0, "")
+        aspects = "name,runtime,payload,install,requirements,import,contract,training data"
+        assert result.out.split("\n") == [*(f"ok  {one}" for one in aspects.split(",")), ""]
 
     def test_a_broken_one(self, folder):
         """What several things at once break is all named, each on a line of its own."""
@@ -72,34 +70,30 @@ class TestWhole:
         edit(folder / "serving.yaml", "install-command: pip install -r requirements.txt\n", "")
         (folder / "monitoring_model.joblib").unlink()
         (folder / "src" / "portable_knn" / "messages.py").unlink()
-        result, failed = check(folder)
+        result = run("check", "--package", folder)
         assert (result.status, result.err) == (1, "")
-        said = {
-            "name": "'my metric!' has more in it than",
-            "payload": f"monitoring_model.joblib is missing: `knn-metric train --package {folder}`",
-            "install": "install-command does not install requirements.txt",
-            "import": "ImportError: cannot import name 'messages'",
-            "contract": "not known",
-            "training data": "not known",
-        }
-        assert failed.keys() == said.keys()
-        for aspect, (problem,) in failed.items():
-            assert problem.startswith(said[aspect])
+        failed = [line for line in result.out.splitlines() if line.startswith("FAIL")]
+        words = (
+            "FAIL  name           'my metric!' has more in it than",
+            f"FAIL  payload        monitoring_model.joblib is missing: `knn-metric train --package {folder}",
+            "FAIL  install        install-command does not install requirements.txt",
+            "FAIL  import         ImportError: cannot import name 'messages'",
+            "FAIL  contract       not known",
+            "FAIL  training data  not known",
+        )
+        assert len(failed) == len(words)
+        assert all(map(str.startswith, failed, words))
 
     def test_a_renamed_input_and_a_function_that_prints(self, light_package):
         edit(light_package / "serving.yaml", "    age:", "    years:")
         with (light_package / "src" / "func_main.py").open("a") as file:
             file.write('print("hello")')
-        out = check(light_package)[0].out
+        out = run("check", "--package", light_package).out
         assert "FAIL  contract       inputs are years, workclass," in out
         assert "predict fails on the contract's inputs: ValueError: age: missing" in out
 
 
 class TestContract:
-    @pytest.fixture
-    def contract(self, package):
-        return Contract.read(package)
-
     @pytest.mark.parametrize(
         ("side", "field", "problem"),
         [
@@ -116,21 +110,18 @@ class TestContract:
             ("outputs", Field("$x", "double"), "$x has a dot or begins with $: sonar loses every"),
         ],
     )
-    def test_another_field_in_the_place_of_the_first(self, contract, found, side, field, problem):
-        changed = replace(contract, **{side: (field, *getattr(contract, side)[1:])})
+    def test_another_field_in_the_place_of_the_first(self, found, side, field, problem):
+        changed = replace(OURS, **{side: (field, *getattr(OURS, side)[1:])})
         assert_said(checks.problems_of_contract(changed, found), problem)
 
-    def test_another_order_and_no_function_and_fractions(self, contract, found):
-        swapped = replace(contract, inputs=contract.inputs[::-1])
-        (problem,) = checks.problems_of_contract(swapped, found)
+    def test_another_order_and_no_function_and_fractions(self, found):
+        (problem,) = checks.problems_of_contract(replace(OURS, inputs=OURS.inputs[::-1]), found)
         assert re.match("inputs are classes, country.* expected age, workclass", problem)
-        without = replace(contract, function="score")
-        problems = checks.problems_of_contract(without, {**found, "function": False})
-        assert list(problems) == ["func_main has no function score"]
-        low, high, _ = found["trained"]["age"]
-        fractions = {**found, "trained": {"age": (low, high, False)}}
-        problem = "input age is int64, and the artifact was trained on fractions"
-        assert list(checks.problems_of_contract(contract, fractions)) == [problem]
+        problems = checks.problems_of_contract(OURS, {**found, "function": False})
+        assert list(problems) == ["func_main has no function predict"]
+        fractions = {**found, "trained": {"age": (17, 90, False)}}
+        problems = checks.problems_of_contract(OURS, fractions)
+        assert list(problems) == ["input age is int64, and the artifact was trained on fractions"]
 
 
 @pytest.mark.parametrize(
@@ -145,10 +136,6 @@ class TestContract:
 def test_training(source, n_above, allow_sample, problem):
     found = {"source": source, "n_above": n_above}
     assert_said(checks.problems_of_training(found, allow_sample), problem)
-
-
-PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64"),), ())
-CONTROL = "install-command has a line break or another control character"
 
 
 class TestPayload:
@@ -167,75 +154,56 @@ class TestPayload:
             ("s3://bucket/train.csv", ""),
             ("gone.csv", "training-data gone.csv is missing: `knn-metric train --package "),
             ("gone.json", "training-data gone.json is missing: `knn-metric train --package "),
-            ("src", "training-data src is missing"),
+            (".", "training-data . is missing"),
         ],
     )
-    def test_training_data(self, folder, data, problem):
+    def test_training_data(self, tmp_path, data, problem):
         contract = replace(PACKAGE, training_data=data)
-        assert_said(payload.problems_of_payload(folder, contract, None), problem)
+        assert_said(payload.problems_of_payload(tmp_path, contract, None), problem)
 
-    @pytest.mark.parametrize(
-        ("is_wrong", "header"),
-        [
-            *((False, header) for header in ("age,classes\n", "age,classes\r\n")),
-            *((True, header) for header in ("age\n", "classes,age\n", "age;classes\n", "")),
-            *((True, header) for header in ("\ufeffage,classes\n", "\xff" * 100_000)),
-        ],
-    )
-    def test_training_data_has_the_contracts_fields(self, tmp_path, header, is_wrong):
-        (tmp_path / "a.csv").write_text(f"{header}40,1\n", encoding="utf-8", newline="")
-        outputs = (Field("classes", "int64"),)
-        contract = replace(PACKAGE, training_data="a.csv", outputs=outputs)
-        problem = "training-data a.csv does not begin with age,classes"
-        assert_said(payload.problems_of_payload(tmp_path, contract, None), problem * is_wrong)
+    def test_training_data_has_the_contracts_fields(self, tmp_path):
+        contract = replace(PACKAGE, training_data="a.csv", outputs=(Field("classes", "int64"),))
+        wrong = ("age\n", "classes,age\n", "age;classes\n", "\ufeffage,classes\n", "\xff" * 100_000)
+        for header in ("", *wrong, "age,classes\n", "age,classes\r\n"):
+            (tmp_path / "a.csv").write_text(f"{header}40,1\n", encoding="utf-8", newline="")
+            problem = "training-data a.csv does not begin with age,classes"
+            problem *= not header.startswith("age,classes")
+            assert_said(payload.problems_of_payload(tmp_path, contract, None), problem)
 
     @pytest.mark.parametrize(("generation", "found"), [("2.4.3", True), ("3.0.3", False)])
     def test_a_folder_below_others(self, light_package, generation, found):
         """hs 2.x packs it under its last name, where the function is then looked for."""
-        folder = light_package
-        (folder / "build").mkdir()
-        (folder / "src").rename(folder / "build" / "src")
-        edit(folder / "serving.yaml", "  - src/", "  - build/src/")
-        runtime = f"hydrosphere/serving-runtime-python-3.7:{generation}"
-        findings = inspect(folder, runtime)
-        assert (not any(findings.values())) == found
-        assert (findings["import"] == "") == found
+        (light_package / "build").mkdir()
+        (light_package / "src").rename(light_package / "build" / "src")
+        edit(light_package / "serving.yaml", "  - src/", "  - build/src/")
+        findings = inspect(light_package, f"hydrosphere/serving-runtime-python-3.7:{generation}")
+        assert (not any(findings.values())) == (findings["import"] == "") == found
 
-    @pytest.mark.parametrize(
-        ("name", "words"),
-        [
-            ("secret", "is a link out of the package"),
-            ("up", "is a link to a folder that it lies in"),
-            ("gone", "is no regular file"),
-            ("fifo", "is no regular file"),
-            (".hidden", "begins with a dot, and the platform leaves it out"),
-            *(
-                (name, "is private or a leftover, and would be uploaded")
-                for name in ".env .env.prod .git .func_main.py.swp a.py~ #a# server.KEY cert.pem "
-                "id_rsa aws-credentials.json .ssh".split()
-            ),
-        ],
-    )
-    def test_what_must_not_be_uploaded(self, folder, tmp_path, name, words):
-        (tmp_path / "outside").mkdir()
-        path = folder / "src" / "deep" / name
-        path.parent.mkdir()
-        links = {"secret": tmp_path / "outside", "up": folder / "src", "gone": "nothing"}
-        if name in links:
-            path.symlink_to(links[name])
-        elif name == "fifo":
-            os.mkfifo(path)
-        elif name in (".git", ".ssh"):
-            path.mkdir()
-            (path / "config").touch()
-        else:
-            path.touch()
-        found = payload.Payload(folder, ["src/"])
-        assert found.problems == [f"src/deep/{name} {words}"]
-        if path.is_dir() and "private" in words:  # nor by naming what is within
-            found = payload.Payload(folder, [f"src/deep/{name}/config"])
-            assert found.problems == [f"src/deep/{name}/config {words}"]
-        assert not [one for one in found.files if "deep" in one]
+    def test_what_must_not_be_uploaded(self, tmp_path):
+        private = ".env .env.prod .func_main.py.swp a.py~ #a# server.KEY cert.pem id_rsa".split()
+        private += ["aws-credentials.json", ".git", ".ssh"]
+        source = tmp_path / "package" / "src"
+        for folder in (source, source / ".git", source / ".ssh"):
+            folder.mkdir(parents=True)
+            (folder / ".hidden").touch()
+        for name in private[:-2]:
+            (source / name).touch()
+        for name, target in {"secret": tmp_path, "up": source, "gone": "nothing"}.items():
+            (source / name).symlink_to(target)
+        os.mkfifo(source / "fifo")
+        words = {
+            "secret": "is a link out of the package",
+            "up": "is a link to a folder that it lies in",
+            "gone": "is no regular file",
+            "fifo": "is no regular file",
+            ".hidden": "begins with a dot, and the platform leaves it out",
+            **dict.fromkeys(private, "is private or a leftover, and would be uploaded"),
+        }
+        found = payload.Payload(source.parent, ["src/"])
+        assert found.problems == [f"src/{name} {words[name]}" for name in sorted(words)]
+        assert found.files == {}
+        within = payload.Payload(source.parent, ["src/.git/.hidden"])
+        assert within.problems == [f"src/.git/.hidden {words['.git']}"]
 
     def test_the_whole_package_is_no_entry(self, folder):
         found = payload.Payload(folder, ["", ".", "./"])

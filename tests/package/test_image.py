@@ -56,11 +56,8 @@ def builder(monkeypatch, tmp_path):
 @pytest.fixture
 def make(builder, package, tmp_path):
     """Return a function that runs the command where no builder is."""
-
-    def make(*options, folder=package):
-        return run("image", "--package", folder, "--out", tmp_path / "out", *options)
-
-    return make
+    where = ("--out", tmp_path / "out")
+    return lambda *options, folder=package: run("image", "--package", folder, *where, *options)
 
 
 def read_files(folder):

@@ -1,16 +1,16 @@
 """Fixtures: the payload as it is uploaded, with artifacts that were really trained."""
 
-import shutil
 import signal
 
 import pytest
-from helpers import train_adult, train_package
+from helpers import copy_package, train_adult, train_package
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
 
 from knn_metric.data import census
 from knn_metric.data.census import load_census
+from knn_metric.data.rows import hold_out
 from knn_metric.files import ROOT
 from knn_metric.platform.server import load_module
 
@@ -67,12 +67,9 @@ def predict(**inputs):
 @pytest.fixture
 def light_package(tmp_path):
     """A package of our contract whose function, which compiles nothing, imports at once."""
-    folder = tmp_path / "light"
-    (folder / "src").mkdir(parents=True)
+    folder = copy_package(tmp_path / "light")
     source = LIGHT.replace("FEATURES", repr(list(census.FEATURES)))
     (folder / "src" / "func_main.py").write_text(source)
-    for name in ("serving.yaml", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
     (folder / "monitoring_model.joblib").touch()
     return folder
 
@@ -91,6 +88,17 @@ def adult_package(tmp_path_factory):
 @pytest.fixture(scope="session")
 def func_main(package):
     return load_module(package)
+
+
+@pytest.fixture(scope="session")
+def detector(func_main):
+    return func_main.detector
+
+
+@pytest.fixture(scope="session")
+def healthy(detector):
+    """1,400 rows that training held out."""
+    return hold_out(load_census("sample"), detector.origin_)
 
 
 @pytest.fixture(scope="session")

@@ -18,27 +18,26 @@ from knn_metric.data import census
 from knn_metric.data.census import load_census
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.files import ROOT
 from knn_metric.platform.server import PREDICT, load_function, start_server
 from knn_metric.replay.sender import Plan
 
 
 @pytest.fixture(scope="module")
-def addresses(package, adult_package):
-    """Both models, served for the whole module: the metric's address and the target's."""
-    with served_package(package) as metric, served_package(adult_package) as target:
-        yield metric, target
+def replay(package, adult_package):
+    """Return a function that replays the sample into a folder, through both models as served."""
+    with served_package(package) as own, served_package(adult_package) as watched:
+
+        def replay(folder, *options, data="sample", metric=own, target=watched):
+            where = ("--runtime", metric, "--target", target, "--out", folder)
+            return run("replay", "--data", data, "--package", package, *where, *options)
+
+        yield replay
 
 
 @pytest.fixture
-def send(artifact, addresses, tmp_path):
-    """Return a function that replays the sample through both models, and the files it writes."""
-
-    def send(*options, data="sample", metric=addresses[0], target=addresses[1]):
-        where = ("--runtime", metric, "--target", target, "--out", tmp_path / "reports")
-        own = ("--data", data, "--package", artifact.parent)
-        return run("replay", *own, *where, *options)
-
-    return send
+def send(replay, tmp_path):
+    return partial(replay, tmp_path / "reports")
 
 
 def read_lines(folder):
@@ -57,24 +56,22 @@ def read_codes(lines):
 
 
 @pytest.fixture(scope="module")
-def replayed(artifact, addresses, tmp_path_factory):
+def replayed(replay, tmp_path_factory):
     """A replay's report, the lines of its CSV file, and its picture's path."""
     folder = tmp_path_factory.mktemp("replayed")
-    where = ("--runtime", addresses[0], "--target", addresses[1], "--out", folder)
-    options = "--rows 120 --corrupt age-in-months@80 --concurrency 8 --data sample".split()
-    result = run("replay", *options, "--package", artifact.parent, *where)
+    options = "--rows 120 --corrupt age-in-months@80 --concurrency 8"
+    result = replay(folder, *options.split())
     assert (result.status, result.err) == (0, "")
     return result.out, read_lines(folder), folder / "replay.png"
 
 
 class TestReplay:
-    def test_values_equal_direct_calls(self, replayed, func_main):
+    def test_values_equal_direct_calls(self, replayed, detector):
         _, kept, _ = replayed
         values = np.array([float(line["value"]) for line in kept])
-        assert (values == func_main.detector.decision_function(read_codes(kept))).all()
+        assert (values == detector.decision_function(read_codes(kept))).all()
         assert [int(line["row"]) for line in kept] == list(range(120))
-        threshold = func_main.detector.threshold_
-        assert [line["result"] == "alarm" for line in kept] == list(values > threshold)
+        assert [line["result"] == "alarm" for line in kept] == list(values > detector.threshold_)
         assert [line["corruption"] for line in kept] == [""] * 80 + ["age-in-months"] * 40
         assert {line["source"] for line in kept} == {"sample"}
 
@@ -95,8 +92,8 @@ class TestReplay:
         assert (request - after, after < 10, abs(onset - 80) < 15) == (80, True, True)
         assert re.fullmatch(r"age: (39|40|41|42) of \d\d requests, \d usual", field)
 
-    def test_each_score_is_attributed(self, replayed, func_main):
-        detector, kept = func_main.detector, replayed[1]
+    def test_each_score_is_attributed(self, replayed, detector):
+        kept = replayed[1]
         surprises = FieldSurprise.of(detector).surprise(read_codes(kept))
         rarest = rank_fields(detector.calibration_, surprises).argmax(axis=1)
         for line, place in zip(kept, rarest, strict=True):
@@ -185,12 +182,12 @@ class TestWhatCannotBeScored:
         assert said.out.splitlines()[-1] == f"10 of 10 {result}: {reason}"
         assert {line["result"] for line in lines()} == {result}
 
-    def test_where_a_function_failed_is_told(self, package, addresses, tmp_path):
-        """By the traceback of its own process, once."""
+    def test_where_a_function_failed_is_told(self, package, adult_package, tmp_path):
+        """By the traceback of its own process, once; both are served for this replay."""
         folder = shutil.copytree(package, tmp_path / "failing")
         source = "def predict(**inputs):\n    return inputs['nobody']\n"
         (folder / "src" / "func_main.py").write_text(source)
-        places = ("--package", folder, "--target", addresses[1], "--out", tmp_path)
+        places = ("--package", folder, "--target", adult_package, "--out", tmp_path)
         result = run("replay", "--data", "sample", "--rows", 10, *places)
         assert (result.status, result.err.count("Traceback")) == (2, 1)
         assert "return inputs['nobody']" in result.err
@@ -221,10 +218,8 @@ class TestNothingIsLost:
         server = grpc.server(ThreadPoolExecutor(1))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        try:
-            result = send("--rows", 5, **{hop: f"127.0.0.1:{port}"})
-        finally:
-            server.stop(0).wait()
+        result = send("--rows", 5, **{hop: f"127.0.0.1:{port}"})
+        server.stop(0).wait()
         assert_one_line(result, f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do")
 
     def test_a_target_that_is_not_trained(self, send, adult_package, tmp_path):
@@ -254,10 +249,8 @@ def test_an_end_at_the_twentieth_request(send, lines, package, end, status, word
         return score(**inputs)
 
     server, port = start_server(count_and_score, "127.0.0.1:0")
-    try:
-        result = send("--rows", 3000, "--rate", 50, metric=f"127.0.0.1:{port}")
-    finally:
-        server.stop(0).wait()
+    result = send("--rows", 3000, "--rate", 50, metric=f"127.0.0.1:{port}")
+    server.stop(0).wait()
     n_kept = len(lines())
     assert 0 < n_kept < 3000
     assert_one_line(result._replace(status=2), words.format(n_kept), f"after {n_kept} ")
@@ -277,13 +270,10 @@ def test_an_end_at_the_twentieth_request(send, lines, package, end, status, word
         ("--repeat 0", "--repeat"),
         ("--pattern hours", "--pattern=hours: the rows of sample have no times"),
         ("--package none", "none/serving.yaml is not there"),
+        (f"--out {ROOT}/Makefile", f"{ROOT}/Makefile/replay.csv cannot be written"),
     ],
 )
 def test_bad_options(send, options, words):
-    assert_one_line(send(*options.split()), "knn-metric replay: ", words)
-
-
-def test_nowhere_to_write_is_told_at_once(send, tmp_path):
-    (tmp_path / "reports").touch()
-    result = send(metric="127.0.0.1:1")
-    assert_one_line(result, f"{tmp_path / 'reports' / 'replay.csv'} cannot be written")
+    """They are told before anything is sent."""
+    result = send(*options.split(), metric="127.0.0.1:1")
+    assert_one_line(result, "knn-metric replay: ", words)

@@ -20,7 +20,7 @@ MONDAY = 1_767_571_200  # 2026-01-05T00:00:00Z
 
 @pytest.fixture(scope="module")
 def known(uci):
-    return load_rows(str(uci), Contract.read(ROOT))
+    return load_rows([str(uci)], Contract.read(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def new():
     path = ROOT / "data" / "adult.test"
     if not path.exists():
         pytest.skip("UCI's adult.test is not at hand")
-    return load_rows(str(path), Contract.read(ROOT))
+    return load_rows([str(path)], Contract.read(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,9 @@ def make_apartments(n_rows, seed):
     price = area * random.lognormal(8 + 0.1 * zone + 0.2 * new, 0.2)
     heating = np.where(new, 3, random.integers(0, 3, n_rows))
     energy = area * random.lognormal(4 - 0.5 * new, 0.3)
-    columns = [area, price, floor, energy, rooms, zone, new, heating]
-    names = ("area", "price", "floor", "energy", "rooms", "zone", "new", "heating")
-    values = np.array(columns, dtype=float).T
-    is_code = tuple(name in ("zone", "new", "heating") for name in names)
+    values = np.array([area, price, floor, energy, rooms, zone, new, heating], dtype=float).T
+    names = tuple("area price floor energy rooms zone new heating".split())
+    is_code = (False,) * 5 + (True,) * 3
     return Rows(names, values, is_code, ("float64",) * 8, "apartments", f"{seed}")
 
 

@@ -6,22 +6,10 @@ import numpy as np
 import pytest
 
 from knn_metric.cli import UserError
-from knn_metric.data.census import load_census
 from knn_metric.data.corruptions import corrupt, parse_corruption
-from knn_metric.data.rows import hold_out
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import PATIENCE, Stream, add_alert, parse_calibration
-
-
-@pytest.fixture(scope="module")
-def detector(func_main):
-    return func_main.detector
-
-
-@pytest.fixture(scope="module")
-def healthy(detector):
-    return hold_out(load_census("sample"), detector.origin_)
 
 
 @pytest.fixture(scope="module")

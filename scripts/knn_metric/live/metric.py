@@ -42,8 +42,8 @@ class Seen(NamedTuple):
 class Metric:
     """A metric of the target, and what it has seen since it was attached.
 
-    Its calibration is that of the artifact that it was uploaded with, or of the one at hand; None
-    if neither is known. The detector is the artifact at hand, if it has the metric's threshold.
+    What is known is the calibration of the artifact that it was uploaded with, or of the one at
+    hand. The detector is the artifact at hand, if it has the metric's threshold.
 
     `requests` holds the newest, and those that a change refers to, by position in the stream. That
     begins with the first request that the metric has checked, or with the first if there is none.
@@ -57,17 +57,17 @@ class Metric:
         self,
         name: str,
         threshold: float,
-        calibration: dict[str, Any] | None = None,
-        detector: PortableKNN | None = None,
+        known: dict[str, Any] | None,
+        detector: PortableKNN | None,
     ) -> None:
         self.name, self.threshold = name, threshold
-        self.is_tested = calibration is not None and "fields" in calibration
-        self._calibration = calibration if calibration and self.is_tested else UNTESTED
+        self.is_tested = known is not None and "fields" in known
+        self._calibration = known if known and self.is_tested else UNTESTED
         self.rejected: list[int] = self._calibration["rejected"]
         is_own = detector is not None and detector.calibration_ == self._calibration
         self._detector = detector if is_own else None
         self.note = "" if is_own else NOT_AT_HAND if self.is_tested else OLD  # if not all is tested
-        if calibration is None:
+        if known is None:
             self.note = UNKNOWN
         self.remarks: list[str] = []  # what else is to be known of it
         rows, alarms = (self._calibration.get(key) for key in ("rows", "alarms"))
@@ -204,7 +204,7 @@ class Failures(Metric):
     LACK = "the target failed in {:,} of {:,} requests since {begin}: {error}"
 
     def __init__(self, rejected: list[int]) -> None:
-        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected})
+        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected}, None)
         self.note = ""
 
     def add(self, requests: Sequence[Request]) -> None:

@@ -29,7 +29,7 @@ class Alertmanager(Service):
         self.due: dict[str, dict[str, Any]] = {}  # by their labels, until they are accepted
 
     def send(self, metrics: Sequence[Metric], target: str) -> None:
-        """Send what goes on, what is over, which ends it, and what was not accepted before."""
+        """Send what goes on anew, end what is over, and send what was not accepted before."""
         for metric in metrics:
             for alert in make_alerts(metric, target):
                 self.due[json.dumps(alert["labels"])] = alert

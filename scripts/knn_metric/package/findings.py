@@ -16,12 +16,8 @@ from packaging.version import Version
 
 from knn_metric.cli import clean, complain, last_line
 from knn_metric.contract import Contract, lost_by_sonar
+from knn_metric.package import requirements as pins
 from knn_metric.package.payload import Payload, problems_of_payload
-from knn_metric.package.requirements import (
-    problems_of_install,
-    problems_of_requirements,
-    read_requirements,
-)
 from knn_metric.platform.releases import IMAGE, RELEASES, generation_of_image, gives_messages
 from knn_metric.platform.tensors import TO_TENSOR
 from knn_metric.tables import format_table
@@ -42,14 +38,14 @@ def inspect_package(
     folder: Path, contract: Contract, platform: int | None, allow_sample: bool
 ) -> list[Finding]:
     """Say of each aspect of a package what would go wrong after its upload to 2.x, 3.x or any."""
-    requirements = read_requirements(folder)
+    requirements = pins.read_requirements(folder)
     found, failure = probe_payload(folder, contract)
     problems = {
         "name": problems_of_name(contract.name),
         "runtime": problems_of_runtime(contract.runtime, platform),
         "payload": problems_of_payload(folder, contract, platform),
-        "install": problems_of_install(contract, requirements),
-        "requirements": problems_of_requirements(requirements, contract.runtime),
+        "install": pins.problems_of_install(contract, requirements),
+        "requirements": pins.problems_of_requirements(requirements, contract.runtime),
         "import": [failure] if failure else [],
         "contract": problems_of_contract(contract, found),
         "training data": problems_of_training(found, allow_sample),

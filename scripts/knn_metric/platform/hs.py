@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from knn_metric.cli import UserError, last_line, show
-from knn_metric.platform.manager import RELEASED, Manager, name_version
+from knn_metric.platform.manager import RELEASED, Entry, Manager, name_version
 from knn_metric.platform.releases import HS
 
 PAUSE, LOOKS = 1.0, 1800  # seconds between two looks at an image that is built, and how many
@@ -73,9 +73,9 @@ def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) 
     known = set(manager.versions())
     failure = _run_hs(hs, generation, staged)
     version = _await_build(manager, name, known)
-    if version is None and failure:
-        raise UserError(failure)
     if version is None:
+        if failure:
+            raise UserError(failure)
         return ""  # hs says success, and the manager lists no new version of it
     reference, status = name_version(version), show(str(version.get("status", RELEASED)))
     if status != RELEASED:
@@ -106,11 +106,11 @@ def run_aloud(line: Sequence[str], **settings: Any) -> tuple[int, list[str]]:
     return process.returncode, said
 
 
-def _await_build(manager: Manager, name: str, known: set[object]) -> dict[str, Any] | None:
+def _await_build(manager: Manager, name: str, known: set[object]) -> Entry | None:
     """Return the version of a name that is not known, once its image is built or has failed."""
     version = None
     for _ in range(LOOKS):
-        new = [version for identity, version in manager.versions().items() if identity not in known]
+        new = [one for identity, one in manager.versions().items() if identity not in known]
         with manager.reading():
             own = [one for one in new if one["model"]["name"] == name]
             version = max(own, key=lambda one: one["modelVersion"], default=None)

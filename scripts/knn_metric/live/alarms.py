@@ -55,8 +55,9 @@ def _match(
 ) -> Iterator[tuple[str, list[float]]]:
     from portable_knn.messages import read
 
+    threshold = detector.threshold_
     for name, check in request.checks.items():
-        if check.threshold != detector.threshold_ or (alarms_only and not check.is_alarm):
+        if check.threshold != threshold or (alarms_only and check.value <= threshold):
             continue
         try:
             row = read(request.inputs, detector.feature_names_in_.tolist())

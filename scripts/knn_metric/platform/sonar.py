@@ -29,10 +29,6 @@ class Check(NamedTuple):
     threshold: float
     spec: str = ""
 
-    @property
-    def is_alarm(self) -> bool:
-        return self.value > self.threshold
-
 
 class Request(NamedTuple):
     """A request that the target was sent, and what its metrics said of it."""

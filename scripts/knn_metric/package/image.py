@@ -41,11 +41,9 @@ def serialize_contract(contract: Contract) -> bytes:
     By hand, as the libraries of the two generations exclude each other.
     """
     generation = generation_of_image(contract.runtime)
-    signature = _message(
-        (1, contract.function),
-        *((2, _serialize_field(field, generation)) for field in contract.inputs),
-        *((3, _serialize_field(field, generation)) for field in contract.outputs),
-    )
+    fields = [(2, field) for field in contract.inputs] + [(3, field) for field in contract.outputs]
+    messages = ((number, _serialize_field(field, generation)) for number, field in fields)
+    signature = _message((1, contract.function), *messages)
     return signature if generation == 3 else _message((1, "model"), (2, signature))
 
 

@@ -42,10 +42,8 @@ MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
 def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
     """Return the metadata by which an uploaded version is known to hold this artifact."""
-    described = {
-        "artifact.sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "artifact.threshold": repr(float(artifact.threshold_)),
-    }
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    described = {"artifact.sha256": digest, "artifact.threshold": repr(float(artifact.threshold_))}
     if artifact.calibration_:
         described["artifact.calibration"] = json.dumps(artifact.calibration_)
     return described

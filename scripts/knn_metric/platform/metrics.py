@@ -43,11 +43,8 @@ def attach_metric(
     """
     _require_same_artifact(metric, artifact)
     require_same_fields(target, metric)
-    config = {
-        "modelVersionId": metric["id"],
-        "threshold": float(artifact["artifact.threshold"]),
-        "thresholdCmpOperator": {"kind": OPERATOR},
-    }
+    limit, operator = float(artifact["artifact.threshold"]), {"kind": OPERATOR}
+    config = {"modelVersionId": metric["id"], "threshold": limit, "thresholdCmpOperator": operator}
     same_name = _attached(manager, target, "name", name)
     others = [spec for spec in same_name if not _is_same(spec["config"], config, deployment)]
     there = next((spec["id"] for spec in same_name if spec not in others), None)

@@ -37,7 +37,7 @@ from knn_metric.platform.tensors import decode, encode
 
 PREDICT = "/hydrosphere.serving.runtime.PredictionService/Predict"
 THREADS = 10
-PR_SET_PDEATHSIG = 1  # by which Linux ends a process when its parent has ended, however that came
+PR_SET_PDEATHSIG = 1  # lets Linux end a process when its parent has ended, however that came
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 END_WITH_PARENT = LIBC and partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
 MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
@@ -89,7 +89,7 @@ class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer)
 
 def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Server, int]:
     limits = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT) for way in ("send", "receive")]
-    # With it a second server on the same port would start and take half the requests.
+    # Where ports are reused, a second server on this one would start and take half the requests.
     options = [*limits, ("grpc.so_reuseport", 0)]
     server = grpc.server(ThreadPoolExecutor(max_workers=THREADS), options=options)
     service = FunctionService(function)

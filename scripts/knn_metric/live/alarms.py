@@ -18,37 +18,25 @@ NEWEST = 10_000  # requests among which alarms are looked for
 
 
 def find_alarms(
-    target: str,
-    cluster: str | None,
-    identity: str | None,
-    count: int,
-    detector: PortableKNN,
+    target: str, cluster: str | None, identity: str | None, count: int, detector: PortableKNN
 ) -> list[tuple[str, list[float]]]:
     """Return the request of an id, or a target's last alarms: a title of each, and its features.
 
-    Only metrics with the artifact's threshold count.
-
-    Raises
-    ------
-    UserError
-        If there is no such request, or none that the artifact here explains.
+    Only metrics with the artifact's threshold count; that none has explains it is a UserError.
     """
     manager = Manager(cluster or selected_cluster())
     watched = manager.version(target)
     sonar, version = Sonar(manager.address, watched), watched["id"]
     if identity:
-        requests = [_find(sonar, version, identity, target)]
+        what, requests = f"request {identity}", [_find(sonar, version, identity, target)]
     else:
+        what = f"alarm among the newest requests of {target}"
         requests = sonar.newest(version, NEWEST)[::-1]
     matches = (match for one in requests for match in _match(one, detector, not identity))
-    found = list(islice(matches, count))
-    if not found:
-        what = f"request {identity}" if identity else f"alarm among the newest requests of {target}"
-        raise UserError(
-            f"no {what} has a check with the threshold of the artifact here: `knn-metric train`, or"
-            " --package"
-        )
-    return found
+    if found := list(islice(matches, count)):
+        return found
+    how = "`knn-metric train`, or --package"
+    raise UserError(f"no {what} has a check with the threshold of the artifact here: {how}")
 
 
 def _find(sonar: Sonar, version: int, identity: str, target: str) -> Request:
@@ -67,8 +55,9 @@ def _match(
 ) -> Iterator[tuple[str, list[float]]]:
     from portable_knn.messages import read
 
+    threshold = detector.threshold_
     for name, check in request.checks.items():
-        if check.threshold != detector.threshold_ or (alarms_only and not check.is_alarm):
+        if check.threshold != threshold or (alarms_only and check.value <= threshold):
             continue
         try:
             row = read(request.inputs, detector.feature_names_in_.tolist())

@@ -19,18 +19,14 @@ if TYPE_CHECKING:
 
 KEPT = 10_000  # requests, the newest, as many as a stream looks into a change by
 # For a metric without levels: no score exceeds this one, so that only missing checks win a bet.
-UNTESTED: dict[str, Any] = {
-    "score": [[math.inf], [0], [1]],
-    "fields": {},
-    "confidence": 0.999,
-    "copies": 1,
-    "rejected": [0, 10**6],
-    "window": 0,
-}
-NOTHING = "only missing checks are tested: "
+UNTESTED: dict[str, Any] = {"score": [[math.inf], [0], [1]], "fields": {}, "confidence": 0.999}
+UNTESTED |= {"copies": 1, "rejected": [0, 10**6], "window": 0}
+NOTHING, SCORE = "only missing checks are tested: ", "the score alone is tested"
 UNKNOWN = f"{NOTHING}it was uploaded without a calibration, and no artifact here is its own"
 OLD = f"{NOTHING}its calibration has no levels of fields, train and upload it again"
-NOT_AT_HAND = "the score alone is tested, and no field is named, since its artifact is not at hand"
+NOT_AT_HAND = f"{SCORE}, and no field is named, since its artifact is not at hand"
+SERVED = "the cluster serves another artifact than the one at hand"
+OTHER = f"{SCORE}: {{:,}} of {{:,}} requests have another value here: {SERVED}"
 
 
 class Seen(NamedTuple):
@@ -46,46 +42,37 @@ class Seen(NamedTuple):
 class Metric:
     """A metric of the target, and what it has seen since it was attached.
 
-    Parameters
-    ----------
-    name : str
-    threshold : float
-    calibration : dict or None
-        Of the artifact that it was uploaded with, or of the one at hand; None if neither is known.
-    detector : PortableKNN or None
-        The artifact at hand, if it has the metric's threshold.
+    What is known is the calibration of the artifact that it was uploaded with, or of the one at
+    hand. The detector is the artifact at hand, if it has the metric's threshold.
 
-    Attributes
-    ----------
-    requests : dict of int to Seen
-        By position in the stream: the newest, and those that a change refers to. The stream begins
-        with the first request that the metric has checked, or with the first if there is none.
-    verdict : Verdict
-    note : str
-        What is tested, and why, if not all is; else ''.
-    remarks : list of str
-        What else is to be known of it.
+    `requests` holds the newest, and those that a change refers to, by position in the stream. That
+    begins with the first request that the metric has checked, or with the first if there is none.
     """
 
+    LACK = "{:,} of {:,} checks are missing since {begin}"
+    error = ""  # why the target failed last
     verdict: Verdict
 
     def __init__(
         self,
         name: str,
         threshold: float,
-        calibration: dict[str, Any] | None = None,
-        detector: PortableKNN | None = None,
+        known: dict[str, Any] | None,
+        detector: PortableKNN | None,
     ) -> None:
         self.name, self.threshold = name, threshold
-        self.is_tested = calibration is not None and "fields" in calibration
-        self._calibration = calibration if calibration and self.is_tested else UNTESTED
+        self.is_tested = known is not None and "fields" in known
+        self._calibration = known if known and self.is_tested else UNTESTED
         self.rejected: list[int] = self._calibration["rejected"]
         is_own = detector is not None and detector.calibration_ == self._calibration
         self._detector = detector if is_own else None
-        self.note = "" if is_own else NOT_AT_HAND if self.is_tested else OLD
-        if calibration is None:
+        self.note = "" if is_own else NOT_AT_HAND if self.is_tested else OLD  # if not all is tested
+        if known is None:
             self.note = UNKNOWN
-        self.remarks: list[str] = []
+        self.remarks: list[str] = []  # what else is to be known of it
+        rows, alarms = (self._calibration.get(key) for key in ("rows", "alarms"))
+        # The proportion of healthy requests that raise an alarm.
+        self.expected_rate = None if alarms is None else alarms / rows
         self._compared = self._others = 0
         self._unread: Counter[str] = Counter()
         self._told: set[int] = set()  # the changes that are over, and of which that was said
@@ -95,37 +82,22 @@ class Metric:
         """Take new requests in their order; one in which the target failed has no check to miss."""
         self._unread.update(one.unread[self.name] for one in requests if self.name in one.unread)
         new = [self._read(request) for request in requests if not request.error]
-        if not self.verdict.checked:
-            scored = (place for place, one in enumerate(new) if not math.isnan(one.score))
-            first = next(scored, None)
-            if first is not None:  # what came before it was attached says nothing
-                self._begin()
-                new = new[first:]
+        scored = [place for place, one in enumerate(new) if not math.isnan(one.score)]
+        if scored and not self.verdict.checked:  # what came before it was attached says nothing
+            self._begin()
+            new = new[scored[0] :]
         if not new:
             return
-        self._compare(new)
+        if self._detector is not None:
+            compared, others = count_others(self._detector, *_stack(new))
+            self._compared, self._others = self._compared + compared, self._others + others
         if self._others:
             was_believed = not self.note
-            self.note = (
-                f"the score alone is tested: {self._others:,} of {self._compared:,} requests have"
-                " another value here: the cluster serves another artifact than the one at hand"
-            )
+            self.note = OTHER.format(self._others, self._compared)
             if was_believed:  # that artifact's fields are none of the metric's
                 new = [*self.requests.values(), *new]
                 self._begin()
         self._feed(new)
-
-    @property
-    def seconds(self) -> tuple[int, int] | None:
-        """When the first and the last request were checked, if there is any."""
-        seconds = [one.second for one in self.requests.values()]
-        return (self._since, max(seconds)) if seconds else None
-
-    @property
-    def expected_rate(self) -> float | None:
-        """The proportion of healthy requests that raise an alarm, if it is known."""
-        known = self._calibration
-        return known["alarms"] / known["rows"] if known.get("alarms") is not None else None
 
     @property
     def notes(self) -> list[str]:
@@ -172,15 +144,9 @@ class Metric:
         return f"{time} or earlier" if change.began_earlier else f"about {time}"
 
     def describe_missing(self, lack: Change) -> str:
-        """Say how many checks are missing since that began."""
-        missing, requests, begin = self._count(lack)
-        return f"{missing:,} of {requests:,} checks are missing since {begin}"
-
-    def _count(self, lack: Change) -> tuple[int, int, str]:
-        """Return how many of how many requests are without a score, and since when."""
         since = [one for position, one in self.requests.items() if position >= lack.onset]
-        missing = sum(math.isnan(one.score) for one in since)
-        return missing, len(since), self.describe_begin(lack)
+        counts = sum(math.isnan(one.score) for one in since), len(since)
+        return self.LACK.format(*counts, begin=self.describe_begin(lack), error=clean(self.error))
 
     def _last(self, changes: Sequence[Change]) -> Change | None:
         return changes[-1] if changes and changes[-1].detected not in self._told else None
@@ -192,15 +158,15 @@ class Metric:
 
             surprise = FieldSurprise.of(self._detector)
         self.requests: dict[int, Seen] = {}
+        self.since: int | None = None  # the second of the first request
         self._stream = Stream(self._calibration, self.threshold, surprise)
         self.verdict = self._stream.verdict()
 
     def _feed(self, new: Sequence[Seen]) -> None:
-        rows, scores = np.array([one.row for one in new]), np.array([one.score for one in new])
-        evidence = self._stream.feed(rows, scores).tolist()
+        evidence = self._stream.feed(*_stack(new)).tolist()
         places = range(self.verdict.requests, self.verdict.requests + len(new))
         if not self.requests:
-            self._since = new[0].second
+            self.since = new[0].second
         for place, one, reached in zip(places, new, evidence, strict=True):
             self.requests[place] = one._replace(evidence=reached)
         self.verdict = self._stream.verdict()
@@ -211,49 +177,40 @@ class Metric:
             kept = self.requests.items()
             self.requests = {at: one for at, one in kept if at >= first or at in needed}
 
-    def _compare(self, new: Sequence[Seen]) -> None:
-        """Count the checks that are not what the artifact at hand says."""
-        if self._detector is not None:
-            rows, scores = np.array([one.row for one in new]), np.array([one.score for one in new])
-            compared, others = count_others(self._detector, rows, scores)
-            self._compared += compared
-            self._others += others
-
     def _read(self, request: Request) -> Seen:
-        check = request.checks.get(self.name)
-        score = check.value if check else math.nan
-        row = np.array(self._read_row(request.inputs), dtype=np.float64)
-        return Seen(request.id, request.second, score, row)
-
-    def _read_row(self, inputs: dict[str, Any]) -> list[float]:
-        """Return the artifact's fields; NaN throughout where one of them cannot be read."""
+        """Take the artifact's fields; NaN throughout where one of them cannot be read."""
         names = list(self._calibration["fields"])
         try:
             if self._detector is not None:
                 from portable_knn.messages import read  # compiles, which is not always needed
 
-                return read(inputs, names)
-            return [float(inputs[name]) for name in names]
+                row = read(request.inputs, names)
+            else:
+                row = [float(request.inputs[name]) for name in names]
         except (KeyError, OverflowError, TypeError, ValueError):
-            return [math.nan] * len(names)
+            row = [math.nan] * len(names)
+        check = request.checks.get(self.name)
+        score = check.value if check else math.nan
+        return Seen(request.id, request.second, score, np.array(row, dtype=np.float64))
+
+
+def _stack(requests: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([one.row for one in requests]), np.array([one.score for one in requests])
 
 
 class Failures(Metric):
     """The target itself: the requests in which it failed are tested as checks that are missing."""
 
+    LACK = "the target failed in {:,} of {:,} requests since {begin}: {error}"
+
     def __init__(self, rejected: list[int]) -> None:
-        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected})
-        self.note = self.error = ""
+        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected}, None)
+        self.note = ""
 
     def add(self, requests: Sequence[Request]) -> None:
         self.error = next((one.error for one in requests[::-1] if one.error), self.error)
         if requests:
             self._feed([self._read(request) for request in requests])
-
-    def describe_missing(self, lack: Change) -> str:
-        failed, requests, begin = self._count(lack)
-        what = f"{failed:,} of {requests:,} requests since {begin}"
-        return f"the target failed in {what}: {clean(self.error)}"
 
     def _read(self, request: Request) -> Seen:
         return Seen(request.id, request.second, math.nan if request.error else 0.0, np.array([]))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from knn_metric.cli import UserError, complain, show
 from knn_metric.detection.verdict import parse_calibration
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
-from knn_metric.platform.manager import Manager
+from knn_metric.platform.manager import Entry, Manager
 from knn_metric.platform.metrics import OPERATOR, require_same_fields
 from knn_metric.platform.sonar import MARGIN, Request, Sonar, format_time
 
@@ -39,17 +39,17 @@ class Gap:
         """Return the requests that metrics are to take now."""
         taken = []
         for request in requests:
-            if request.checks or request.unread:
+            is_checked = bool(request.checks or request.unread)
+            if is_checked:
                 taken += self._end()
                 self._has_checks, self._is_outage = True, False
-            if request.checks or request.unread or request.error or self._is_outage:
+            if is_checked or request.error or self._is_outage:
                 taken.append(request)
                 continue
             self._held.append(request)
             if request.second - self._held[0].second > RESTART:
-                self._is_outage = True
                 taken += self._held
-                self._held = []
+                self._held, self._is_outage = [], True
         return taken
 
     @property
@@ -76,21 +76,11 @@ class Monitor:
     """Reads a target's requests and follows its metrics: one of that name, or all.
 
     The artifact at hand is used where it is there; `strict` makes it an error if it cannot be
-    loaded, which is noted else.
-
-    Raises
-    ------
-    UserError
-        If there is no such model or metric, or the cluster does not answer.
+    loaded, which is noted else. So is it that there is no such model or metric.
     """
 
     def __init__(
-        self,
-        target: str,
-        metric: str | None = None,
-        cluster: str | None = None,
-        artifact: Path | None = None,
-        strict: bool = True,
+        self, target: str, metric: str | None, cluster: str | None, artifact: Path, strict: bool
     ) -> None:
         manager = Manager(cluster or selected_cluster())
         self.target = target
@@ -99,17 +89,13 @@ class Monitor:
             version = manager.version(target)
             self.sonar = Sonar(manager.address, version)
             self.id: int = version["id"]
-            specs = {str(spec["name"]): spec["config"] for spec in manager.metrics(version)}
+            specs = {str(spec["name"]): spec for spec in manager.metrics(version)}
             versions = manager.versions()
             detector = load_artifact(artifact, strict)
-            self.metrics = [
-                _make_metric(name, config, versions, version, detector)
-                for name, config in specs.items()
-                if metric in (None, name)
-            ]
+            wanted = [spec for name, spec in specs.items() if metric in (None, name)]
+            self.metrics = [_make_metric(spec, versions, version, detector) for spec in wanted]
         if not specs:
-            hint = f"`knn-metric attach {target}` attaches one"
-            raise UserError(f"no metric on {target}: {hint}")
+            raise UserError(f"no metric on {target}: `knn-metric attach {target}` attaches one")
         if not self.metrics:
             names = ", ".join(map(show, specs))
             raise UserError(f"no metric {metric} on {target}, there is {names}")
@@ -172,9 +158,9 @@ class Monitor:
             time.sleep(wait)
 
 
-def load_artifact(path: Path | None, strict: bool) -> PortableKNN | None:
+def load_artifact(path: Path, strict: bool) -> PortableKNN | None:
     """Load what is at hand; what cannot be loaded takes no verdict back unless that is asked."""
-    if path is None or not path.exists():
+    if not path.exists():
         return None
     # What loads it is not there where `watch` runs by itself.
     from knn_metric.detection.detectors import load_detector
@@ -189,22 +175,18 @@ def load_artifact(path: Path | None, strict: bool) -> PortableKNN | None:
 
 
 def _make_metric(
-    name: str,
-    config: dict[str, Any],
-    versions: dict[object, dict[str, Any]],
-    target: dict[str, Any],
-    detector: PortableKNN | None,
+    spec: Entry, versions: dict[object, Entry], target: Entry, detector: PortableKNN | None
 ) -> Metric:
     """Make a metric with the calibration that its version was uploaded with, else the one here."""
+    config = spec["config"]
     version = versions.get(config.get("modelVersionId"), {})
-    metadata = version.get("metadata") or {}
-    known = metadata.get("artifact.calibration")
+    known = (version.get("metadata") or {}).get("artifact.calibration")
     calibration = parse_calibration(known) if known else None
     threshold = float(config.get("threshold") or 0)
-    if detector is None or detector.threshold_ != threshold:
-        metric = Metric(name, threshold, calibration)
-    else:
-        metric = Metric(name, threshold, calibration or detector.calibration_ or None, detector)
+    own = detector if detector is not None and detector.threshold_ == threshold else None
+    if own is not None:
+        calibration = calibration or own.calibration_ or None
+    metric = Metric(str(spec["name"]), threshold, calibration, own)
     operator = (config.get("thresholdCmpOperator") or {}).get("kind", OPERATOR)
     if operator != OPERATOR:
         metric.remarks.append(

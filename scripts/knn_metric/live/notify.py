@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,10 +29,7 @@ class Alertmanager(Service):
         self.due: dict[str, dict[str, Any]] = {}  # by their labels, until they are accepted
 
     def send(self, metrics: Sequence[Metric], target: str) -> None:
-        """Send an alert for each change and each lack of checks, and what was not accepted before.
-
-        One that goes on is sent again with each call, one that is over is ended.
-        """
+        """Send what goes on anew, end what is over, and send what was not accepted before."""
         for metric in metrics:
             for alert in make_alerts(metric, target):
                 self.due[json.dumps(alert["labels"])] = alert
@@ -41,31 +38,26 @@ class Alertmanager(Service):
         self.due.clear()
 
 
-def make_alerts(metric: Metric, target: str) -> list[dict[str, Any]]:
-    """Return a metric's alerts as Alertmanager takes them."""
-    alerts = []
+def make_alerts(metric: Metric, target: str) -> Iterator[dict[str, Any]]:
+    model, _, version = target.partition(":")
+    now = time.time()
+
+    def make(name: str, change: Change, annotations: dict[str, str]) -> dict[str, Any]:
+        labels = {"modelName": model, "modelVersion": version, "metric": metric.name}
+        ends = now + LASTS if metric.verdict.goes_on(change) else now
+        return {
+            "labels": {"alertname": name, **labels},
+            "annotations": annotations,
+            "startsAt": datetime.fromtimestamp(metric.at(change.onset).second, UTC).isoformat(),
+            "endsAt": datetime.fromtimestamp(ends, UTC).isoformat(),
+        }
+
     if metric.change:
         # An annotation, since the field may become another one while the change lasts.
         field = metric.name_field(metric.change) or "unknown"
-        said = {"summary": f"{target}: its traffic changed, field: {field}", "field": field}
-        alerts.append(_make_alert(metric, target, CHANGE, metric.change, said))
+        summary = f"{target}: its traffic changed, field: {field}"
+        yield make(CHANGE, metric.change, {"summary": summary, "field": field})
     if metric.lack:
         name = FAILS if isinstance(metric, Failures) else MISSING
-        said = {"summary": f"{target}: {metric.describe_missing(metric.lack)}"}
-        alerts.append(_make_alert(metric, target, name, metric.lack, said))
-    return alerts
-
-
-def _make_alert(
-    metric: Metric, target: str, name: str, change: Change, annotations: dict[str, str]
-) -> dict[str, Any]:
-    model, _, version = target.partition(":")
-    labels = {"alertname": name, "modelName": model, "modelVersion": version, "metric": metric.name}
-    now = time.time()
-    ends = now + LASTS if metric.verdict.goes_on(change) else now
-    return {
-        "labels": labels,
-        "annotations": annotations,
-        "startsAt": datetime.fromtimestamp(metric.at(change.onset).second, UTC).isoformat(),
-        "endsAt": datetime.fromtimestamp(ends, UTC).isoformat(),
-    }
+        summary = f"{target}: {metric.describe_missing(metric.lack)}"
+        yield make(name, metric.lack, {"summary": summary})

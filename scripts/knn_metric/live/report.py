@@ -16,7 +16,6 @@ def is_alert(metrics: Sequence[Metric]) -> bool:
 
 
 def is_tested(metrics: Sequence[Metric]) -> bool:
-    """Tell whether the traffic is tested by any metric."""
     return any(metric.is_tested for metric in metrics if not isinstance(metric, Failures))
 
 
@@ -24,16 +23,12 @@ def describe(streams: Sequence[Metric]) -> str:
     """Return the line: ``ok``, ``alert`` or ``not tested``, and of which metrics if several."""
     alerts = [metric for metric in streams if metric.is_alert]
     metrics = [metric for metric in streams if not isinstance(metric, Failures) or metric in alerts]
-    said = "; ".join(
-        f"{show(metric.name)}: {_describe(metric)}"
-        if metrics[1:] and not isinstance(metric, Failures)
-        else _describe(metric)
-        for metric in alerts or metrics
-    )
-    return f"{'alert' if alerts else 'ok' if is_tested(metrics) else 'not tested'}: {said}"
+    said = [_describe(metric, is_one=not metrics[1:]) for metric in alerts or metrics]
+    state = "alert" if alerts else "ok" if is_tested(metrics) else "not tested"
+    return f"{state}: {'; '.join(said)}"
 
 
-def _describe(metric: Metric) -> str:
+def _describe(metric: Metric, is_one: bool) -> str:
     said = []
     change, verdict = metric.change, metric.verdict
     if change:
@@ -45,21 +40,19 @@ def _describe(metric: Metric) -> str:
     elif not change:
         alarms = f"{verdict.alarms:,} alarms in {verdict.checked:,} requests"
         said.append(f"no change detected, {alarms}")
-    return ", and ".join(said)
+    whose = "" if is_one or isinstance(metric, Failures) else f"{show(metric.name)}: "
+    return whose + ", and ".join(said)
 
 
 def describe_next_step(metrics: Sequence[Metric], target: str) -> str:
     """Say what to do after an alert; '' if there is none."""
     for metric in metrics:
         if metric.change:
-            request = metric.at(metric.change.example).id
-            line = f"knn-metric explain {target} --request {request}"
+            line = f"knn-metric explain {target} --request {metric.at(metric.change.example).id}"
             return f"next: `{line}` explains the request that shows it best"
-    if not is_alert(metrics):
-        return ""
     failing = [metric for metric in metrics if metric.is_alert]
     whose = "target" if all(isinstance(one, Failures) for one in failing) else "metric"
-    return f"next: look at the {whose}'s log for why it does not answer"
+    return f"next: look at the {whose}'s log for why it does not answer" if failing else ""
 
 
 def format_metrics(streams: Sequence[Metric], notes: Sequence[str]) -> str:
@@ -102,9 +95,7 @@ def _list_details(metric: Metric, content: dict[str, Any]) -> list[tuple[str, st
 
 
 def to_json(metric: Metric) -> dict[str, Any]:
-    """Return what the table says of a metric, as plain values."""
     verdict, found, outage = metric.verdict, metric.change, metric.outage
-    since, until = metric.seconds or (None, None)
     change = found and {
         "onset": metric.at(found.onset).second,
         "began_earlier": found.began_earlier,
@@ -125,8 +116,8 @@ def to_json(metric: Metric) -> dict[str, Any]:
         "rate": verdict.alarms / verdict.checked if verdict.checked else None,
         "expected_rate": metric.expected_rate,
         "evidence": verdict.evidence if metric.is_tested else None,
-        "since": since,
-        "until": until,
+        "since": metric.since,
+        "until": max((one.second for one in metric.requests.values()), default=None),
         "change": change,
         "note": "; ".join(metric.notes) or None,
     }

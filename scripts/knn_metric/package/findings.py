@@ -8,21 +8,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from packaging.version import Version
 
 from knn_metric.cli import clean, complain, last_line
 from knn_metric.contract import Contract, lost_by_sonar
+from knn_metric.package import requirements as pins
 from knn_metric.package.payload import Payload, problems_of_payload
-from knn_metric.package.requirements import (
-    problems_of_install,
-    problems_of_requirements,
-    read_requirements,
-)
 from knn_metric.platform.releases import IMAGE, RELEASES, generation_of_image, gives_messages
 from knn_metric.platform.tensors import TO_TENSOR
 from knn_metric.tables import format_table
@@ -32,8 +27,7 @@ NAME = re.compile(r"[a-z0-9_-]+")  # what the manager takes
 FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by a fifth or so
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What is found of an aspect of a package: a problem, or '' where there is none."""
 
     aspect: str
@@ -43,23 +37,15 @@ class Finding:
 def inspect_package(
     folder: Path, contract: Contract, platform: int | None, allow_sample: bool
 ) -> list[Finding]:
-    """Say of each aspect of a package what would go wrong after its upload.
-
-    Parameters
-    ----------
-    platform : {2, 3} or None
-        The cluster's generation.
-    allow_sample : bool
-        Whether a model trained on the sample will do.
-    """
-    requirements = read_requirements(folder)
+    """Say of each aspect of a package what would go wrong after its upload to 2.x, 3.x or any."""
+    requirements = pins.read_requirements(folder)
     found, failure = probe_payload(folder, contract)
     problems = {
         "name": problems_of_name(contract.name),
         "runtime": problems_of_runtime(contract.runtime, platform),
         "payload": problems_of_payload(folder, contract, platform),
-        "install": problems_of_install(contract, requirements),
-        "requirements": problems_of_requirements(requirements, contract.runtime),
+        "install": pins.problems_of_install(contract, requirements),
+        "requirements": pins.problems_of_requirements(requirements, contract.runtime),
         "import": [failure] if failure else [],
         "contract": problems_of_contract(contract, found),
         "training data": problems_of_training(found, allow_sample),
@@ -75,26 +61,16 @@ def passes(findings: Sequence[Finding], refusal: str = "") -> bool:
     """Print the findings, and say what follows if one of them is a problem."""
     rows = [["FAIL" if one.problem else "ok", one.aspect, clean(one.problem)] for one in findings]
     print(format_table(rows, "<<<"), flush=True)
-    found = any(finding.problem for finding in findings)
+    found = any(one.problem for one in findings)
     if found and refusal:
         complain(f"{refusal}: the check found problems")
     return not found
 
 
 def probe_payload(folder: Path, contract: Contract) -> tuple[dict[str, Any], str]:
-    """Import the function where nothing but the payload is, and call it as an image does.
-
-    Returns
-    -------
-    dict
-        What `probe.py` found; empty if the function cannot be imported.
-    str
-        Why it cannot be imported, or ''.
-    """
-    inputs = {
-        field.name: (np.dtype(field.numpy_type).name, *TO_TENSOR[field.numpy_type])
-        for field in contract.inputs
-    }
+    """Return what `probe.py` finds in the payload alone, or nothing and why it has no function."""
+    kinds = {field.name: field.numpy_type for field in contract.inputs}
+    inputs = {name: (np.dtype(kind).name, *TO_TENSOR[kind]) for name, kind in kinds.items()}
     how = "messages" if gives_messages(contract.runtime) else "numbers"
     with tempfile.TemporaryDirectory() as alone:
         flat = generation_of_image(contract.runtime) == 2
@@ -117,9 +93,8 @@ def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
         yield f"{runtime} is not hydrosphere/serving-runtime-python-<X.Y>:<release>"
         return
     python, release = image.groups()
-    pythons = next(
-        (p for low, high, p in RELEASES if Version(low) <= Version(release) <= Version(high)), ()
-    )
+    ranges = [(Version(low), Version(high), pythons) for low, high, pythons in RELEASES]
+    pythons = next((own for low, high, own in ranges if low <= Version(release) <= high), ())
     if python not in pythons:
         names = f"Python {', '.join(pythons)}" if pythons else "none from 2.1.0 to 3.0.3"
         yield f"no image {runtime} to use: of release {release} there is {names}"
@@ -151,9 +126,7 @@ def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[
         yield from _problems_of_outputs(contract, found["outputs"])
 
 
-def _problems_of_types(
-    contract: Contract, trained: dict[str, tuple[float, float, bool]]
-) -> Iterator[str]:
+def _problems_of_types(contract: Contract, trained: dict[str, Any]) -> Iterator[str]:
     """Say which numbers that the artifact was trained on the contract's types would cut."""
     for field in contract.inputs:
         if field.name not in trained or not field.is_whole:
@@ -189,7 +162,5 @@ def problems_of_training(found: dict[str, Any], allow_sample: bool) -> Iterator[
         yield "the synthetic sample: `knn-metric train`, or --allow-sample for a trial"
     above = found["n_above"]
     if above is not None and above < FEWEST_ABOVE and not allow_sample:
-        yield (
-            f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on:"
-            " more rows, or --allow-sample for a trial"
-        )
+        what = f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on"
+        yield f"{what}: more rows, or --allow-sample for a trial"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydro_serving_grpc.serving.contract.types_pb2 import DataProfileType
@@ -14,6 +13,7 @@ from knn_metric.cli import UserError, last_line
 from knn_metric.contract import Contract, Field
 from knn_metric.files import make_readable, replacing_folder, shorten
 from knn_metric.package.payload import Payload
+from knn_metric.platform.hs import run_aloud
 from knn_metric.platform.releases import PORTS, generation_of_image
 from knn_metric.platform.tensors import TO_TENSOR
 
@@ -22,13 +22,7 @@ VERSION = "local"  # where the platform has the version's number
 
 
 def write_context(folder: Path, contract: Contract, context: Path) -> None:
-    """Write what the manager hands to the builder, readable for the image's own user.
-
-    Raises
-    ------
-    UserError
-        If `context` is a folder of something else.
-    """
+    """Write what the manager hands to the builder, readable for the image's own user."""
     if context.exists() and not (context / "model" / "contract.protobin").exists():
         raise UserError(f"{context} was not written by `knn-metric image`: move it away")
     with replacing_folder(context) as new:
@@ -47,11 +41,9 @@ def serialize_contract(contract: Contract) -> bytes:
     By hand, as the libraries of the two generations exclude each other.
     """
     generation = generation_of_image(contract.runtime)
-    signature = _message(
-        (1, contract.function),
-        *((2, _serialize_field(field, generation)) for field in contract.inputs),
-        *((3, _serialize_field(field, generation)) for field in contract.outputs),
-    )
+    fields = [(2, field) for field in contract.inputs] + [(3, field) for field in contract.outputs]
+    messages = ((number, _serialize_field(field, generation)) for number, field in fields)
+    signature = _message((1, contract.function), *messages)
     return signature if generation == 3 else _message((1, "model"), (2, signature))
 
 
@@ -59,8 +51,7 @@ def _serialize_field(field: Field, generation: int | None) -> bytes:
     dtype, _ = TO_TENSOR[field.numpy_type]
     profile = DataProfileType.Value(field.profile.upper())
     if generation == 3:
-        dims = b"".join(_varint(size) for size in field.dims)
-        shape = _message((1, dims)) if dims else b""
+        shape = _message((1, b"".join(map(_varint, field.dims)))) if field.dims else b""
         return _message((1, field.name), (2, shape), (4, dtype), (5, profile))
     shape = _message(*((2, _message((1, size))) for size in field.dims))
     return _message((1, field.name), (2, shape), (4, dtype), (10, profile))
@@ -86,42 +77,33 @@ def _varint(number: int) -> bytes:
 
 
 def format_dockerfile(contract: Contract) -> str:
-    lines = [
-        f"FROM {contract.runtime}",
-        f"LABEL MODEL_NAME={contract.name}",
-        f"LABEL MODEL_VERSION={VERSION}",
-        "ADD model /model",
-        "WORKDIR /model/files",
-    ]
+    lines = [f"FROM {contract.runtime}", f"LABEL MODEL_NAME={contract.name}"]
+    lines += [f"LABEL MODEL_VERSION={VERSION}", "ADD model /model", "WORKDIR /model/files"]
     if contract.install_command:
         lines.append(f"RUN {contract.install_command.strip()}")
     return "\n".join(lines)
 
 
 def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
-    """Build the image where docker or podman works; return what is left to type, and what for.
-
-    Raises
-    ------
-    UserError
-        If the build fails.
-    """
+    """Build the image where docker or podman works; return what is left to type, and what for."""
     tag = f"{contract.name}:{VERSION}"
     port = PORTS[generation_of_image(contract.runtime) or 3]
     # The metric's and the watched model's containers run side by side.
     is_metric = [field.name for field in contract.outputs] == ["value"]
     host_port = port if is_metric else port + 1
     problems = {builder: _problem_of(builder) for builder in BUILDERS}
-    working = [builder for builder in BUILDERS if not problems[builder]]
-    program = working[0] if working else BUILDERS[0]
+    program = next((builder for builder in BUILDERS if not problems[builder]), BUILDERS[0])
     build = [program, "build", "--tag", tag, shorten(context)]
     run = [program, "run", "--rm", "--publish", f"127.0.0.1:{host_port}:{port}", tag]
     left = [("to run", shlex.join(run))]
-    if working:
-        _run_builder(build)
-        return left
-    problem = f"no builder was found: {'; '.join(problems.values())}"
-    return [("not built", problem), ("to build", shlex.join(build)), *left]
+    if problems[program]:
+        problem = f"no builder was found: {'; '.join(problems.values())}"
+        return [("not built", problem), ("to build", shlex.join(build)), *left]
+    status, said = run_aloud(build, stderr=subprocess.STDOUT, errors="replace")
+    if status:
+        last = next((text.strip() for text in said[::-1] if text.strip()), "")
+        raise UserError(f"`{shlex.join(build)}` failed (exit status {status}): {last}")
+    return left
 
 
 def _problem_of(builder: str) -> str:
@@ -130,17 +112,3 @@ def _problem_of(builder: str) -> str:
         return f"{builder} is not on the path"
     result = subprocess.run([builder, "version"], capture_output=True, text=True, errors="replace")
     return f"{builder} does not work: {last_line(result)}" if result.returncode else ""
-
-
-def _run_builder(line: Sequence[str]) -> None:
-    """Run a build and pass its output on; what it says last is why it failed."""
-    last = ""
-    with subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
-        for text in process.stdout or ():
-            print(text, end="", flush=True)
-            last = text.strip() or last
-    if process.returncode:
-        status = f"exit status {process.returncode}"
-        raise UserError(f"`{shlex.join(line)}` failed ({status}): {last}")

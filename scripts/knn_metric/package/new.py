@@ -35,7 +35,10 @@ def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
         raise UserError("the model has no scalar numbers, and a metric takes nothing else")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder} is there already: name a new folder, or an empty one")
-    described = {field.name: _describe(field) for field in inputs}
+    described = {}
+    for field in inputs:
+        profile = {} if field.profile == "none" else {"profile": field.profile}
+        described[field.name] = {"shape": "scalar", "type": field.type, **profile}
     dumped = yaml.safe_dump({"inputs": described}, sort_keys=False, allow_unicode=True)
     template = (ROOT / "serving.yaml").read_text(encoding="utf-8")
     named = re.sub("^name: .*$", f"name: {name}", template, flags=re.MULTILINE)
@@ -46,8 +49,3 @@ def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
     copy_file(ROOT / "requirements.txt", folder / "requirements.txt")
     with replacing_file(folder / "serving.yaml") as new:
         new.write_text(text, encoding="utf-8")
-
-
-def _describe(field: Field) -> dict[str, str]:
-    described = {"shape": "scalar", "type": field.type}
-    return described | ({"profile": field.profile} if field.profile != "none" else {})

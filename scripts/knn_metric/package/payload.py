@@ -31,20 +31,12 @@ PRIVATE = re.compile(
 
 
 class Payload:
-    """The files of a package that its payload names.
-
-    Attributes
-    ----------
-    files : dict of str to Path
-        By the name within the package that serving.yaml gives, without what Python wrote beside.
-    problems : list of str
-        Why something that is named is not among them.
-    """
+    """The files of a package that its payload names, without what Python wrote beside."""
 
     def __init__(self, folder: Path, entries: Iterable[str]) -> None:
         self.root = os.path.realpath(folder)
-        self.files: dict[str, Path] = {}
-        self.problems: list[str] = []
+        self.files: dict[str, Path] = {}  # by the name within the package
+        self.problems: list[str] = []  # why something that is named is not among them
         self.entries = [Path(entry) for entry in dict.fromkeys(entries)]
         for entry in self.entries:
             if not entry.parts:
@@ -83,20 +75,17 @@ class Payload:
             entry = next(one for one in self.entries if one in (Path(name), *Path(name).parents))
             copy_file(path, to / (Path(name).relative_to(entry.parent) if flat else name))
 
-    def packed_size(self) -> int:
-        with tempfile.TemporaryFile() as file:
-            with tarfile.open(fileobj=file, mode="w:gz", dereference=True) as tar:
-                for name, path in self.files.items():
-                    tar.add(path, arcname=name)
-            return file.tell()
-
 
 def problems_of_payload(folder: Path, contract: Contract, platform: int | None) -> Iterator[str]:
     payload = Payload(folder, contract.payload)
     yield from payload.problems
     yield from _problems_of_training_data(folder, contract)
     limit = UPLOAD_LIMITS[platform or generation_of_image(contract.runtime) or 3]
-    size = payload.packed_size()
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w:gz", dereference=True) as tar:
+            for name, path in payload.files.items():
+                tar.add(path, arcname=name)
+        size = file.tell()
     if size > limit - OTHER_PARTS:
         yield f"{size:,} bytes packed, and the manager takes {limit:,} with the request's rest"
 
@@ -128,10 +117,9 @@ def describe_missing(folder: Path, entry: str) -> str:
 
 @contextmanager
 def staging(folder: Path, contract: Contract) -> Iterator[Path]:
-    """Yield a copy of what is uploaded, in a folder that is gone afterwards.
+    """Yield a copy of what is uploaded, its serving.yaml with what `attach` asks as metadata.
 
-    Its serving.yaml has the contract's image, and as metadata what `attach` asks about. Within the
-    package's folder hs still finds the repository that it describes.
+    It lies in the package's folder, where hs still finds the repository that it describes.
     """
     definition = yaml.safe_load((folder / "serving.yaml").read_text(encoding="utf-8"))
     definition["runtime"] = contract.runtime

@@ -66,10 +66,8 @@ def call_with_messages(function: Function, inputs: Inputs) -> dict[str, tuple[st
     answer = function(**messages)
     if not hasattr(answer, "outputs"):
         raise TypeError(f"expected a PredictResponse, got {type(answer).__name__}")
-    return {
-        field: (kinds[tensor.dtype], len(tensor.tensor_shape.dims))
-        for field, tensor in answer.outputs.items()
-    }
+    outputs = answer.outputs.items()
+    return {name: (kinds[one.dtype], len(one.tensor_shape.dims)) for name, one in outputs}
 
 
 if __name__ == "__main__":

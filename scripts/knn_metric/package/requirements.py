@@ -54,7 +54,5 @@ def _problems_of_requirement(requirement: Requirement, python: str | None) -> It
     if name == "numpy" and pin[1] != IMAGE_NUMPY:
         yield f"numpy {pin[1]} replaces the image's own: expected {IMAGE_NUMPY}"
     elif last and Version(pin[1].rstrip(".*")) > Version(last):
-        yield (
-            f"{name} {pin[1]} breaks the image: "
-            f"{last} is the last beside numpy {IMAGE_NUMPY} on Python {python}"
-        )
+        beside = f"numpy {IMAGE_NUMPY} on Python {python}"
+        yield f"{name} {pin[1]} breaks the image: {last} is the last beside {beside}"

@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from knn_metric.cli import UserError, last_line, show
-from knn_metric.platform.manager import RELEASED, Manager, name_version
+from knn_metric.platform.manager import RELEASED, Entry, Manager, name_version
 from knn_metric.platform.releases import HS
 
 PAUSE, LOOKS = 1.0, 1800  # seconds between two looks at an image that is built, and how many
@@ -55,10 +56,8 @@ def _read_selected(path: Path) -> str | None:
 def generation_of_hs(hs: str) -> int:
     """Return 2 if hs has `upload`, as up to 2.4.0, else 3."""
     if shutil.which(hs) is None:
-        how = ", or ".join(
-            f"`pip install {' '.join(map(repr, pins))}` for a {generation}.x platform"
-            for generation, pins in HS.items()
-        )
+        lines = {g: f"`pip install {' '.join(map(repr, pins))}`" for g, pins in HS.items()}
+        how = ", or ".join(f"{line} for a {g}.x platform" for g, line in lines.items())
         raise UserError(f"{hs} is not installed: on Python 3.8 {how}")
     result = subprocess.run([hs, "--help"], capture_output=True, text=True)
     if result.returncode:
@@ -69,12 +68,11 @@ def generation_of_hs(hs: str) -> int:
 def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) -> str:
     """Upload a folder, wait until its image is built, and return NAME:VERSION.
 
-    Neither the exit status of hs nor its words tell of a build that failed, or of a version that
-    was made before hs failed: the manager's status does.
+    hs tells neither of a build that failed nor of a version that was made before hs failed.
     """
-    known = manager.versions().keys()
+    known = set(manager.versions())
     failure = _run_hs(hs, generation, staged)
-    version = _await_build(manager, name, set(known))
+    version = _await_build(manager, name, known)
     if version is None:
         if failure:
             raise UserError(failure)
@@ -88,27 +86,31 @@ def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) 
 
 
 def _run_hs(hs: str, generation: int, staged: Path) -> str:
-    """Run hs, its lines printed as they come; return what failed, '' if it says success."""
+    """Return what failed, '' if hs says success."""
+    line, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
     if generation == 2:
         line, success = [hs, "upload"], "Success:"
-    else:
-        line, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
-    succeeded = False
-    with subprocess.Popen(line, cwd=staged, stdout=subprocess.PIPE, text=True) as process:
-        for said in process.stdout or ():
-            print(said, end="", flush=True)
-            succeeded |= success in said
-    if succeeded and process.returncode == 0:
+    status, said = run_aloud(line, cwd=staged)
+    if status == 0 and any(success in text for text in said):
         return ""
-    return f"`{' '.join(line)}` failed (exit status {process.returncode})"
+    return f"`{' '.join(line)}` failed (exit status {status})"
 
 
-def _await_build(manager: Manager, name: str, known: set[object]) -> dict[str, Any] | None:
+def run_aloud(line: Sequence[str], **settings: Any) -> tuple[int, list[str]]:
+    """Run a program, its lines printed as they come; return its exit status and them."""
+    said = []
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **settings) as process:
+        for text in process.stdout or ():
+            print(text, end="", flush=True)
+            said.append(text)
+    return process.returncode, said
+
+
+def _await_build(manager: Manager, name: str, known: set[object]) -> Entry | None:
     """Return the version of a name that is not known, once its image is built or has failed."""
     version = None
     for _ in range(LOOKS):
-        versions = manager.versions()
-        new = [versions[one] for one in versions.keys() - known]
+        new = [one for identity, one in manager.versions().items() if identity not in known]
         with manager.reading():
             own = [one for one in new if one["model"]["name"] == name]
             version = max(own, key=lambda one: one["modelVersion"], default=None)

@@ -35,30 +35,18 @@ FAULTS: dict[type[Exception], str] = {
     UnicodeDecodeError: "the answer is not JSON",
     ValueError: "{error}",
 }
+Entry = dict[str, Any]  # a version of a model, or a metric on one, as the manager lists it
 # What reading an answer of another form than the platform's ends in.
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
 
 def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
     """Return the metadata by which an uploaded version is known to hold this artifact."""
-    described = {
-        "artifact.sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "artifact.threshold": repr(float(artifact.threshold_)),
-    }
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    described = {"artifact.sha256": digest, "artifact.threshold": repr(float(artifact.threshold_))}
     if artifact.calibration_:
         described["artifact.calibration"] = json.dumps(artifact.calibration_)
     return described
-
-
-@contextmanager
-def saying(what: str) -> Iterator[None]:
-    """Turn an error of a call into one line by the table of `FAULTS`."""
-    try:
-        yield
-    except tuple(FAULTS) as error:
-        said = next(text for kind, text in FAULTS.items() if isinstance(error, kind))
-        reason = said.format(kind=type(error).__name__, error=str(error)[:200])
-        raise UserError(f"{what}: {reason}") from error
 
 
 class HTTPProblem(UserError):
@@ -84,29 +72,17 @@ class Service:
         return urljoin(self.address, f"{self.ROOT}{path}")
 
     def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
-        what = f"{method} {self.url(path)}"
-        with (
-            saying(what),
-            requests.request(
-                method,
-                self.url(path),
-                json=body,
-                timeout=TIMEOUT,
-                stream=True,
-                # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
-                allow_redirects=method == "GET",
-            ) as response,
-        ):
-            if response.is_redirect:
-                to = response.headers["Location"]
-                raise UserError(f"{what} is redirected to {to}: give that cluster's address")
-            content = _read(response, what)
-            if not response.ok:
-                is_page = "html" in response.headers.get("Content-Type", "")
-                text = response.reason if is_page else content.decode(errors="replace")
-                said = " ".join(text.split())[:200]
-                raise HTTPProblem(f"{what}: HTTP {response.status_code} {said}".rstrip(), response)
-            return json.loads(content) if content else None
+        url = self.url(path)
+        what = f"{method} {url}"
+        rest: dict[str, Any] = {"json": body, "timeout": TIMEOUT, "stream": True}
+        try:
+            # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
+            with requests.request(method, url, allow_redirects=method == "GET", **rest) as response:
+                return _read(response, what)
+        except tuple(FAULTS) as error:
+            said = next(text for kind, text in FAULTS.items() if isinstance(error, kind))
+            reason = said.format(kind=type(error).__name__, error=str(error)[:200])
+            raise UserError(f"{what}: {reason}") from error
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -114,13 +90,14 @@ class Service:
         try:
             yield
         except MALFORMED as error:
-            raise UserError(
-                f"{self.address} does not answer like {self.NAME}: {repr(error)[:200]}"
-            ) from error
+            what = f"does not answer like {self.NAME}: {repr(error)[:200]}"
+            raise UserError(f"{self.address} {what}") from error
 
 
-def _read(response: requests.Response, what: str) -> bytes:
-    """Return a body as long as it may be; the connection is closed where it goes beyond that."""
+def _read(response: requests.Response, what: str) -> Any:
+    if response.is_redirect:
+        to = response.headers["Location"]
+        raise UserError(f"{what} is redirected to {to}: give that cluster's address")
     deadline, content = time.monotonic() + WHOLE, bytearray()
     # `iter_content` waits for whole blocks, which a server that drips never fills.
     while part := response.raw.read1(2**16, decode_content=True):
@@ -129,31 +106,29 @@ def _read(response: requests.Response, what: str) -> bytes:
             raise UserError(f"{what}: the answer is longer than {LARGEST // 2**20} MB")
         if time.monotonic() > deadline:
             raise UserError(f"{what}: no whole answer in {WHOLE} seconds")
-    return bytes(content)
+    if response.ok:
+        return json.loads(content) if content else None
+    is_page = "html" in response.headers.get("Content-Type", "")
+    text = response.reason if is_page else content.decode(errors="replace")
+    said = " ".join(text.split())[:200]
+    raise HTTPProblem(f"{what}: HTTP {response.status_code} {said}".rstrip(), response)
 
 
 class Manager(Service):
-    """The cluster's manager: versions of models, and the metrics attached to them."""
-
     NAME = "a manager"
     ROOT = "/api/v2/"
 
-    def versions(self) -> dict[object, dict[str, Any]]:
-        """Return all versions by their ids."""
+    def versions(self) -> dict[object, Entry]:
         with self.reading():
             return {version["id"]: version for version in self.call("GET", "model/version")}
 
-    def metrics(self, target: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the metrics that are attached to a version."""
+    def metrics(self, target: Entry) -> list[Entry]:
         return self.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
 
-    def version(self, reference: str) -> dict[str, Any]:
+    def version(self, reference: str) -> Entry:
         """Return the version that NAME:VERSION names, or the newest of NAME; it must be released.
 
-        Raises
-        ------
-        UserError
-            Says which models or versions there are, or that the version is not released.
+        The UserError says which models or versions there are, or what the version's status is.
         """
         name, _, number = reference.partition(":")
         with self.reading():
@@ -162,11 +137,10 @@ class Manager(Service):
             if not versions:
                 known = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
                 raise UserError(f"no model {name} at {self.address}, there is {known}")
-            if number:
-                known = ", ".join(map(str, sorted(one["modelVersion"] for one in versions)))
-                versions = [one for one in versions if str(one["modelVersion"]) == number]
+            numbers = sorted(one["modelVersion"] for one in versions)
+            versions = [one for one in versions if number in ("", str(one["modelVersion"]))]
             if not versions:
-                what = f"version {number} of {name}"
+                what, known = f"version {number} of {name}", ", ".join(map(str, numbers))
                 raise UserError(f"no {what} at {self.address}, there is {known}")
             newest = max(versions, key=lambda version: version["modelVersion"])
             status = newest.get("status", RELEASED)
@@ -183,7 +157,7 @@ class Gateway(Service):
     ROOT = "/gateway/"
 
 
-def name_version(version: dict[str, Any] | None) -> str:
+def name_version(version: Entry | None) -> str:
     """Return how a user names a version: NAME:VERSION."""
     if version is None:
         return "unknown version"

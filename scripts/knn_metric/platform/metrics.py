@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from knn_metric.cli import UserError, show
-from knn_metric.platform.manager import Gateway, Manager, name_version
+from knn_metric.contract import lost_by_sonar
+from knn_metric.platform.manager import Entry, Gateway, Manager, name_version
 from knn_metric.platform.signatures import read_signature
 from knn_metric.platform.sonar import NoMonitoring, Sonar
 from knn_metric.tables import format_table
@@ -27,8 +28,8 @@ QUIET = 30  # looks without a new request, after which no check is waited for
 
 def attach_metric(
     manager: Manager,
-    target: dict[str, Any],
-    metric: dict[str, Any],
+    target: Entry,
+    metric: Entry,
     name: str,
     artifact: dict[str, str],
     detector: PortableKNN,
@@ -37,17 +38,14 @@ def attach_metric(
 ) -> None:
     """Create a metric unless it is there, and remove those of that name once it has proven itself.
 
-    The artifact is that of `describe_artifact`, on whose threshold the metric alarms. It is proven
-    by the detector's own rows, which the metric's servable must score exactly as here.
+    The artifact is that of `describe_artifact`; the metric alarms on its threshold, and is proven
+    by the detector's own rows, which its servable must score exactly as here.
     """
     _require_same_artifact(metric, artifact)
     require_same_fields(target, metric)
-    config = {
-        "modelVersionId": metric["id"],
-        "threshold": float(artifact["artifact.threshold"]),
-        "thresholdCmpOperator": {"kind": OPERATOR},
-    }
-    same_name = _attached(manager, target, name)
+    limit, operator = float(artifact["artifact.threshold"]), {"kind": OPERATOR}
+    config = {"modelVersionId": metric["id"], "threshold": limit, "thresholdCmpOperator": operator}
+    same_name = _attached(manager, target, "name", name)
     others = [spec for spec in same_name if not _is_same(spec["config"], config, deployment)]
     there = next((spec["id"] for spec in same_name if spec not in others), None)
     if deployment:
@@ -64,8 +62,8 @@ def attach_metric(
         print(f"{where}: {_describe(config)}")
 
 
-def detach_metric(manager: Manager, target: dict[str, Any], name: str, dry_run: bool) -> None:
-    specs = _attached(manager, target, name)
+def detach_metric(manager: Manager, target: Entry, name: str, dry_run: bool) -> None:
+    specs = _attached(manager, target, "name", name)
     for spec in specs:
         if dry_run:
             print(f"DELETE {show(manager.url(_path(spec['id'])))}")
@@ -76,8 +74,7 @@ def detach_metric(manager: Manager, target: dict[str, Any], name: str, dry_run: 
         print(f"{name} is not attached to {name_version(target)}")
 
 
-def list_metrics(manager: Manager, target: dict[str, Any]) -> str:
-    """Return a table of what is attached to a target."""
+def list_metrics(manager: Manager, target: Entry) -> str:
     versions = manager.versions()
     rows = ["metric version servable status threshold".split()]
     for spec in manager.metrics(target):
@@ -88,7 +85,7 @@ def list_metrics(manager: Manager, target: dict[str, Any]) -> str:
     return format_table(rows, "<<<<<")
 
 
-def require_same_fields(target: dict[str, Any], metric: dict[str, Any]) -> None:
+def require_same_fields(target: Entry, metric: Entry) -> None:
     """Refuse a target that does not have what the metric takes, or whose requests are lost."""
     try:
         known = {field.name: field for field in read_signature(target)[0]}
@@ -96,11 +93,8 @@ def require_same_fields(target: dict[str, Any], metric: dict[str, Any]) -> None:
     except UserError:  # one that was made without a contract says nothing
         return
     whose = f"{name_version(target)} cannot be watched by {name_version(metric)}: "
-    lost = [show(name) for name in known if "." in name or name.startswith("$")]
-    if lost:
-        raise UserError(
-            f"{whose}sonar keeps no request with fields of such names: {', '.join(lost)}"
-        )
+    if lost := ", ".join(map(show, lost_by_sonar(known))):
+        raise UserError(f"{whose}sonar keeps no request with fields of such names: {lost}")
     problems = []
     for field in taken:
         theirs = known.get(field.name)
@@ -113,14 +107,13 @@ def require_same_fields(target: dict[str, Any], metric: dict[str, Any]) -> None:
         raise UserError(f"{whose}{', '.join(problems)}")
 
 
-def _require_same_artifact(metric: dict[str, Any], ours: dict[str, str]) -> None:
+def _require_same_artifact(metric: Entry, ours: dict[str, str]) -> None:
     """Refuse to give a version the threshold of another artifact than it was uploaded with."""
     name = name_version(metric)
     theirs = metric.get("metadata") or {}
     if theirs.get("artifact.sha256") is None:
-        print(
-            f"{name} was not uploaded by `knn-metric upload`: nothing tells if the artifact is its"
-        )
+        nobody = "nothing tells if the artifact is its"
+        print(f"{name} was not uploaded by `knn-metric upload`: {nobody}")
     elif theirs["artifact.sha256"] != ours["artifact.sha256"]:
         raise UserError(
             f"{name} was uploaded with another artifact, of threshold"
@@ -129,22 +122,19 @@ def _require_same_artifact(metric: dict[str, Any], ours: dict[str, str]) -> None
         )
 
 
-def _attached(manager: Manager, target: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    return [spec for spec in manager.metrics(target) if spec["name"] == name]
+def _attached(manager: Manager, target: Entry, key: str, value: str) -> list[Entry]:
+    return [spec for spec in manager.metrics(target) if spec[key] == value]
 
 
 def _replace(
     manager: Manager,
-    target: dict[str, Any],
+    target: Entry,
     there: str | None,
-    body: dict[str, Any],
-    others: list[dict[str, Any]],
+    body: Entry,
+    others: list[Entry],
     detector: PortableKNN,
 ) -> None:
-    """Let the new metric prove itself before the old ones go, so that the target stays watched.
-
-    It may be there already, beside an old one that an earlier run did not come to.
-    """
+    """Let the new metric, which may be there already, prove itself before the old ones go."""
     versions = manager.versions()
     for spec in others:
         version = name_version(versions.get(spec["config"].get("modelVersionId")))
@@ -153,7 +143,7 @@ def _replace(
     try:
         print(_prove(manager, target, identity, detector))
     except UserError:
-        if not there and _find(manager, target, identity):
+        if not there and _attached(manager, target, "id", identity):
             _delete(manager, target, identity)
         raise
     _wait_for_check(Sonar(manager.address), target, identity, bool(others))
@@ -161,17 +151,13 @@ def _replace(
         _delete(manager, target, spec["id"])
 
 
-def _find(manager: Manager, target: dict[str, Any], identity: str) -> dict[str, Any] | None:
-    return next((spec for spec in manager.metrics(target) if spec["id"] == identity), None)
-
-
-def _prove(manager: Manager, target: dict[str, Any], identity: str, detector: PortableKNN) -> str:
+def _prove(manager: Manager, target: Entry, identity: str, detector: PortableKNN) -> str:
     """Ask a metric's servable for the detector's own rows; say how it fared."""
     for _ in range(PATIENCE):
-        spec = _find(manager, target, identity)
-        if spec is None:
+        specs = _attached(manager, target, "id", identity)
+        if not specs:
             raise UserError(f"{manager.address} says that it created {identity}, and has none")
-        name, status, message = _read_servable(spec)
+        name, status, message = _read_servable(specs[0])
         if not name:
             return "attached; what it answers is not proven, since the manager names no servable"
         if status == SERVING:
@@ -181,11 +167,10 @@ def _prove(manager: Manager, target: dict[str, Any], identity: str, detector: Po
         time.sleep(PAUSE)
     else:
         raise UserError(f"{name} is {status} after {PATIENCE} seconds, {message}; not attached")
-    gateway, names = Gateway(manager.address), detector.feature_names_in_.tolist()
-    rows, scores = detector.self_test_rows_.tolist(), detector.self_test_scores_.tolist()
-    for row, score in zip(rows, scores, strict=True):
+    gateway, path = Gateway(manager.address), f"servable/{quote(name, safe='')}"
+    names, rows = detector.feature_names_in_.tolist(), detector.self_test_rows_.tolist()
+    for row, score in zip(rows, detector.self_test_scores_.tolist(), strict=True):
         inputs = [int(number) if number.is_integer() else number for number in row]
-        path = f"servable/{quote(name, safe='')}"
         with gateway.reading():
             said = gateway.call("POST", path, dict(zip(names, inputs, strict=True)))["value"]
         if said != score:
@@ -193,7 +178,7 @@ def _prove(manager: Manager, target: dict[str, Any], identity: str, detector: Po
     return f"attached, serving, {len(rows)} of {len(rows)} rows score as here"
 
 
-def _wait_for_check(sonar: Sonar, target: dict[str, Any], identity: str, is_needed: bool) -> None:
+def _wait_for_check(sonar: Sonar, target: Entry, identity: str, is_needed: bool) -> None:
     """Wait until sonar has checked a request by the new metric, if there are any requests."""
     before: list[str] = []
     quiet = 0
@@ -212,21 +197,21 @@ def _wait_for_check(sonar: Sonar, target: dict[str, Any], identity: str, is_need
     raise UserError("sonar does not check by the new metric yet: both watch, so attach again later")
 
 
-def _read_servable(spec: dict[str, Any]) -> tuple[str, str, str]:
+def _read_servable(spec: Entry) -> tuple[str, str, str]:
     """Return the name of a metric's servable, its status and why, of either generation."""
-    servable: dict[str, Any] = spec["config"].get("servable") or {}
+    servable = spec["config"].get("servable") or {}
     status, message = servable.get("status"), servable.get("statusMessage")
     if isinstance(status, dict):
         status, message = [status.get(key) for key in ("status", "msg")]
     return str(servable.get("fullName") or ""), str(status or ""), str(message or "")
 
 
-def _delete(manager: Manager, target: dict[str, Any], identity: str) -> None:
+def _delete(manager: Manager, target: Entry, identity: str) -> None:
     """Remove a metric; the manager answers 500 where it did, and the container was gone before."""
     try:
         manager.call("DELETE", _path(identity))
     except UserError:
-        if _find(manager, target, identity):
+        if _attached(manager, target, "id", identity):
             raise
 
 
@@ -234,13 +219,12 @@ def _path(identity: str) -> str:
     return f"monitoring/metricspec/{quote(identity, safe='')}"
 
 
-def _is_same(old: dict[str, Any], new: dict[str, Any], deployment: str | None) -> bool:
+def _is_same(old: Entry, new: Entry, deployment: str | None) -> bool:
     used = (old.get("servable") or {}).get("deploymentConfigurationName")
-    is_deployed = deployment in (None, used)
-    return is_deployed and all(old.get(field) == value for field, value in new.items())
+    return deployment in (None, used) and all(old.get(key) == new[key] for key in new)
 
 
-def _describe(config: dict[str, Any]) -> str:
+def _describe(config: Entry) -> str:
     operator = (config.get("thresholdCmpOperator") or {}).get("kind")
     if config.get("threshold") is None:
         return "no threshold: nothing is checked"

@@ -14,9 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # Read on import: without it grpc reports a taken port in a line of its own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -35,8 +37,9 @@ from knn_metric.platform.tensors import decode, encode
 
 PREDICT = "/hydrosphere.serving.runtime.PredictionService/Predict"
 THREADS = 10
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # lets Linux end a process when its parent has ended, however that came
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+END_WITH_PARENT = LIBC and partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
 MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
 
 
@@ -80,20 +83,14 @@ class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer)
             logging.exception("the function failed")
             context.abort(grpc.StatusCode.INTERNAL, repr(error))
 
-    def Check(
-        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
-    ) -> health_pb2.HealthCheckResponse:
+    def Check(self, request: Any, context: grpc.ServicerContext) -> health_pb2.HealthCheckResponse:
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
 
 def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Server, int]:
-    """Start a server and return it with the port that it got."""
-    options = [
-        ("grpc.max_send_message_length", MESSAGE_LIMIT),
-        ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-        # Without this a second server on the same port would start and take half the requests.
-        ("grpc.so_reuseport", 0),
-    ]
+    limits = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT) for way in ("send", "receive")]
+    # Where ports are reused, a second server on this one would start and take half the requests.
+    options = [*limits, ("grpc.so_reuseport", 0)]
     server = grpc.server(ThreadPoolExecutor(max_workers=THREADS), options=options)
     service = FunctionService(function)
     add_PredictionServiceServicer_to_server(service, server)
@@ -103,17 +100,10 @@ def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Serv
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise UserError(
-            f"cannot listen on {address}: the port is taken, or the address is not this machine's"
-        ) from error
+        problem = "the port is taken, or the address is not this machine's"
+        raise UserError(f"cannot listen on {address}: {problem}") from error
     server.start()
     return server, port
-
-
-def _end_with_parent() -> None:
-    """Let Linux end this process when its parent has ended, however that came."""
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
@@ -121,14 +111,10 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
     """Serve a package on a free port, in a process of its own; yield its address."""
     command = [python, "-m", "knn_metric", "serve", "--port", "0", "--package", str(folder)]
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    # Ctrl-C does not reach a session of its own before the caller has ended.
+    own: dict[str, Any] = {"start_new_session": True, "preexec_fn": END_WITH_PARENT, "env": path}
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        universal_newlines=True,
-        env=path,
-        start_new_session=True,  # Ctrl-C does not reach it before the caller has ended
-        preexec_fn=_end_with_parent,
+        command, stdout=subprocess.PIPE, stderr=errors, universal_newlines=True, **own
     ) as process:
         try:
             address = _read_address(process)
@@ -152,10 +138,10 @@ def serving(folder: Path, python: str = sys.executable) -> Iterator[str]:
 def _read_address(process: subprocess.Popen[str]) -> str:
     """Return where the process serves, '' if it ends before; what else it prints is dropped."""
     lines = process.stdout or ()
-    for line in lines:
-        found = re.match(r"serving .* on (\S+:\d+), stop with", line)
-        if found:
-            # A full pipe would block whatever the function prints.
-            threading.Thread(target=lambda: list(lines), daemon=True).start()
-            return found.group(1)
-    return ""
+    matches = (re.match(r"serving .* on (\S+:\d+), stop with", line) for line in lines)
+    found = next(filter(None, matches), None)
+    if found is None:
+        return ""
+    # A full pipe would block whatever the function prints.
+    threading.Thread(target=lambda: list(lines), daemon=True).start()
+    return found.group(1)

@@ -25,10 +25,10 @@ def read_signature(
             found = "a map" if one.get("subfields") else kind or "a field without a type"
             others.append(f"{name}: a metric cannot take {found}")
             continue
+        shape = one.get("shape") or {}  # 3.x's {"dims": [2]}, or 2.x's {"dim": [{"size": 2}]}
+        dims = shape.get("dims") or [dim["size"] for dim in shape.get("dim") or ()]
         profile = str(one.get("profile") or "none").lower()
-        fields.append(
-            Field(name, YAML_NAMES.get(kind, kind), _read_dims(one.get("shape")), profile)
-        )
+        fields.append(Field(name, YAML_NAMES.get(kind, kind), tuple(map(int, dims)), profile))
     return fields, others
 
 
@@ -40,11 +40,3 @@ def count_values(version: dict[str, Any]) -> dict[str, int]:
         return {}
     sizes = {"uint32": 2**32, "uint64": 2**64}
     return {field.name: sizes[field.type] for field in fields if field.type in sizes}
-
-
-def _read_dims(shape: dict[str, Any] | None) -> tuple[int, ...]:
-    """Read 3.x's ``{"dims": [2]}`` or 2.x's ``{"dim": [{"size": 2}]}``."""
-    dims = (shape or {}).get("dims")
-    if dims is None:
-        dims = [dim["size"] for dim in (shape or {}).get("dim") or ()]
-    return tuple(map(int, dims))

@@ -29,39 +29,17 @@ class Check(NamedTuple):
     threshold: float
     spec: str = ""
 
-    @property
-    def is_alarm(self) -> bool:
-        return self.value > self.threshold
-
 
 class Request(NamedTuple):
-    """A request that the target answered.
+    """A request that the target was sent, and what its metrics said of it."""
 
-    Attributes
-    ----------
-    id : str
-        Mongo's, of 24 hexadecimal digits, which begin with the time.
-    second : int
-        When it was checked, in epoch seconds.
-    inputs : dict of str to object
-        The target's inputs and answers by name; none if the target failed.
-    checks : dict of str to Check
-        By metric; one that did not answer has no entry.
-    unread : dict of str to str
-        By metric, what stands in place of the score.
-    error : str
-        Why the target failed; '' if it did not.
-    uuid : str
-        The gateway's, which the platform's own alerts carry.
-    """
-
-    id: str
-    second: int
-    inputs: dict[str, object]
-    checks: dict[str, Check]
-    unread: dict[str, str]
-    error: str = ""
-    uuid: str = ""
+    id: str  # Mongo's, of 24 hexadecimal digits, which begin with the time
+    second: int  # when it was checked, in epoch seconds
+    inputs: dict[str, Any]  # the target's inputs and answers by name; none if the target failed
+    checks: dict[str, Check]  # by metric; one that did not answer has no entry
+    unread: dict[str, str]  # by metric, what stands in place of the score
+    error: str = ""  # why the target failed
+    uuid: str = ""  # the gateway's, which the platform's own alerts carry
     version: object = None
 
 
@@ -70,8 +48,6 @@ class NoMonitoring(UserError):
 
 
 class Sonar(Service):
-    """A cluster's sonar."""
-
     NAME = "sonar"
     ROOT = "/monitoring/"
 
@@ -84,9 +60,8 @@ class Sonar(Service):
             return super().call(method, path, body)
         except HTTPProblem as error:
             if error.status == 501:  # by the UI's nginx
-                raise NoMonitoring(
-                    f"{self.address} has no monitoring: open-source platforms have it from 3.0 on"
-                ) from error
+                what = "has no monitoring: open-source platforms have it from 3.0 on"
+                raise NoMonitoring(f"{self.address} {what}") from error
             raise
 
     def newest(
@@ -146,11 +121,8 @@ def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
     identity = result["_id"]
     if not re.fullmatch("[0-9a-f]{24}", identity):
         raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
-    inputs = {
-        name: read_number(value)
-        for name, value in result.items()
-        if not name.startswith("_hs_") and name != "_id"
-    }
+    names = [name for name in result if not name.startswith("_hs_") and name != "_id"]
+    inputs = {name: read_number(result[name]) for name in names}
     for name in unsigned.keys() & inputs.keys():
         value = inputs[name]
         if isinstance(value, int) and value < 0:  # as which sonar keeps what its type cannot hold
@@ -162,27 +134,22 @@ def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
             checks[name] = Check(value, threshold, str(check.get("metricSpecId")))
         except KeyError as error:
             unread[name] = f"no {error.args[0]}"
-        except (TypeError, ValueError) as error:
-            unread[name] = str(error) if isinstance(error, ValueError) else "no check"
-    return Request(
-        identity,
-        int(identity[:8], 16),
-        inputs,
-        checks,
-        unread,
-        str(result.get("_hs_error") or ""),
-        str(result.get("_hs_request_id") or ""),
-        read_number(result.get("_hs_model_version_id")),
-    )
+        except TypeError:
+            unread[name] = "no check"
+        except ValueError as error:
+            unread[name] = str(error)
+    failure, uuid = (str(result.get(name) or "") for name in ("_hs_error", "_hs_request_id"))
+    version = read_number(result.get("_hs_model_version_id"))
+    return Request(identity, int(identity[:8], 16), inputs, checks, unread, failure, uuid, version)
 
 
 def _read_float(value: object) -> float:
     number = read_number(value)
-    if type(number) not in (int, float):
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
         raise ValueError("null" if number is None else f"a {type(number).__name__}")
-    if not math.isfinite(number):  # type: ignore[arg-type]
+    if not math.isfinite(number):
         raise ValueError(f"{number}")
-    return float(number)  # type: ignore[arg-type]
+    return float(number)
 
 
 def format_time(second: float) -> str:

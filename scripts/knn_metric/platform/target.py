@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -25,7 +25,7 @@ from knn_metric.platform.tensors import decode, encode
 TIMEOUT = 30  # seconds
 AT_A_TIME = 4  # requests to a runtime
 
-Ask = Callable[[Mapping[str, np.generic]], Mapping[str, Any]]
+Ask = Callable[[Mapping[str, np.generic]], Mapping[str, Any]]  # inputs by name to outputs by name
 
 
 def is_address(place: str | Path) -> bool:
@@ -35,9 +35,8 @@ def is_address(place: str | Path) -> bool:
 def open_channel(address: str) -> grpc.Channel:
     """Return a channel to a runtime; one on this machine is called without the proxy."""
     host = address.rpartition(":")[0].strip("[]")
-    is_local = host == "localhost" or host == "::1" or host.startswith("127.")
-    options = [("grpc.enable_http_proxy", 0)] if is_local else []
-    return grpc.insecure_channel(address, options)
+    is_local = host in ("localhost", "::1") or host.startswith("127.")
+    return grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)] if is_local else [])
 
 
 def answered_by(target: str | Path, inputs: Sequence[Field]) -> tuple[str, ...]:
@@ -48,50 +47,38 @@ def answered_by(target: str | Path, inputs: Sequence[Field]) -> tuple[str, ...]:
     outputs = [field.name for field in Contract.read(Path(target)).outputs]
     answered = tuple(name for name in names if name in outputs)
     if not answered:
-        raise UserError(
-            f"{target} answers {', '.join(outputs)}, and the metric takes {', '.join(names)}"
-        )
+        taken = ", ".join(names)
+        raise UserError(f"{target} answers {', '.join(outputs)}, and the metric takes {taken}")
     return answered
 
 
-class Target:
-    """A target model that answers rows.
+class Target(NamedTuple):
+    """A target model that answers rows: its inputs are the metric's that it does not answer."""
 
-    Parameters
-    ----------
-    ask : callable
-        Takes the model's inputs by name, returns its outputs by name.
-    inputs : sequence of Field
-        The metric's; those that are not answered are the target's inputs.
-    answered : sequence of str
-    """
-
-    def __init__(self, ask: Ask, inputs: Sequence[Field], answered: Sequence[str]) -> None:
-        self._ask = ask
-        self.answered = tuple(answered)
-        self._sent = [
-            (place, field) for place, field in enumerate(inputs) if field.name not in answered
-        ]
-        self._taken = [
-            (place, field.name) for place, field in enumerate(inputs) if field.name in answered
-        ]
+    ask: Ask
+    inputs: Sequence[Field]  # the metric's
+    answered: tuple[str, ...]
 
     def answer(self, rows: Rows, description: str = "asking the target") -> Rows:
         """Return rows with the target's answers in place of the columns that it answers."""
-        values = rows.values.copy()
+        values, names = rows.values.copy(), [field.name for field in self.inputs]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             answers = pool.map(self._answer_one, values, chunksize=1)
             bar = tqdm(answers, description, len(values), disable=None, leave=False, delay=1)
             for row, answer in zip(values, bar, strict=True):
-                for place, name in self._taken:
-                    row[place] = answer[name]
+                for name, number in answer.items():
+                    row[names.index(name)] = number
         return replace(rows, values=values)
 
     def _answer_one(self, row: np.ndarray) -> dict[str, float]:
-        inputs = {field.name: field.numpy_type(row[place]) for place, field in self._sent}
-        outputs = self._ask(inputs)
+        sent = {
+            field.name: field.numpy_type(number)
+            for field, number in zip(self.inputs, row, strict=True)
+            if field.name not in self.answered
+        }
+        outputs = self.ask(sent)
         try:
-            return {name: float(outputs[name]) for _, name in self._taken}
+            return {name: float(outputs[name]) for name in self.answered}
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the target's answer cannot be read: {error!r}") from error
 

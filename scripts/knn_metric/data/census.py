@@ -111,13 +111,6 @@ CORRUPTIONS = {
 def read(content: bytes, path: Path | str) -> list[tuple[str, ...]]:
     """Read and check rows in UCI's format, adult.test's comment line and dotted labels included.
 
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    path : Path or str
-        Its name, for messages.
-
     Raises
     ------
     UserError
@@ -227,7 +220,11 @@ def read_content(data: str) -> tuple[bytes, Path]:
     """Return the content and the path of a file in UCI's format."""
     path = {"uci": UCI_PATH, "sample": SAMPLE_PATH}.get(data, Path(data))
     if data == "uci" and not path.exists():
-        _download_uci(path)
+        try:
+            download(UCI_URL, path, UCI_SHA256)
+        except UserError as error:
+            advice = "name another file with --data path/to/adult.data, or --data sample"
+            raise UserError(f"{error}: {advice}") from error
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -240,21 +237,11 @@ def read_content(data: str) -> tuple[bytes, Path]:
     return content, path
 
 
-def _download_uci(path: Path) -> None:
-    try:
-        download(UCI_URL, path, UCI_SHA256)
-    except UserError as error:
-        raise UserError(
-            f"{error}: name another file with --data path/to/adult.data, or --data sample"
-        ) from error
-
-
 def _name_source(path: Path, sha256: str) -> str:
     """Name the source by content, so that a copy of the sample is still the sample."""
     if sha256 == UCI_SHA256:
         return "uci"
-    sample = SAMPLE_PATH
-    if sample.exists() and sha256 == hashlib.sha256(sample.read_bytes()).hexdigest():
+    if SAMPLE_PATH.exists() and sha256 == hashlib.sha256(SAMPLE_PATH.read_bytes()).hexdigest():
         return "sample"
     return name_path(path)
 

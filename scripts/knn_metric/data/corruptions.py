@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -40,88 +39,60 @@ class Corruption:
     change: Callable[[Rows, np.random.Generator], Columns]
 
 
-class Operation(NamedTuple):
-    """How an operation changes columns, and the words that follow its name.
-
-    `change` takes the fields, the number if there is one, rows and a random generator.
-    """
-
-    change: Callable[..., Columns]
-    words: tuple[str, ...]
+# What happens to a column, given it, a random generator, and the number if there is one.
+Change = Callable[..., np.ndarray]
 
 
-OPERATIONS: dict[str, Operation] = {}
+def _each(change: Change) -> Callable[..., Columns]:
+    """Return the operation that changes each of its fields on its own."""
+
+    return lambda fields, number, rows, random: {
+        field: change(rows.column(field), random, *number) for field in fields
+    }
 
 
-def corruption(form: str) -> Callable[[Callable[..., Columns]], Callable[..., Columns]]:
-    """Add a function to `OPERATIONS`, as ``OPERATION:WORD:...`` spells it.
-
-    Its words are FIELD, and last BY or WITH for a number; without words it changes all fields that
-    are given, or those that `_choose_fields` says.
-    """
-    name, *words = form.split(":")
-
-    def add(change: Callable[..., Columns]) -> Callable[..., Columns]:
-        OPERATIONS[name] = Operation(change, tuple(words))
-        return change
-
-    return add
-
-
-@corruption("scale:FIELD:BY")
-def _scale(fields: Sequence[str], by: float, rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: rows.column(field) * by for field in fields}
-
-
-@corruption("fill:FIELD:WITH")
-def _fill(fields: Sequence[str], value: float, rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: np.full(len(rows), value) for field in fields}
-
-
-@corruption("swap:FIELD:FIELD")
-def _swap(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+def _swap(fields: Sequence[str], _: Sequence[float], rows: Rows, __: object) -> Columns:
     return {one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)}
 
 
-@corruption("shuffle:FIELD")
-@corruption("mix")
-def _shuffle(fields: Sequence[str], rows: Rows, random: np.random.Generator) -> Columns:
-    return {field: random.permutation(rows.column(field)) for field in fields}
-
-
-@corruption("shift:FIELD")
-def _shift(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
-    codes, places = np.unique(rows.column(fields[0]), return_inverse=True)
-    return {fields[0]: np.roll(codes, -1)[places]}
-
-
-@corruption("flip:FIELD")
-def _flip(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
-    codes, places = np.unique(rows.column(fields[0]), return_inverse=True)
-    return {fields[0]: codes[::-1][places]}
-
-
-@corruption("random:FIELD")
-def _draw(fields: Sequence[str], rows: Rows, random: np.random.Generator) -> Columns:
-    codes = np.unique(rows.column(fields[0]))
-    return {fields[0]: codes[random.integers(0, len(codes), len(rows))]}
-
-
-@corruption("constant:FIELD")
-def _hold(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: np.full(len(rows), rows.column(field).max()) for field in fields}
-
-
-@corruption("raw:FIELD")
-def _send_raw(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
+def _send_raw(fields: Sequence[str], _: Sequence[float], rows: Rows, __: object) -> Columns:
     return {field: rows.raw[field] for field in fields}
 
 
-@corruption("zero-codes")
-def _zero(fields: Sequence[str], rows: Rows, _: np.random.Generator) -> Columns:
-    return {field: np.zeros(len(rows)) for field in fields}
+def _fill(column: np.ndarray, _: object, value: float = 0) -> np.ndarray:
+    return np.full(len(column), value)
 
 
+def _shift(column: np.ndarray, _: object) -> np.ndarray:
+    codes, places = np.unique(column, return_inverse=True)
+    return np.roll(codes, -1)[places]
+
+
+def _flip(column: np.ndarray, _: object) -> np.ndarray:
+    codes, places = np.unique(column, return_inverse=True)
+    return codes[::-1][places]
+
+
+def _draw(column: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    codes = np.unique(column)
+    return codes[random.integers(0, len(codes), len(column))]
+
+
+# FIELD stands for one, BY or WITH for a number; without words an operation changes all fields that
+# are given, or those that `_choose_fields` says.
+FORMS: dict[str, Callable[..., Columns]] = {
+    "scale:FIELD:BY": _each(lambda column, _, by: column * by),
+    "fill:FIELD:WITH": _each(_fill),
+    "swap:FIELD:FIELD": _swap,
+    "mix": _each(lambda column, random: random.permutation(column)),
+    "shuffle:FIELD": _each(lambda column, random: random.permutation(column)),
+    "shift:FIELD": _each(_shift),
+    "flip:FIELD": _each(_flip),
+    "random:FIELD": _each(_draw),
+    "constant:FIELD": _each(lambda column, _: np.full(len(column), column.max())),
+    "raw:FIELD": _send_raw,
+    "zero-codes": _each(_fill),
+}
 OF_ANSWERS = ("flip", "constant", "random")  # of the last field, if none is named
 
 
@@ -135,13 +106,13 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
     """
     spelled, cause = rows.corruptions.get(text, (text, ""))
     name, *words = spelled.split(":")
-    forms = {one: ":".join([one, *operation.words]) for one, operation in OPERATIONS.items()}
-    if name not in OPERATIONS:
+    forms = {form.split(":")[0]: form for form in FORMS}
+    if name not in forms:
         names = f", or one of {', '.join(rows.corruptions)}" if rows.corruptions else ""
-        raise UserError(f"{text!r} is no corruption: expected {', '.join(forms.values())}{names}")
+        raise UserError(f"{text!r} is no corruption: expected {', '.join(FORMS)}{names}")
     expected = f"{text!r}: expected {forms[name]}"
     words = words or _choose_fields(name, rows)
-    change, places = OPERATIONS[name]
+    places = forms[name].split(":")[1:]
     if places and len(words) != len(places):
         raise UserError(f"{expected}, got {len(words)} words after {name}")
     has_number = bool(places) and places[-1] != "FIELD"
@@ -152,7 +123,7 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
         if name == "raw" and field not in rows.raw:
             raise UserError(f"{expected}: {rows.source} has no raw numbers of {field}")
     numbers = [_read_number(words[-1], expected)] if has_number else []
-    return Corruption(text, cause, fields, partial(change, fields, *numbers))
+    return Corruption(text, cause, fields, partial(FORMS[forms[name]], fields, numbers))
 
 
 def _choose_fields(name: str, rows: Rows) -> list[str]:
@@ -185,33 +156,19 @@ def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
         return [name for name, (one, *of) in spelled.items() if one != "raw" or of[0] in rows.raw]
     names = []
     for name, is_code in zip(rows.names, rows.is_code, strict=True):
-        column = rows.column(name)
-        n_values = len(np.unique(column))
+        values = np.unique(rows.column(name))
+        applied = ["shift", "flip", "shuffle"] if is_code else ["shuffle"]
+        applied += ["constant", "random"] if name in answered else []
         if is_code:
-            names.append(f"fill:{name}:{column.max() + 1:.15g}")
-            names += (
-                [f"{operation}:{name}" for operation in ("shift", "flip")] if n_values > 1 else []
-            )
+            names.append(f"fill:{name}:{values[-1] + 1:.15g}")
         else:
             names += [f"scale:{name}:10", f"fill:{name}:0"]
-        names += [f"shuffle:{name}"] if n_values > 1 else []
-        if name in answered and n_values > 1:
-            names += [f"{operation}:{name}" for operation in ("constant", "random")]
+        names += [f"{one}:{name}" for one in applied] if len(values) > 1 else []
     return [*names, "mix", *(["zero-codes"] if any(rows.is_code) else [])]
 
 
 def corrupt_answer(corruption: Corruption, answer: float, rows: Rows, seed: int) -> float:
-    """Corrupt one answer of the target; the rows say which codes a field has.
-
-    Parameters
-    ----------
-    corruption : Corruption
-        Of one field, which the target answers.
-    answer : float
-    rows : Rows
-    seed : int
-        Of what is random.
-    """
+    """Corrupt one answer of the target; the rows say which codes a field has."""
     (field,) = corruption.fields
     codes = np.unique(rows.column(field))
     known = np.append(codes, answer)

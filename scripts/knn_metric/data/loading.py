@@ -19,7 +19,6 @@ from knn_metric.data.times import NO_TIME
 from knn_metric.data.validation import read_rows
 
 BLOCK = 100_000  # rows
-HASHED_AT_ONCE = 2**20  # bytes
 
 
 def load_rows(
@@ -37,7 +36,6 @@ def load_rows(
         format; or files, folders, globs and URLs of Parquet, CSV with a header, or JSON lines,
         whose columns are the contract's inputs.
     contract : Contract
-        The names, types and profiles of the columns.
     most_rejected : float
         The proportion of rows that may be left out since they cannot be used.
     time : str, optional
@@ -51,7 +49,7 @@ def load_rows(
     of_census = [one for one in data if census.is_census(one)]
     if not of_census:
         return _read_table(data, contract, most_rejected, time)
-    (one, *others) = data
+    one, *others = data
     if others:
         raise UserError(f"{of_census[0]} is of the census, which is read alone")
     if time:
@@ -78,11 +76,9 @@ def _read_table(
     kinds = {field.name: np.dtype(field.numpy_type).name for field in fields}
     wanted, blocks = plan(data, kinds, [], BLOCK, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
-    values = np.concatenate([part.values for part in parts] or [np.empty((0, len(fields)))])
-    times = np.concatenate([part.times for part in parts] or [np.empty(0, np.int64)])
-    rejected: Counter[str] = Counter()
-    for part in parts:
-        rejected.update(part.rejected.column("reason").to_pylist())
+    values = np.concatenate([np.empty((0, len(fields))), *(part.values for part in parts)])
+    times = np.concatenate([np.empty(0, np.int64), *(part.times for part in parts)])
+    rejected = Counter(one for part in parts for one in part.rejected["reason"].to_pylist())
     n_rows = len(values) + rejected.total()
     if rejected.total() > most_rejected * n_rows:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
@@ -111,11 +107,8 @@ def digest(urls: Sequence[str]) -> str:
     """Return the SHA-256 of a file; of several files, that of all of theirs one after the other."""
     digests = []
     for url in urls:
-        one = hashlib.sha256()
         with opening(url) as file:
-            while content := file.read(HASHED_AT_ONCE):
-                one.update(content)
-        digests.append(one.hexdigest())
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()

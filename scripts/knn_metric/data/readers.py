@@ -11,8 +11,9 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,22 +37,27 @@ SCHEMA, CHILDREN, LOGICAL_TYPE, NULL_TYPE = 2, 5, 10, 11
 
 
 class Piece(NamedTuple):
-    """A file, or of Parquet the rows from `first` to before `last`."""
+    """Of Parquet the rows from `first` to before `last`; a text file, with its rows if counted."""
 
     url: str
     first: int = 0
     last: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first
 
 
 class Malformed(NamedTuple):
     """A line that is no row: its number among the rows, its text, and what is wrong with it."""
 
     row: int
-    text: str
-    problem: str
+    line: str
+    reason: str
 
 
-class Lines(NamedTuple):
+@dataclass(frozen=True)
+class Lines:
     """Rows that were read: their file, a table, the number of each row, lines that are no rows.
 
     The table is as it is in Parquet; text from CSV and JSON lines, null where there is none.
@@ -62,19 +68,40 @@ class Lines(NamedTuple):
     rows: np.ndarray
     malformed: Sequence[Malformed] = ()
 
-    @property
-    def size(self) -> int:
+    def __len__(self) -> int:
         return len(self.rows) + len(self.malformed)
 
     def cut(self, rows: int) -> Iterator[Lines]:
         """Yield them so many rows at a time."""
-        yield self._replace(table=self.table[:rows], rows=self.rows[:rows])
+        yield replace(self, table=self.table[:rows], rows=self.rows[:rows])
         for first in range(rows, len(self.rows), rows):
             last = first + rows
             yield Lines(self.url, self.table[first:last], self.rows[first:last])
 
 
 Block = tuple[Piece | Lines, ...]  # that is scored together
+
+
+Some = TypeVar("Some", bound=Sized)
+
+
+def gather(some: Iterable[Some], rows: int) -> Iterator[tuple[Some, ...]]:
+    """Put what holds rows together as soon as there are so many."""
+    waiting: list[Some] = []
+    for one in some:
+        waiting.append(one)
+        if sum(map(len, waiting)) >= rows:
+            yield tuple(waiting)
+            waiting = []
+    if any(map(len, waiting)):
+        yield tuple(waiting)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that is computed with in place of a dictionary's or another one of text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if is_text else kind
 
 
 def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
@@ -91,7 +118,7 @@ def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator
             if (names is None or name in names) and name not in table.column_names:
                 column = pa.repeat(pa.scalar(value, pa.string()), len(table))
                 table = table.append_column(name, column)
-        yield from lines._replace(table=table).cut(rows)
+        yield from replace(lines, table=table).cut(rows)
 
 
 def _read_parquet(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
@@ -120,7 +147,7 @@ def count_rows(content: parquet.ParquetFile) -> list[int]:
     return [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
 
 
-def open_parquet(file: BinaryIO) -> parquet.ParquetFile:
+def open_parquet(file: io.BufferedIOBase) -> parquet.ParquetFile:
     """Open a Parquet file, also one of parquet-mr 1.11.0, which marks groups as of type Null.
 
     So it writes each map's inner group (PARQUET-1879), and so the feature lake of 2.x has them.
@@ -142,77 +169,67 @@ def open_parquet(file: BinaryIO) -> parquet.ParquetFile:
 def _drop_null_groups(footer: bytes) -> bytes:
     """Leave out the logical type of groups that are marked as of type Null."""
     thrift = _Thrift(footer)
-    schema = next(value for number, _, value, _ in thrift.fields(0) if number == SCHEMA)
+    for _, number, kind in thrift.fields():
+        if number == SCHEMA:
+            break
+        thrift.skip(kind)
     kept, done = b"", 0
-    for element in thrift.items(schema):
-        marks = {number: places for number, *places in thrift.fields(element)}
-        start, value, end = marks.get(LOGICAL_TYPE, (0, 0, 0))
-        if CHILDREN in marks and end and next(thrift.fields(value), (0,))[0] == NULL_TYPE:
-            kept, done = kept + footer[done:start], end
+    for _ in thrift.items():
+        places = {}
+        for start, number, kind in thrift.fields():
+            value = thrift.place
+            thrift.skip(kind)
+            places[number] = start, value, thrift.place
+        if CHILDREN in places and LOGICAL_TYPE in places:
+            start, value, end = places[LOGICAL_TYPE]
+            if next(_Thrift(footer, value).fields(), (0, 0, 0))[1] == NULL_TYPE:
+                kept, done = kept + footer[done:start], end
     return kept + footer[done:]
 
 
 class _Thrift:
-    """Where fields stand in Thrift's compact protocol, in which a footer is written."""
+    """A reader of Thrift's compact protocol, in which a footer is written."""
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    def __init__(self, content: bytes, place: int = 0) -> None:
+        self.content, self.place = content, place
 
-    def varint(self, place: int) -> tuple[int, int]:
-        """Return an unsigned number and where it ends."""
-        value = shift = 0
-        while self.content[place] & 0x80:
-            value |= (self.content[place] & 0x7F) << shift
-            place, shift = place + 1, shift + 7
-        return value | self.content[place] << shift, place + 1
+    def byte(self) -> int:
+        self.place += 1
+        return self.content[self.place - 1]
 
-    def fields(self, place: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield of each field of a struct its number, and where it, its value and its end are."""
-        number = 0
-        while header := self.content[place]:
-            start, place = place, place + 1
-            if header >> 4:
-                number += header >> 4
-            else:
-                zigzag, place = self.varint(place)
-                number = zigzag >> 1
-            end = self.skip(header & 15, place)
-            yield number, start, place, end
-            place = end
+    def varint(self) -> int:
+        byte = self.byte()
+        return byte if byte < 0x80 else byte & 0x7F | self.varint() << 7
 
-    def list_header(self, place: int) -> tuple[int, int, int]:
-        """Return the length of a list, the type of its elements, and where they begin."""
-        size, kind = self.content[place] >> 4, self.content[place] & 15
-        if size < 15:
-            return size, kind, place + 1
-        size, place = self.varint(place + 1)
-        return size, kind, place
+    def fields(self) -> Iterator[tuple[int, int, int]]:
+        """Yield where each field of a struct begins, its number and type; its value is next."""
+        number, start = 0, self.place
+        while header := self.byte():
+            number = number + (header >> 4) if header >> 4 else self.varint() >> 1
+            yield start, number, header & 15
+            start = self.place
 
-    def items(self, place: int) -> Iterator[int]:
-        """Yield where each element of a list begins."""
-        size, kind, place = self.list_header(place)
-        for _ in range(size):
-            yield place
-            place = self.skip(kind, place)
+    def items(self) -> Iterator[int]:
+        """Yield the type of each element of a list; the element is next."""
+        header = self.byte()
+        for _ in range(header >> 4 if header >> 4 < 15 else self.varint()):
+            yield header & 15
 
-    def skip(self, kind: int, place: int) -> int:
-        """Return where a value ends."""
-        if kind in (1, 2):  # a truth, which stands in the field's header
-            return place
-        if kind in (3, 7):  # a byte, a double
-            return place + (1 if kind == 3 else 8)
-        if kind == 8:  # bytes
-            size, place = self.varint(place)
-            return place + size
-        if kind in (9, 10):
-            size, inner, end = self.list_header(place)
-            for _ in range(size):
-                end = self.skip(inner, end)
-            return end
+    def skip(self, kind: int) -> None:
+        """Go on to the end of a value."""
         if kind == 12:
-            ends = [end for *_, end in self.fields(place)]
-            return (ends[-1] if ends else place) + 1
-        return self.varint(place)[1]
+            for _, _, inner in self.fields():
+                self.skip(inner)
+        elif kind in (9, 10):  # a list, a set
+            for inner in self.items():
+                self.skip(inner)
+        elif kind == 8:  # bytes
+            size = self.varint()
+            self.place += size
+        elif kind in (3, 7):  # a byte, a double
+            self.place += 1 if kind == 3 else 8
+        elif kind > 2:  # no truth, which stands in the field's header
+            self.varint()
 
 
 class _Text(io.RawIOBase):
@@ -221,7 +238,7 @@ class _Text(io.RawIOBase):
     A byte that is no UTF-8 becomes U+FFFD, a carriage return within a line `RETURN`.
     """
 
-    def __init__(self, file: BinaryIO, is_csv: bool) -> None:
+    def __init__(self, file: io.BufferedIOBase, is_csv: bool) -> None:
         self.file, self.is_csv = file, is_csv
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.held, self.rest = "", b""
@@ -257,13 +274,14 @@ def _read_csv(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[
         with opening(piece.url) as file:
             try:
                 for lines in _stream_csv(piece.url, _Text(file, is_csv=True), size):
-                    is_new = lines.rows >= row
-                    table = lines.table if is_new.all() else lines.table.filter(pa.array(is_new))
-                    there = [one for one in table.column_names if names is None or one in names]
+                    new, there = np.searchsorted(lines.rows, row), lines.table.column_names
+                    table = lines.table[new:].select(
+                        [one for one in names or there if one in there]
+                    )
                     malformed = [one for one in lines.malformed if one.row >= row]
-                    new = Lines(piece.url, table.select(there), lines.rows[is_new], malformed)
-                    row += new.size
-                    yield new
+                    lines = Lines(piece.url, table, lines.rows[new:], malformed)
+                    row += len(lines)
+                    yield lines
                 return
             except pa.ArrowInvalid as error:
                 if "straddling" not in str(error):
@@ -275,7 +293,7 @@ def _read_csv(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[
 def _stream_csv(url: str, raw: _Text, size: int) -> Iterator[Lines]:
     """Read rows with all columns, since a quote that is wrong in any spoils rows."""
     text = io.BufferedReader(raw, size)
-    header = read_csv_header(cast(BinaryIO, text))
+    header = _read_header(text)
     skipped: list[Malformed] = []
 
     def skip(row: arrow_csv.InvalidRow) -> str:
@@ -296,7 +314,10 @@ def _stream_csv(url: str, raw: _Text, size: int) -> Iterator[Lines]:
         )
     row = 0
     for batch in batches:
-        table = _restore_returns(batch) if raw.has_returns else pa.Table.from_batches([batch])
+        table = pa.Table.from_batches([batch])
+        if raw.has_returns:
+            columns = [pc.replace_substring(column, RETURN, "\r") for column in table.columns]
+            table = pa.table(columns, schema)
         numbers = np.arange(row, row + len(table) + len(skipped))
         numbers = numbers[~np.isin(numbers, [one.row for one in skipped])][: len(table)]
         row = numbers[-1] + 1 if len(numbers) else row
@@ -305,11 +326,6 @@ def _stream_csv(url: str, raw: _Text, size: int) -> Iterator[Lines]:
         yield Lines(url, table, numbers, [one for one in skipped if one.row < row])
         skipped[:] = [one for one in skipped if one.row >= row]
     yield Lines(url, schema.empty_table(), np.arange(0), skipped)
-
-
-def _restore_returns(batch: pa.RecordBatch) -> pa.Table:
-    columns = [pc.replace_substring(column, RETURN, "\r") for column in batch.columns]
-    return pa.table(columns, batch.schema)
 
 
 def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Malformed]) -> None:
@@ -330,14 +346,8 @@ def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Mal
             )
 
 
-def read_csv_header(file: BinaryIO) -> list[str]:
-    """Read the first line.
-
-    Raises
-    ------
-    ValueError
-        If it is no header of columns with commas between them, in UTF-8.
-    """
+def _read_header(file: io.BufferedIOBase) -> list[str]:
+    """Read the first line; raise ValueError if it names no columns with commas between them."""
     line = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace")
     if "\0" in line:
         raise ValueError("expected UTF-8, got UTF-16 or no text")
@@ -374,26 +384,27 @@ def _read_json(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator
     row, longest = 0, CHUNKS[-1]
     with opening(piece.url) as file:
         text = io.BufferedReader(_Text(file, is_csv=False), READ_AT_ONCE)
-        while line := text.readline(longest + 1):
+        while True:
+            line = text.readline(longest + 1)
             if len(line) > longest:
                 raise ValueError(f"the line after row {row:,} is longer than {longest >> 20} MB")
-            if not line.strip():
-                continue
-            try:
-                found = _parse_json(line)
-            except ValueError as error:
-                spelled = line.decode("utf-8", "replace").rstrip("\n")
-                malformed.append(Malformed(row, spelled, f"no JSON object: {error}"))
-                row += 1
-                continue
-            records += found
-            numbers += range(row, row + len(found))
-            row += len(found) or 1
-            if len(records) >= rows:
-                yield Lines(piece.url, _to_table(records, names), np.array(numbers), malformed)
+            if line.strip():
+                found = []
+                try:
+                    found = _parse_json(line)
+                except (ValueError, RecursionError) as error:
+                    problem = "nested too deep" if isinstance(error, RecursionError) else error
+                    spelled = line.decode("utf-8", "replace").rstrip("\n")
+                    malformed.append(Malformed(row, spelled, f"no JSON object: {problem}"))
+                records += found
+                numbers += range(row, row + len(found))
+                row += len(found) or 1
+            if not line or len(records) >= rows:
+                places = np.array(numbers, np.int64)
+                yield Lines(piece.url, _to_table(records, names), places, malformed)
                 records, numbers, malformed = [], [], []
-        rest = np.array(numbers, np.int64)
-        yield Lines(piece.url, _to_table(records, names), rest, malformed)
+            if not line:
+                return
 
 
 def _to_table(records: Sequence[dict], names: Sequence[str] | None) -> pa.Table:
@@ -404,17 +415,8 @@ def _to_table(records: Sequence[dict], names: Sequence[str] | None) -> pa.Table:
 
 
 def _parse_json(line: bytes) -> list[dict]:
-    """Return the records of a line: an object, or a list of them as the platform answers.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
-    try:
-        content = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    """Return the records of a line: an object, or a list of them as the platform answers."""
+    content = json.loads(line)
     records = content if isinstance(content, list) else [content]
     if not all(isinstance(record, dict) for record in records):
         raise ValueError("neither an object nor a list of objects")

@@ -26,7 +26,7 @@ class Rows:
     Attributes
     ----------
     names : tuple of str, length m
-        Of the columns, in the contract's order.
+        In the contract's order.
     values : ndarray, shape (n, m), dtype float64
     is_code : tuple of bool, length m
         Which columns hold codes of categories.
@@ -86,15 +86,7 @@ def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[R
     """Split rows at random into a training and a held-out part, equal ones into the same.
 
     Otherwise held-out rows would be better known than new ones are. UCI's are split one by one, as
-    Hydrosphere did.
-
-    Parameters
-    ----------
-    rows : Rows
-    test_size : float
-        Proportion of the held-out part, between 0 and 1; its size is rounded up.
-    seed : int
-        From 0 to 2**32 - 1.
+    Hydrosphere did. The size of the held-out part is rounded up.
 
     Raises
     ------
@@ -126,21 +118,7 @@ def count_copies(rows: Rows) -> float:
 
 
 def require_replaceable(artifact: Path, old: str | None, new: str) -> None:
-    """Refuse to replace an artifact of anything else by one of the sample.
-
-    Parameters
-    ----------
-    artifact : Path
-    old : str or None
-        Source of the artifact that is there, None if there is none.
-    new : str
-        Source of the new one.
-
-    Raises
-    ------
-    UserError
-        Names the old source.
-    """
+    """Raise UserError if an artifact of another source would be replaced by one of the sample."""
     if new == SAMPLE and old not in (None, SAMPLE):
         raise UserError(
             f"{shorten(artifact)} is trained on {old}, and the sample would replace it:"

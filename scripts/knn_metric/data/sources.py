@@ -9,8 +9,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote
 
 import fsspec
@@ -50,7 +51,7 @@ def partitions_of(url: str) -> dict[str, str | None]:
 
 
 @contextmanager
-def opening(url: str) -> Iterator[BinaryIO]:
+def opening(url: str) -> Iterator[BufferedIOBase]:
     """Open a file for reading; whatever is wrong with it ends as a UserError that names it."""
     compression = infer_compression(url) if url.lower().endswith(COMPRESSED) else None
     # Of a name on this machine `::` is a part, not one of fsspec's chains.
@@ -80,7 +81,12 @@ def find_files(inputs: Iterable[str]) -> list[str]:
     for name in inputs:
         others: Counter[str] = Counter()
         try:
-            filesystem, path = _resolve(name)
+            if os.path.lexists(name):  # what lies on this machine comes first
+                filesystem, path = LocalFileSystem(), os.path.abspath(name)
+            elif "::" in name:
+                raise ValueError("a chain of file systems is not read: unpack it first")
+            else:
+                filesystem, path = fsspec.url_to_fs(name)
             found = _find(filesystem, path, others)
         except Exception as error:  # a driver's own may be anything, a missing one an ImportError
             raise UserError(f"{name}: {error}") from error
@@ -97,15 +103,6 @@ def find_files(inputs: Iterable[str]) -> list[str]:
     return list(urls.values())
 
 
-def _resolve(name: str) -> tuple[Any, str]:
-    """Return the file system of a name, and its path there; one of this machine comes first."""
-    if os.path.lexists(name):
-        return LocalFileSystem(), os.path.abspath(name)
-    if "::" in name:
-        raise ValueError("a chain of file systems is not read: unpack it first")
-    return fsspec.url_to_fs(name)
-
-
 def _find(filesystem: Any, path: str, others: Counter[str]) -> list[str]:
     """Return the data files at a path; count the others by their ending."""
     if filesystem.isfile(path):
@@ -114,20 +111,22 @@ def _find(filesystem: Any, path: str, others: Counter[str]) -> list[str]:
         return [path]
     if filesystem.isdir(path):
         is_local = isinstance(filesystem, LocalFileSystem)
-        names = _walk(path) if is_local else filesystem.find(path)
         below = len(path.rstrip("/")) + 1
-        shown = []
-        for name in sorted(names):
-            folders = name[below:].split("/")[:-1]
-            if DELTA in folders:
+        found = []
+        for name in sorted(_walk(path) if is_local else filesystem.find(path)):
+            parts = name[below:].split("/")
+            if DELTA in parts[:-1]:
                 raise ValueError(
                     "a Delta table, whose log says which files count: expected plain Parquet, as"
                     ' spark.read.format("delta").load(...).write.parquet(...) exports it'
                 )
-            if not any(part[0] in "._" and "=" not in part for part in name[below:].split("/")):
-                shown.append(name)
-        others.update(map(_name_ending, (name for name in shown if not kind_of(name))))
-        return [name for name in shown if kind_of(name)]
+            if any(part[0] in "._" and "=" not in part for part in parts):
+                continue
+            if kind_of(name):
+                found.append(name)
+            else:
+                others[_name_ending(name)] += 1
+        return found
     if os.path.lexists(path):
         raise ValueError("expected a file or a folder, got a pipe, a device or a broken link")
     if not fsspec.core.has_magic(path):

@@ -19,7 +19,9 @@ from knn_metric.data.readers import (
     Lines,
     Piece,
     count_rows,
+    gather,
     open_parquet,
+    plain_type,
     read_piece,
 )
 from knn_metric.data.sources import find_files, kind_of, opening, partitions_of, shorten_url
@@ -37,15 +39,14 @@ AT_A_TIME = 16  # files to look at, which over a network is waiting
 
 
 class Header(NamedTuple):
-    """A file's columns with their types, its parts with their rows, and which columns hold times.
+    """A file's columns with their types, its pieces, and which columns hold times.
 
-    A part has None in place of rows where they are not counted, in a long text file. The columns
-    of JSON lines are open: more may follow, and failed requests lack their fields.
+    The columns of JSON lines are open: more may follow, and failed requests lack their fields.
     """
 
     url: str
     columns: dict[str, pa.DataType]
-    parts: list[tuple[int | None, Piece]]
+    pieces: list[Piece]
     times: list[str]
     is_open: bool = False
 
@@ -68,16 +69,10 @@ def plan(
     keep : sequence of str
         Columns to keep beside those of `KEPT` that are there; every file must have them.
     rows : int
-        In a block.
+        In a block; there are more only where row groups are very long, or in a text file, which
+        `stream` divides.
     time : str or None
         The column that days come from; None for the platform's, else for the one that holds times.
-
-    Returns
-    -------
-    wanted : Wanted
-    blocks : list of Block
-        All files in order, each block of about so many rows; of more only where row groups are
-        very long, or of a text file, which `stream` divides.
 
     Raises
     ------
@@ -87,22 +82,22 @@ def plan(
     taken = ", ".join(name for name in keep if name in WRITTEN)
     if taken:
         raise UserError(f"{taken} cannot be kept: a column of that name is written")
-    headers = _leave_out_scores(list(_look_at_all(find_files(inputs), rows)))
+    headers = _leave_out_scores(_look_at_all(find_files(inputs), rows))
     for header in headers:
-        _require_columns(header, kinds, [*keep, *([time] if time else [])])
+        if header.pieces and not header.is_open:
+            _require_columns(header, list(kinds), [*keep, *([time] if time else [])])
     usual = [name for name in KEPT if any(one.is_open or name in one.columns for one in headers)]
     kept = pa.schema((name, _find_type(name, headers)) for name in dict.fromkeys([*usual, *keep]))
-    parts = [part for header in headers for part in header.parts]
-    wanted = Wanted(list(kinds), dict(kinds), kept, time or _find_time(headers))
-    return wanted, list(_divide(parts, rows))
+    pieces = [piece for header in headers for piece in header.pieces]
+    wanted = Wanted(dict(kinds), kept, time or _find_time(headers))
+    return wanted, list(_divide(pieces, rows))
 
 
-def _look_at_all(urls: Sequence[str], rows: int) -> Iterator[Header]:
-    """Yield the header of each file, in order."""
+def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
         found = pool.map(lambda url: _look_at(url, rows), urls)
-        yield from tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False)
+        return [*tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False)]
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -120,38 +115,32 @@ def _look_at_parquet(url: str, rows: int) -> Header:
     if len(set(schema.names)) < len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
         raise UserError(f"{shorten_url(url)}: two columns are named {twice}")
-    parts: list[tuple[int | None, Piece]] = []
+    pieces: list[Piece] = []
     end = 0
     for count in counts:
         start, end = end, end + count
         # A slice is read from its group's beginning on.
-        length = max(rows, -(-count // SLICES))
-        bounds = [*range(start, end, length), end]
-        parts += [(last - first, Piece(url, first, last)) for first, last in pairwise(bounds)]
+        bounds = [*range(start, end, max(rows, -(-count // SLICES))), end]
+        pieces += [Piece(url, first, last) for first, last in pairwise(bounds)]
     times = [field.name for field in schema if is_time(field.type)]
-    return Header(url, dict(zip(schema.names, schema.types, strict=True)), parts, times)
+    return Header(url, dict(zip(schema.names, schema.types, strict=True)), pieces, times)
 
 
 def _look_at_text(url: str, rows: int) -> Header:
     """Read the first rows; a file that ends with them has so many."""
-    sample: list[Lines] = []
-    count, is_whole = 0, True
-    for lines in read_piece(Piece(url), None, SAMPLE):
-        sample.append(lines)
-        count += lines.size
-        if count > SAMPLE:
-            is_whole = False
-            break
     cells: dict[str, list[str]] = {}
-    for lines in sample:
-        for name in lines.table.column_names:
-            found = lines.table.column(name).drop_null().to_pylist()
-            cells.setdefault(name, []).extend(filter(None, found))
+    count = 0
+    for lines in read_piece(Piece(url), None, SAMPLE):
+        for name, column in zip(lines.table.column_names, lines.table.columns, strict=True):
+            cells.setdefault(name, []).extend(filter(None, column.to_pylist()))
+        count += len(lines)
+        if count > SAMPLE:
+            break
     times = [name for name, there in cells.items() if there and all(map(looks_like_time, there))]
     # Where all lines were looked at and none is a failed request, no more columns follow.
-    is_open = kind_of(url) == "json" and (not is_whole or bool(cells.get(ERROR)))
-    parts = [(count if is_whole and count <= rows else None, Piece(url))] if count else []
-    return Header(url, dict.fromkeys(cells, pa.string()), parts, times, is_open)
+    is_open = kind_of(url) == "json" and (count > SAMPLE or bool(cells.get(ERROR)))
+    pieces = [Piece(url, 0, count if count <= min(rows, SAMPLE) else 0)] if count else []
+    return Header(url, dict.fromkeys(cells, pa.string()), pieces, times, is_open)
 
 
 def _leave_out_scores(headers: list[Header]) -> list[Header]:
@@ -167,11 +156,7 @@ def _leave_out_scores(headers: list[Header]) -> list[Header]:
     return others
 
 
-def _require_columns(header: Header, features: Iterable[str], others: Iterable[str]) -> None:
-    """Raise UserError if a file that has rows lacks columns."""
-    if header.is_open or not header.parts:
-        return
-    features = list(features)
+def _require_columns(header: Header, features: Sequence[str], others: Sequence[str]) -> None:
     missing = [name for name in (*features, *others) if name not in header.columns]
     if not missing:
         return
@@ -194,11 +179,8 @@ def _find_type(name: str, headers: Iterable[Header]) -> pa.DataType:
     """Return the type that holds a column of all files without loss, or name two that have none."""
     kind, first = pa.null(), ""
     for header in headers:
-        here = header.columns.get(name, pa.string() if header.is_open else pa.null())
-        if pa.types.is_dictionary(here):
-            here = here.value_type
-        if pa.types.is_large_string(here) or pa.types.is_string_view(here):
-            here = pa.string()
+        missing = pa.string() if header.is_open else pa.null()
+        here = plain_type(header.columns.get(name, missing))
         wider, file = _widen(kind, here), shorten_url(header.url)
         if wider is None:
             raise UserError(f"{name} cannot be kept: it is {kind} in {first} and {here} in {file}")
@@ -221,20 +203,18 @@ def _widen(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.string() if is_spelled else None
 
 
-def _divide(parts: Iterable[tuple[int | None, Piece]], rows: int) -> Iterator[Block]:
-    """Put parts together until they have so many rows; what lies side by side becomes one piece.
+def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[Block]:
+    """Put pieces together until they have so many rows; what lies side by side becomes one.
 
     A text file whose rows are not counted is a block of its own.
     """
     block: list[Piece] = []
     count = 0
-    for size, piece in parts:
-        if block and (size is None or count + size > rows):
+    for piece in pieces:
+        size = piece.size or rows
+        if block and count + size > rows:
             yield tuple(block)
             block, count = [], 0
-        if size is None:
-            yield (piece,)
-            continue
         if block and piece.first and (block[-1].url, block[-1].last) == (piece.url, piece.first):
             piece = piece._replace(first=block.pop().first)
         block.append(piece)
@@ -246,15 +226,8 @@ def _divide(parts: Iterable[tuple[int | None, Piece]], rows: int) -> Iterator[Bl
 def stream(blocks: Iterable[Block], wanted: Wanted, rows: int) -> Iterator[Block]:
     """Yield blocks of Parquet as they are, of text the rows themselves, so many in a block."""
     for block in blocks:
-        waiting: list[Lines] = []
-        pieces = [piece for piece in block if isinstance(piece, Piece)]
-        if len(block) > 1 or any(kind_of(piece.url) == "parquet" for piece in pieces):
+        first = block[0]
+        if len(block) > 1 or isinstance(first, Lines) or kind_of(first.url) == "parquet":
             yield block
-            continue
-        for lines in read_piece(pieces[0], wanted.names, rows):
-            waiting.append(lines)
-            if sum(one.size for one in waiting) >= rows:
-                yield tuple(waiting)
-                waiting = []
-        if any(one.size for one in waiting):
-            yield tuple(waiting)
+        else:
+            yield from gather(read_piece(first, wanted.names, rows), rows)

@@ -49,21 +49,14 @@ def is_time(kind: pa.DataType) -> bool:
 def read_times(column: pa.ChunkedArray) -> np.ndarray:
     """Return the epoch second of each time; `NO_TIME` where there is none.
 
-    Times without an offset count as UTC's.
-
-    Parameters
-    ----------
-    column : pyarrow.ChunkedArray
-        Timestamps or dates; numbers; text in ISO 8601, numbers in it, or Mongo's ``$date``.
+    Timestamps, dates, numbers, text in ISO 8601, numbers in it, or Mongo's ``$date`` are times.
+    Those without an offset count as UTC's.
     """
     kind = column.type
     if pa.types.is_timestamp(kind):
         seconds = _divide(column.cast(pa.int64()), PER_SECOND[kind.unit])
-    elif pa.types.is_date32(kind):
-        days = _divide(column.cast(pa.int32()), 1)
-        seconds = np.where(days == NO_TIME, NO_TIME, days * DAY)
-    elif pa.types.is_date64(kind):
-        seconds = _divide(column.cast(pa.int64()), 1000)
+    elif pa.types.is_date(kind):
+        seconds = _divide(column.cast(pa.date64()).cast(pa.int64()), 1000)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         seconds = _read_texts(column)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):

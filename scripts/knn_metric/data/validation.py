@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from knn_metric.cli import UserError
-from knn_metric.data.readers import ERROR, Block, Lines, Malformed, read_piece
+from knn_metric.data.readers import ERROR, Block, Lines, gather, plain_type, read_piece
 from knn_metric.data.sources import shorten_url
 from knn_metric.data.times import read_times
 
@@ -40,28 +41,38 @@ class Wanted(NamedTuple):
 
     Attributes
     ----------
-    features : list of str
-        The columns of numbers.
     kinds : dict of str to str
-        By feature, numpy's name of its type in the contract; float64 where there is none.
+        By column of numbers, numpy's name of its type in the contract.
     kept : pyarrow.Schema
         To keep beside them, with the type that each has in all files.
     time : str or None
         The column that days come from.
     """
 
-    features: list[str]
     kinds: dict[str, str]
     kept: pa.Schema
-    time: str | None = None
-
-    def kind(self, feature: str) -> np.dtype:
-        return np.dtype(self.kinds.get(feature, "float64"))
+    time: str | None
 
     @property
     def names(self) -> list[str]:
         times = [self.time] if self.time else []
-        return list(dict.fromkeys([*self.kept.names, *self.features, *times, ERROR]))
+        return list(dict.fromkeys([*self.kept.names, *self.kinds, *times, ERROR]))
+
+    @property
+    def beside(self) -> list[str]:
+        """What is read and not kept of rows that can be used."""
+        return [name for name in self.names if name not in self.kept.names]
+
+    @property
+    def scored(self) -> pa.Schema:
+        return pa.schema([*self.kept, ("file", pa.string()), ("row", pa.int64())])
+
+    @property
+    def rejected(self) -> pa.Schema:
+        own = ("file", "row", "line", "reason")
+        inputs = [f"{name} (input)" if name in own else name for name in self.beside]
+        texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
+        return pa.schema([*self.scored, *texts])
 
 
 class Part(NamedTuple):
@@ -96,15 +107,10 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     UserError
         Names the file that is damaged, or has a column of another type than the others.
     """
-    waiting: list[Part] = []
-    for one in block:
-        for lines in [one] if isinstance(one, Lines) else read_piece(one, wanted.names, rows):
-            waiting.append(_check(wanted, lines))
-            if sum(map(len, waiting)) >= rows:
-                yield _join(waiting)
-                waiting = []
-    if waiting:
-        yield _join(waiting)
+    lines = chain.from_iterable(
+        [one] if isinstance(one, Lines) else read_piece(one, wanted.names, rows) for one in block
+    )
+    return map(_join, gather((_check(wanted, one) for one in lines), rows))
 
 
 def _join(parts: Sequence[Part]) -> Part:
@@ -116,46 +122,37 @@ def _join(parts: Sequence[Part]) -> Part:
 def _check(wanted: Wanted, lines: Lines) -> Part:
     """Part a table into rows to score and rejected rows, the lines that are none among these."""
     file = shorten_url(lines.url)
-    table = _simplify(lines.table)
-    values = np.empty((len(table), len(wanted.features)))
+    plain = [(field.name, plain_type(field.type)) for field in lines.table.schema]
+    table = lines.table.cast(pa.schema(plain))
+    values = np.empty((len(table), len(wanted.kinds)))
     problems = np.zeros(values.shape, np.int8)
-    for place, name in enumerate(wanted.features):
-        values[:, place], problems[:, place] = read_numbers(_column(table, name), wanted.kind(name))
+    for place, (name, kind) in enumerate(wanted.kinds.items()):
+        values[:, place], problems[:, place] = read_numbers(_column(table, name), np.dtype(kind))
     error = pc.utf8_lower(pc.utf8_trim_whitespace(_to_text(_column(table, ERROR))))
     failed = pc.invert(pc.is_in(error.fill_null(""), NO_ERROR)).to_numpy()
     times = read_times(_column(table, wanted.time or ""))
     kept = _keep(wanted, file, table, lines.rows)
-    rejected = _reject_lines(wanted, file, lines.malformed)
+    malformed = [{"file": file, **one._asdict()} for one in lines.malformed]
+    rejected = pa.Table.from_pylist(malformed, wanted.rejected)
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
-        reasons = _describe_problems(wanted.features, problems[bad], failed[bad])
-        found = _reject(wanted, kept.filter(mask), table.filter(mask), reasons)
-        rejected = pa.concat_tables([found, rejected])
+        odd = table.filter(mask)
+        texts = [_to_text(_column(odd, name)) for name in wanted.beside]
+        reasons = _describe_problems([*wanted.kinds], problems[bad], failed[bad])
+        columns = [*kept.filter(mask).columns, *texts, pa.nulls(len(odd), pa.string()), reasons]
+        rejected = pa.concat_tables([pa.table(columns, wanted.rejected), rejected])
         kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
     return Part(kept, values, times, rejected)
 
 
-def _simplify(table: pa.Table) -> pa.Table:
-    """Return a table without the types that pyarrow cannot filter."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_string_view(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
-    return table
-
-
 def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column as a contract's type has it, in float64.
+    """Return a column as a contract's type has it, in float64; text counts as what it spells.
 
-    Text counts as the number that it spells.
-
-    Returns
-    -------
-    values : ndarray, shape (n,), dtype float64
-    problems : ndarray, shape (n,), dtype int8
-        What is wrong with each number, as a place in `PROBLEMS`.
+    Beside each number stands what is wrong with it, as a place in `PROBLEMS`.
     """
-    numbers = _to_float(_spell_bools(column) if kind.kind == "b" else column)
+    is_bool = kind.kind == "b"
+    numbers = _to_float(_spell_bools(column) if is_bool and _is_text(column) else column)
     values = numbers.fill_null(np.nan).to_numpy()
     problems = np.zeros(len(values), np.int8)
     fits = np.abs(values) <= INT64_LIMIT
@@ -167,7 +164,7 @@ def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.n
     if kind.kind == "f":
         with np.errstate(over="ignore"):
             return values.astype(kind).astype(np.float64), problems
-    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, int(np.iinfo(kind).max))
+    low, high = (0, 1) if is_bool else (np.iinfo(kind).min, int(np.iinfo(kind).max))
     with np.errstate(invalid="ignore"):
         # float(high + 1) is exact where float(high) is not: the largest int64 is no double.
         beyond = (values < low) | (values >= float(high + 1))
@@ -175,28 +172,28 @@ def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.n
     return values, np.select(wrong, (problems, FRACTION, BEYOND)).astype(np.int8)
 
 
+def _is_text(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_string(column.type)
+
+
 def _spell_bools(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write ``true`` and ``false`` as the numbers 1 and 0."""
-    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
-        return column
     text = pc.utf8_lower(pc.utf8_trim_whitespace(column))
-    is_bool = pc.is_in(text, pa.array(["true", "false"], text.type))
-    spelled = pc.cast(pc.cast(pc.equal(text, "true"), pa.int8()), text.type)
-    return pc.if_else(is_bool, spelled, column)
+    spelled = pc.equal(text, "true").cast(pa.int8()).cast(pa.string())
+    return pc.if_else(pc.is_in(text, pa.array(["true", "false"])), spelled, column)
 
 
 def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = pc.utf8_trim_whitespace(column)
-        try:
-            return text.cast(pa.float64())
-        except pa.ArrowInvalid:
-            spelled = pc.match_substring_regex(text, SPELLED)
-            return pc.if_else(spelled, text, None).cast(pa.float64())
     try:
-        if pa.types.is_decimal(kind):  # whose own cast is off in the last digit
-            return column.cast(pa.string()).cast(pa.float64())
+        if _is_text(column):
+            text = pc.utf8_trim_whitespace(column)
+            try:
+                return text.cast(pa.float64())
+            except pa.ArrowInvalid:
+                text = pc.if_else(pc.match_substring_regex(text, SPELLED), text, None)
+                return text.cast(pa.float64())
+        if pa.types.is_decimal(column.type):  # whose own cast is off in the last digit
+            column = column.cast(pa.string())
         return column.cast(pa.float64(), safe=False)
     except pa.ArrowException:
         return pa.chunked_array([pa.nulls(len(column), pa.float64())])
@@ -213,20 +210,13 @@ def _keep(wanted: Wanted, file: str, table: pa.Table, rows: np.ndarray) -> pa.Ta
             problem = f"{name} is {kind} elsewhere: {error}"
             raise UserError(f"{file}: {' '.join(problem.split())}") from error
     places = [pa.repeat(file, len(table)), pa.array(rows, pa.int64())]
-    return pa.table([*columns, *places], _kept_schema(wanted))
-
-
-def _kept_schema(wanted: Wanted) -> pa.Schema:
-    return pa.schema([*wanted.kept, ("file", pa.string()), ("row", pa.int64())])
+    return pa.table([*columns, *places], wanted.scored)
 
 
 def _describe_problems(
     features: Sequence[str], problems: np.ndarray, failed: np.ndarray
-) -> list[str]:
-    """Return what is wrong with each row, given a place in `PROBLEMS` for each feature.
-
-    Of a request whose target failed nothing else is said.
-    """
+) -> pa.Array:
+    """Return what is wrong with each row; of a request whose target failed nothing else."""
     found, places = np.unique(problems, axis=0, return_inverse=True)
     reasons = [
         "; ".join(
@@ -234,47 +224,18 @@ def _describe_problems(
         )
         for row in found.tolist()
     ]
-    said = zip(places.ravel(), failed, strict=True)
-    return [FAILED if is_failed else reasons[place] for place, is_failed in said]
-
-
-def _reject(wanted: Wanted, kept: pa.Table, table: pa.Table, reasons: Sequence[str]) -> pa.Table:
-    texts = [_to_text(_column(table, name)) for name in _rejected_names(wanted)]
-    columns = [*kept.columns, *texts, pa.nulls(len(table), pa.string())]
-    return pa.table([*columns, pa.array(reasons, pa.string())], _rejected_schema(wanted))
-
-
-def _reject_lines(wanted: Wanted, file: str, malformed: Sequence[Malformed]) -> pa.Table:
-    lines = [
-        {"file": file, "row": row, "line": line, "reason": reason}
-        for row, line, reason in malformed
-    ]
-    return pa.Table.from_pylist(lines, _rejected_schema(wanted))
-
-
-def _rejected_names(wanted: Wanted) -> list[str]:
-    return [name for name in wanted.names if name not in wanted.kept.names]
-
-
-def _rejected_schema(wanted: Wanted) -> pa.Schema:
-    own = ("file", "row", "line", "reason")
-    inputs = [f"{name} (input)" if name in own else name for name in _rejected_names(wanted)]
-    texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
-    return pa.schema([*_kept_schema(wanted), *texts])
+    said = np.where(failed, FAILED, np.array(reasons, object)[places.ravel()])
+    return pa.array(said, pa.string())
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    if name in table.column_names:
-        column = table.column(name)
-        kind = column.type
-        return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
-    return pa.chunked_array([pa.nulls(len(table))])
+    is_there = name in table.column_names
+    return table.column(name) if is_there else pa.chunked_array([pa.nulls(len(table))])
 
 
 def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return column.cast(pa.string())
     except pa.ArrowException:
-        values = column.to_pylist()
-        text = [None if value is None else str(value) for value in values]
+        text = [None if value is None else str(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(text, pa.string())])

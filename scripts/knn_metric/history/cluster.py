@@ -94,9 +94,10 @@ def _make_task(artifact: str, wanted: Wanted, rows: int) -> Callable[[bytes], by
 
         path = Path(get_worker().local_directory).resolve() / artifact
         scoring = import_module("knn_metric.history.scoring")
-        wanted, rows = pickle.loads(settings)
         detector = scoring.load_once(str(path))
-        return pickle.dumps(scoring.score_block(detector, wanted, pickle.loads(block), rows))
+        return pickle.dumps(
+            scoring.score_block(detector, *pickle.loads(settings), pickle.loads(block))
+        )
 
     return score
 
@@ -167,18 +168,15 @@ def _shorten_version(version: str | None) -> str | None:
     return ".".join(version.split(".")[:2]) if version and ".final." in version else version
 
 
-def _find_package(name: str) -> Path:
-    return Path(str(import_module(name).__file__)).parent
-
-
 class Shipment(WorkerPlugin):
     """The packages and the artifact that a worker needs, in a folder of its own."""
 
     def __init__(self, artifact: Path) -> None:
         self.name = f"knn-metric-{uuid.uuid4().hex}"
+        folders = [Path(str(import_module(name).__file__)).parent for name in SHIPPED]
         self.files = {
             str(path.relative_to(folder.parent)): path.read_bytes()
-            for folder in map(_find_package, SHIPPED)
+            for folder in folders
             for path in folder.rglob("*.py")
         }
         self.files[ARTIFACT] = artifact.read_bytes()

@@ -55,7 +55,7 @@ def _is_ours(path: Path) -> bool:
 
 def require_no_input_in(out: Path, blocks: Sequence[Block]) -> None:
     """Raise UserError if a folder that would be replaced holds a file that is read."""
-    pieces = [piece for block in blocks for piece in block if isinstance(piece, Piece)]
+    pieces = (piece for block in blocks for piece in block if isinstance(piece, Piece))
     inputs = {Path(shorten_url(piece.url)).resolve() for piece in pieces}
     if any(path.is_relative_to(out) for path in inputs):
         raise UserError(f"{shorten(out)} holds an input: not replaced")
@@ -78,12 +78,11 @@ class Threads:
     n_places = cpu_count()
 
     def __init__(self, detector: PortableKNN, wanted: Wanted, rows: int) -> None:
-        self.arguments = (detector, FieldSurprise.of(detector)), wanted
-        self.rows = rows
+        self.settings = (detector, FieldSurprise.of(detector)), wanted, rows
         self.pool = ThreadPoolExecutor(self.n_places)
 
     def submit(self, block: Block) -> Future[Scored]:
-        return self.pool.submit(score_block, *self.arguments, block, self.rows)
+        return self.pool.submit(score_block, *self.settings, block)
 
     def wait(self, futures: Collection[Future[Scored]]) -> Iterator[tuple[Future[Scored], Scored]]:
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
@@ -96,7 +95,7 @@ class Threads:
         self.pool.shutdown(cancel_futures=True)
 
 
-def _score_all(engine: Engine, blocks: Iterator[Block]) -> Iterator[tuple[int, Scored]]:
+def _score_all(engine: Engine, blocks: Iterable[Block]) -> Iterator[tuple[int, Scored]]:
     """Score blocks; yield each one's number and what came of it, in the order of completion.
 
     Only as many blocks are under way as keep all places busy, so that memory stays bounded.
@@ -122,13 +121,9 @@ def write_scores(engine: Engine, blocks: Iterable[Block], folder: Path, n_blocks
     total, n_added = Tally(), 0
     waiting: dict[int, Tally] = {}  # for blocks before theirs
     with tqdm(total=n_blocks, desc="scoring", unit="block", disable=None) as bar:
-        for number, scored in _score_all(engine, iter(blocks)):
-            name = f"part-{number:05}.parquet"
-            try:
-                _write(folder / name, scored.scores)
-                _write(folder / "rejected" / name, scored.rejects)
-            except OSError as error:
-                raise UserError(f"the scores cannot be written: {error.strerror}") from error
+        for number, scored in _score_all(engine, blocks):
+            _write(folder, f"part-{number:05}.parquet", scored.scores)
+            _write(folder / "rejected", f"part-{number:05}.parquet", scored.rejects)
             waiting[number] = scored.tally
             while n_added in waiting:
                 total.add(waiting.pop(n_added))
@@ -138,7 +133,10 @@ def write_scores(engine: Engine, blocks: Iterable[Block], folder: Path, n_blocks
     return total
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(folder: Path, name: str, content: bytes) -> None:
     if content:
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+        try:
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        except OSError as error:
+            raise UserError(f"the scores cannot be written: {error.strerror}") from error

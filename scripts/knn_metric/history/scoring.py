@@ -92,14 +92,8 @@ class Scored(NamedTuple):
     rejects: bytes
 
 
-def score_block(loaded: Loaded, wanted: Wanted, block: Block, rows: int) -> Scored:
-    """Score a block of a history, about so many rows at a time.
-
-    Raises
-    ------
-    UserError
-        Names the file that cannot be read.
-    """
+def score_block(loaded: Loaded, wanted: Wanted, rows: int, block: Block) -> Scored:
+    """Score a block of a history, about so many rows at a time."""
     began = time.perf_counter()
     tally, scores, rejects = Tally(), ParquetBytes(), ParquetBytes()
     for kept, values, times, rejected in read_rows(wanted, block, rows):
@@ -122,11 +116,7 @@ def load_once(artifact: str) -> Loaded:
 
 
 def score_rows(
-    loaded: Loaded,
-    kept: pa.Table,
-    values: np.ndarray,
-    times: np.ndarray,
-    tally: Tally,
+    loaded: Loaded, kept: pa.Table, values: np.ndarray, times: np.ndarray, tally: Tally
 ) -> pa.Table:
     """Return the kept columns with the scores beside them, and count the rows."""
     detector, surprise = loaded
@@ -142,7 +132,7 @@ def score_rows(
     turns = give_turns(kept.column("file"), kept.column("row"))
     days = part_by_day(times, alarms, np.column_stack([turns, scores, values]))
     tally.add(Tally(features=Counter(tops[alarms]), days=days))
-    columns = {name: kept.column(name) for name in kept.column_names}
+    columns = dict(zip(kept.column_names, kept.columns, strict=True))
     columns |= {"value": scores, "alarm": alarms, "p_value": detector.p_value(scores)}
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
 

@@ -82,20 +82,20 @@ class TestCronJob:
                 archive.add(ROOT / name, arcname=f"knn-metric-1/{name}")
         script, pip, _ = local(fetch["args"][0]).partition("pip install")
         assert pip
-        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        source = {"SOURCE": (tmp_path / "v1.tar.gz").as_uri()}
-        subprocess.run([*fetch["command"], script], env={**path, **source}, check=True)
+        environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment["SOURCE"] = (tmp_path / "v1.tar.gz").as_uri()
+        subprocess.run([*fetch["command"], script], env=environment, check=True)
         if at_hand:
             (tmp_path / "artifact").mkdir()
             shutil.copy(artifact, tmp_path / "artifact")
         feed(broken, 100)
         values = {one["name"]: local(one["value"]) for one in watch["env"]}
-        values["CLUSTER"] = cluster.address
-        arguments = [
-            re.sub(r"\$\((\w+)\)", lambda one: values[one[1]], text) for text in watch["args"]
+        environment |= {**values, "CLUSTER": cluster.address}
+        line = [
+            re.sub(r"\$\((\w+)\)", lambda one: environment[one[1]], local(text))
+            for text in [*watch["command"], *watch["args"]]
         ]
-        line = [local(text) for text in [*watch["command"], *arguments]]
-        result = subprocess.run(line, env={**path, **values}, capture_output=True, text=True)
+        result = subprocess.run(line, env=environment, capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (1, "")
         assert "alert: the traffic changed at " in result.stdout
         assert bool(re.search("^field +hours_per_week$", result.stdout, re.M)) == at_hand

@@ -66,16 +66,6 @@ class TestVerdict:
         assert details == {"began": f"about {onset}", "goes on": "yes", "field": "hours_per_week"}
         assert float(read_row(result)["evidence"].replace(",", "")) >= 100_000
 
-    def test_a_change_that_is_over_and_began_earlier(self, look, feed, healthy, broken):
-        feed(broken, 100)
-        feed(healthy, 600)
-        result = look()
-        began = f"{format_time(FIRST_SECOND)} or earlier"
-        said = f"alert: the traffic changed at {began}, and it is over; hours_per_week"
-        assert (result.status, result.out.splitlines()[-2]) == (1, said)
-        details = read_details(result)
-        assert (details["began"], details["goes on"]) == (began, "no")
-
     def test_repeated_requests(self, look, feed, healthy, detector):
         """They are known as such without the artifact, too."""
         feed(healthy, 100)
@@ -139,16 +129,16 @@ class TestVerdict:
         feed(broken, 100)
         result = look(artifact=None)
         assert (result.status, result.err.count("\n")) == (1, 1)
-        assert "alert: the traffic changed at " in result.out
+        began = f"{format_time(FIRST_SECOND)} or earlier"
+        assert f"\nalert: the traffic changed at {began}, and it goes on\n" in result.out
         assert result.err.startswith("knn-metric watch: cannot load monitoring_model.joblib")
 
 
+OTHERS = {METRIC: Check(50.0, 4.0)}
 HAPPENS = {
     "attached late": lambda place, one: one if place > 90 else one._replace(checks={}),
     "failed": lambda place, one: one if place % 50 < 40 else one._replace(inputs={}, checks={}),
-    "uploaded anew": lambda place, one: (
-        one if place < 240 else one._replace(checks={METRIC: Check(50.0, 4.0)})
-    ),
+    "uploaded anew": lambda place, one: one if place < 240 else one._replace(checks=OTHERS),
 }
 
 
@@ -186,8 +176,9 @@ class TestRequestsThatAreNotJudged:
     def test_a_metric_that_is_attached_the_wrong_way_round(self, look, feed, healthy, cluster):
         cluster.specs[0]["config"]["thresholdCmpOperator"] = {"kind": "GreaterEq"}
         feed(healthy, 300)
-        note = read_details(look())["note"]
-        assert note.startswith("attached the wrong way round, with GreaterEq: ")
+        result = look()
+        assert result.status == 0
+        assert read_details(result)["note"].startswith("attached the wrong way round, with Greater")
 
     def test_failures_are_counted_apart(self, look, feed, healthy, cluster, documents):
         feed(healthy, 400)
@@ -317,9 +308,11 @@ class TestFollow:
         happens = (lambda: feed(broken, 2), lambda: None, lambda: feed(further, 98))
         result, pauses = live(*happens, lambda: feed(broken, 9))
         assert (result.status, result.err) == (0, "")
-        lines = [line for line in result.out.splitlines() if not line.startswith("next: ")]
-        assert [line[27:].split(":")[0] for line in lines] == ["ok", "ok", "alert", "alert"]
-        assert lines[-2][:25] == format_time(FIRST_SECOND + 599)
+        times, words = zip(*re.findall("^(.{25})  (ok|alert): ", result.out, re.M), strict=True)
+        assert (times[2], words) == (
+            format_time(FIRST_SECOND + 599),
+            ("ok", "ok", "alert", "alert"),
+        )
         assert pauses == [60] * 5
         first, second = ({**one, "endsAt": ""} for (one,) in cluster.alerts)
         assert first == second
@@ -349,8 +342,8 @@ class TestFollow:
             documents[-10:-10] = late
 
         feed(healthy, 100)
-        options = ("--requests", 50, "--json")
-        result, _ = live(lambda: feed(healthy, 300), hide, show, options=options)
+        happens = (lambda: feed(healthy, 300), hide, show)
+        result, _ = live(*happens, options=("--requests", 50, "--json"))
         counts = [json.loads(line)["metrics"][0]["requests"] for line in result.out.splitlines()]
         assert counts == [50, 350, 400, 450]
 

@@ -95,10 +95,8 @@ class Handler(BaseHTTPRequestHandler):
         if "Content-Length" in self.headers:
             yield self.rfile.read(int(self.headers["Content-Length"]))
             return
-        while size := int(self.rfile.readline(), 16):
-            yield self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
+        while chunk := self.rfile.read(int(self.rfile.readline(), 16) + 2)[:-2]:
+            yield chunk
 
     def do_GET(self):
         versions, sonar = self.server.versions, self.server.sonar

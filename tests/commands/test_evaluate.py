@@ -26,16 +26,11 @@ def evaluated(artifact, adult_package, tmp_path_factory):
     return result.out, json.loads((folder / "evaluation.json").read_text())
 
 
-def read_table(out):
-    """Return the first table's cells by kind of rows: alarms, median, 90%, named and field."""
-    lines = out.split("\n\n")[1].splitlines()[1:]
-    return {line.split()[0]: line.split()[1:] for line in lines}
-
-
 class TestOutputs:
     def test_the_table_says_what_the_json_says(self, evaluated):
         out, found = evaluated
-        table = read_table(out)
+        lines = out.split("\n\n")[1].splitlines()[1:]
+        table = {name: cells for name, *cells in map(str.split, lines)}
         assert list(found) == list(table) == ["clean", *CORRUPTIONS]
         for name, cells in table.items():
             rate, *delays, field, named = found[name].values()

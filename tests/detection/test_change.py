@@ -25,11 +25,7 @@ CALIBRATION = {
     "score": list(SCORE),
     "fields": {"age": [[1.0, 2.0], [1300, 70], [6513, 6513]], "sex": [[1.0], [325], [6513]]},
 }
-
-
-@pytest.fixture(scope="module")
-def bets():
-    return Bets.of(CALIBRATION)
+BETS = Bets.of(CALIBRATION)
 
 
 class TestBounds:
@@ -56,21 +52,21 @@ class TestBets:
                 assert (below, over) == (set(), set())
                 assert mean == pytest.approx(1, rel=1e-12)
 
-    def test_half_is_the_scores_and_half_the_fields(self, bets):
-        assert bets.weights[0].sum() == pytest.approx(0.5)
-        assert bets.weights[1:].sum() + bets.repeated == pytest.approx(0.5)
-        assert bets.weights[1].sum() == pytest.approx(bets.repeated)
+    def test_half_is_the_scores_and_half_the_fields(self):
+        assert BETS.weights[0].sum() == pytest.approx(0.5)
+        assert BETS.weights[1:].sum() + BETS.repeated == pytest.approx(0.5)
+        assert BETS.weights[1].sum() == pytest.approx(BETS.repeated)
 
-    def test_a_value_at_a_level_does_not_exceed_it(self, bets):
+    def test_a_value_at_a_level_does_not_exceed_it(self):
         values = np.array([[1.0, 2.0, 1.0], [np.nextafter(1, 9), 2.1, 1.1], [9, 9, 9]])
-        assert bets.exceeded(values).tolist() == [[0, 1, 0], [1, 2, 1], [4, 2, 1]]
+        assert BETS.exceeded(values).tolist() == [[0, 1, 0], [1, 2, 1], [4, 2, 1]]
 
-    def test_the_strongest_field(self, bets):
+    def test_the_strongest_field(self):
         rows = np.array([[4, 2, 0]] * 5)
-        assert bets.strongest(rows) == "age"  # never the score
-        assert bets.strongest(np.array([[4, 0, 0]] * 5)) == ""
-        assert bets.strongest(np.array([[0, 0, 1]] * 9 + [[0, 2, 0]])) == "sex"
-        assert bets.strongest(rows[:0], equal_in_a_row=3) == REPEATS
+        assert BETS.strongest(rows) == "age"  # never the score
+        assert BETS.strongest(np.array([[4, 0, 0]] * 5)) == ""
+        assert BETS.strongest(np.array([[0, 0, 1]] * 9 + [[0, 2, 0]])) == "sex"
+        assert BETS.strongest(rows[:0], equal_in_a_row=3) == REPEATS
 
 
 class TestRepeats:
@@ -89,39 +85,39 @@ class TestRepeats:
 
 
 class TestEvidence:
-    def test_it_is_the_weighted_mean_of_the_sums(self, bets):
+    def test_it_is_the_weighted_mean_of_the_sums(self):
         """Against the recursion written with loops."""
-        random, evidence = np.random.default_rng(4), Evidence(bets, window=3)
+        random, evidence = np.random.default_rng(4), Evidence(BETS, window=3)
         rows = random.integers(0, [5, 3, 2], (60, 3))
         keys = random.integers(0, 20, 60).tolist()
-        sums, repeated = np.zeros(bets.weights.shape), 0.0
+        sums, repeated = np.zeros(BETS.weights.shape), 0.0
         for n, (row, key) in enumerate(zip(rows, keys, strict=True)):
             (betting,), (alerted,), _ = evidence.add(row[None], [key])
             assert betting == (key not in keys[max(n - 3, 0) : n])
             if betting:
                 for source, place in np.ndindex(sums.shape):
-                    factor = bets.factors[source, row[source], place]
+                    factor = BETS.factors[source, row[source], place]
                     sums[source, place] = (sums[source, place] + 1) * factor
             repeated = (repeated + 1) / REPEATED if n and key == keys[n - 1] else 0.0
-            expected = np.sum(sums * bets.weights) + bets.repeated * repeated
+            expected = np.sum(sums * BETS.weights) + BETS.repeated * repeated
             assert evidence.evidence[0] == pytest.approx(expected)
             if alerted:
                 sums[:], repeated = 0, 0.0
 
-    def test_streams_side_by_side_are_as_each_alone(self, bets):
+    def test_streams_side_by_side_are_as_each_alone(self):
         random = np.random.default_rng(5)
         rows = random.integers(0, [5, 3, 2], (3, 200, 3))
         keys = random.integers(0, 99, (3, 200))
-        together = Evidence(bets, 10, 3)
-        alone = [Evidence(bets, 10) for _ in range(3)]
+        together = Evidence(BETS, 10, 3)
+        alone = [Evidence(BETS, 10) for _ in range(3)]
         for n in range(200):
             found = together.add(rows[:, n], keys[:, n].tolist())
             each = [one.add(rows[s, n][None], [keys[s, n]]) for s, one in enumerate(alone)]
             assert together.evidence.tolist() == [one.evidence[0] for one in alone]
             np.testing.assert_array_equal(found, np.array(each)[..., 0].T)
 
-    def test_a_long_change_does_not_overflow(self, bets):
-        evidence, n_alerts = Evidence(bets, 0), 0
+    def test_a_long_change_does_not_overflow(self):
+        evidence, n_alerts = Evidence(BETS, 0), 0
         for n in range(3000):
             _, (alerted,), (onset,) = evidence.add(np.array([[4, 2, 1]]), [n])
             assert np.isfinite(evidence.evidence[0])
@@ -129,8 +125,8 @@ class TestEvidence:
             assert not alerted or n - onset < 10
         assert n_alerts > 300
 
-    def test_what_is_stuck_is_an_alert_and_a_client_that_polls_is_none(self, bets):
-        evidence = Evidence(bets, 100)
+    def test_what_is_stuck_is_an_alert_and_a_client_that_polls_is_none(self):
+        evidence = Evidence(BETS, 100)
         alerts = [evidence.add(np.array([[0, 0, 0]]), ["a"])[1][0] for _ in range(200)]
         assert not any(alerts)
         assert any(evidence.add(np.array([[0, 0, 0]]), ["a"])[1][0] for _ in range(40))

@@ -15,7 +15,6 @@ TENSORS = {"age": message(1), "value": message([1.0, 2.0], 2, "double_val", (2,)
     ("changes", "reason"),
     [
         ({"other": message(1)}, ""),
-        ({"age": None}, "Missing field age"),
         ({"age": Tensor(dtype=1)}, "Expected DT_INT64 data type, got DT_FLOAT"),
         ({"age": Tensor(dtype=99)}, "Expected DT_INT64 data type, got 99"),
         ({"age": message(1, dims=(1,))}, "Expected [] shape, got [1]"),

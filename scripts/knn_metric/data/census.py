@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +111,7 @@ CORRUPTIONS = {
 def read(content: bytes, path: Path | str) -> list[tuple[str, ...]]:
     """Read and check rows in UCI's format, adult.test's comment line and dotted labels included.
 
-    Raises
-    ------
-    UserError
-        Names the file, the line and the field that is wrong.
+    A UserError names the file, the line and the field that is wrong.
     """
     records: list[tuple[str, ...]] = []
     for position, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
@@ -152,9 +149,8 @@ RANGES |= {"capital_gain": (0, 999_999), "capital_loss": (0, 9_999)}
 def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
     """Turn raw fields into the codes that the contract's inputs carry, as `Rows` of `FEATURES`."""
     columns = dict(zip(COLUMNS, zip(*records, strict=True), strict=True))
-    odd = _describe_ranges(columns)
-    if odd:
-        print(f"{source}: {'; '.join(odd)}: are the columns in UCI's order?", file=sys.stderr)
+    if odd := "; ".join(_describe_ranges(columns)):
+        print(f"{source}: {odd}: are the columns in UCI's order?", file=sys.stderr)
     codes = [_encode_column(name, columns[name]) for name in FEATURES]
     return Rows(
         names=FEATURES,
@@ -169,25 +165,22 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
     )
 
 
-def _describe_ranges(columns: Mapping[str, Sequence[str]]) -> list[str]:
+def _describe_ranges(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Say which columns of numbers cannot be what their name says."""
-    said = []
     for name, (low, high) in RANGES.items():
         numbers = [int(field) for field in columns[name]]
         if min(numbers) < low or max(numbers) > high:
             found = f"{min(numbers):,} to {max(numbers):,}"
-            said.append(f"{name} is from {found}, expected {low:,} to {high:,}")
-    return said
+            yield f"{name} is from {found}, expected {low:,} to {high:,}"
 
 
 def _encode_column(name: str, fields: Sequence[str]) -> list[int]:
     if name in CATEGORIES:
         return [CATEGORIES[name][field] for field in fields]
-    numbers = [int(field) for field in fields]
-    if name in HIGH_ABOVE:
-        high = HIGH_ABOVE[name]
-        return [NONE if n == 0 else LOW if n <= high else HIGH for n in numbers]
-    return numbers
+    numbers, high = map(int, fields), HIGH_ABOVE.get(name)
+    if high is None:
+        return list(numbers)
+    return [NONE if n == 0 else LOW if n <= high else HIGH for n in numbers]
 
 
 def load_census(data: str) -> Rows:
@@ -198,16 +191,12 @@ def load_census(data: str) -> Rows:
 
 
 def is_census(data: str) -> bool:
-    """Tell whether data are UCI's file, the sample, or another file in UCI's format.
-
-    A file is, if its first row that is no comment has UCI's 15 cells, or the names of them.
-    """
+    """Tell whether data are UCI's file, the sample, or a file that begins with UCI's 15 cells."""
     if data in ("uci", "sample"):
         return True
-    path = Path(data)
-    if not path.is_file() or kind_of(data) not in (None, "csv"):
+    if not Path(data).is_file() or kind_of(data) not in (None, "csv"):
         return False
-    with path.open("rb") as file:
+    with open(data, "rb") as file:
         lines = [file.readline(10_000).decode("utf-8", "replace") for _ in range(10)]
     first = next((line for line in lines if line.strip() and not line.startswith("|")), "")
     cells = [cell.strip() for cell in first.split(",")]
@@ -251,32 +240,24 @@ def name_path(path: Path) -> str:
 
 
 def download(url: str, path: Path, sha256: str) -> None:
-    """Fetch a file and move it into place once its SHA-256 is right.
-
-    Raises
-    ------
-    UserError
-        If the server cannot be reached, or sends something else; nothing is left behind.
-    """
+    """Fetch a file and move it into place once its SHA-256 is right; else leave nothing behind."""
+    digest = hashlib.sha256()
     try:
-        with replacing_file(path) as new:
-            received = _fetch(url, new)
-            if received != sha256:
-                raise UserError(f"{url}: SHA-256 {received}, expected {sha256}")
+        with (
+            replacing_file(path) as new,
+            requests.get(url, stream=True, timeout=TIMEOUT) as response,
+            new.open("wb") as file,
+        ):
+            response.raise_for_status()
+            size = int(response.headers.get("Content-Length", 0)) or None
+            with tqdm(total=size, unit="B", unit_scale=True, desc=new.name, disable=None) as bar:
+                for block in response.iter_content(65536):
+                    file.write(block)
+                    digest.update(block)
+                    bar.update(len(block))
+            if digest.hexdigest() != sha256:
+                raise UserError(f"{url}: SHA-256 {digest.hexdigest()}, expected {sha256}")
     except requests.RequestException as error:
         status = getattr(error.response, "status_code", None)
         reason = f"HTTP {status}" if status else type(error).__name__
         raise UserError(f"cannot download {url} ({reason})") from error
-
-
-def _fetch(url: str, path: Path) -> str:
-    digest = hashlib.sha256()
-    with requests.get(url, stream=True, timeout=TIMEOUT) as response, path.open("wb") as file:
-        response.raise_for_status()
-        size = int(response.headers.get("Content-Length", 0)) or None
-        with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
-            for block in response.iter_content(65536):
-                file.write(block)
-                digest.update(block)
-                bar.update(len(block))
-    return digest.hexdigest()

@@ -19,24 +19,12 @@ Columns = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Corruption:
-    """What breaks.
+    """What breaks, as a function of `Rows` and a random generator."""
 
-    Attributes
-    ----------
-    name : str
-        As the user writes it.
-    cause : str
-        What it stands for in practice, or ''.
-    fields : tuple of str
-        The fields that change.
-    change : callable
-        Takes `Rows` and a random generator, returns the columns that change, by name.
-    """
-
-    name: str
-    cause: str
-    fields: tuple[str, ...]
-    change: Callable[[Rows, np.random.Generator], Columns]
+    name: str  # as the user writes it
+    cause: str  # what it stands for in practice, or ''
+    fields: tuple[str, ...]  # that change
+    change: Callable[[Rows, np.random.Generator], Columns]  # these, by name
 
 
 # What happens to a column, given it, a random generator, and the number if there is one.
@@ -45,32 +33,23 @@ Change = Callable[..., np.ndarray]
 
 def _each(change: Change) -> Callable[..., Columns]:
     """Return the operation that changes each of its fields on its own."""
-
     return lambda fields, number, rows, random: {
         field: change(rows.column(field), random, *number) for field in fields
     }
 
 
-def _swap(fields: Sequence[str], _: Sequence[float], rows: Rows, __: object) -> Columns:
+def _swap(fields: Sequence[str], _: object, rows: Rows, __: object) -> Columns:
     return {one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)}
 
 
-def _send_raw(fields: Sequence[str], _: Sequence[float], rows: Rows, __: object) -> Columns:
-    return {field: rows.raw[field] for field in fields}
+def _recode(order: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """Put in each code's place the one that stands there in another order."""
 
+    def change(column: np.ndarray, _: object) -> np.ndarray:
+        codes, places = np.unique(column, return_inverse=True)
+        return order(codes)[places]
 
-def _fill(column: np.ndarray, _: object, value: float = 0) -> np.ndarray:
-    return np.full(len(column), value)
-
-
-def _shift(column: np.ndarray, _: object) -> np.ndarray:
-    codes, places = np.unique(column, return_inverse=True)
-    return np.roll(codes, -1)[places]
-
-
-def _flip(column: np.ndarray, _: object) -> np.ndarray:
-    codes, places = np.unique(column, return_inverse=True)
-    return codes[::-1][places]
+    return change
 
 
 def _draw(column: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -82,28 +61,22 @@ def _draw(column: np.ndarray, random: np.random.Generator) -> np.ndarray:
 # are given, or those that `_choose_fields` says.
 FORMS: dict[str, Callable[..., Columns]] = {
     "scale:FIELD:BY": _each(lambda column, _, by: column * by),
-    "fill:FIELD:WITH": _each(_fill),
+    "fill:FIELD:WITH": _each(lambda column, _, value: np.full(len(column), value)),
     "swap:FIELD:FIELD": _swap,
     "mix": _each(lambda column, random: random.permutation(column)),
     "shuffle:FIELD": _each(lambda column, random: random.permutation(column)),
-    "shift:FIELD": _each(_shift),
-    "flip:FIELD": _each(_flip),
+    "shift:FIELD": _each(_recode(lambda codes: np.roll(codes, -1))),
+    "flip:FIELD": _each(_recode(np.flip)),
     "random:FIELD": _each(_draw),
     "constant:FIELD": _each(lambda column, _: np.full(len(column), column.max())),
-    "raw:FIELD": _send_raw,
-    "zero-codes": _each(_fill),
+    "raw:FIELD": lambda fields, _, rows, __: {field: rows.raw[field] for field in fields},
+    "zero-codes": _each(lambda column, _: np.zeros(len(column))),
 }
 OF_ANSWERS = ("flip", "constant", "random")  # of the last field, if none is named
 
 
 def parse_corruption(text: str, rows: Rows) -> Corruption:
-    """Read a corruption of rows as the user writes it.
-
-    Raises
-    ------
-    UserError
-        Names what is wrong: no such operation, field or number.
-    """
+    """Read a corruption as the user writes it; a UserError names what is wrong with it."""
     spelled, cause = rows.corruptions.get(text, (text, ""))
     name, *words = spelled.split(":")
     forms = {form.split(":")[0]: form for form in FORMS}
@@ -128,12 +101,9 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
 
 def _choose_fields(name: str, rows: Rows) -> list[str]:
     """Return the fields of an operation of which none is named."""
-    if name == "zero-codes":
-        pairs = zip(rows.names, rows.is_code, strict=True)
-        return [field for field, is_code in pairs if is_code]
-    if name == "mix":
-        return list(rows.names)
-    return [rows.names[-1]] if name in OF_ANSWERS else []
+    coded = [one for one, is_code in zip(rows.names, rows.is_code, strict=True) if is_code]
+    chosen = {"zero-codes": coded, "mix": list(rows.names)}
+    return [rows.names[-1]] if name in OF_ANSWERS else chosen.get(name, [])
 
 
 def _read_number(word: str, expected: str) -> float:
@@ -147,10 +117,7 @@ def _read_number(word: str, expected: str) -> float:
 
 
 def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
-    """Return the corruptions that are tried where none is asked for.
-
-    They are those that have names, else those that apply to each field's kind.
-    """
+    """Return what is tried where none is asked for: what has names, else what suits each field."""
     if rows.corruptions:
         spelled = {name: form.split(":") for name, (form, _) in rows.corruptions.items()}
         return [name for name, (one, *of) in spelled.items() if one != "raw" or of[0] in rows.raw]
@@ -170,36 +137,27 @@ def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
 def corrupt_answer(corruption: Corruption, answer: float, rows: Rows, seed: int) -> float:
     """Corrupt one answer of the target; the rows say which codes a field has."""
     (field,) = corruption.fields
-    codes = np.unique(rows.column(field))
-    known = np.append(codes, answer)
+    known = np.append(np.unique(rows.column(field)), answer)
     types = (rows.types[rows.names.index(field)],)
     one = replace(rows, names=(field,), values=known[:, None], is_code=(True,), types=types)
     return float(corrupt(corruption, one, seed).values[-1, 0])
 
 
 def corrupt(corruption: Corruption, rows: Rows, seed: int = 0) -> Rows:
-    """Return a corrupted copy of rows, each number the nearest one that its type can hold.
-
-    Raises
-    ------
-    UserError
-        If a number is no longer finite.
-    """
-    with np.errstate(over="ignore"):
-        changed = corruption.change(rows, np.random.default_rng(seed))
+    """Return a corrupted copy of rows, each number the nearest one that its type can hold."""
     values = rows.values.copy()
-    for field, column in changed.items():
-        place = rows.names.index(field)
-        values[:, place] = _fit(column, np.dtype(rows.types[place]))
-        if not np.isfinite(values[:, place]).all():
-            raise UserError(f"{corruption.name} leads beyond {rows.types[place]}")
+    with np.errstate(over="ignore"):
+        for field, column in corruption.change(rows, np.random.default_rng(seed)).items():
+            place = rows.names.index(field)
+            values[:, place] = _fit(column, np.dtype(rows.types[place]))
+            if not np.isfinite(values[:, place]).all():
+                raise UserError(f"{corruption.name} leads beyond {rows.types[place]}")
     return replace(rows, values=values)
 
 
 def _fit(column: np.ndarray, kind: np.dtype) -> np.ndarray:
     """Return numbers as a type holds them: whole ones rounded, and within its range."""
     if kind.kind == "f":
-        with np.errstate(over="ignore"):
-            return column.astype(kind).astype(np.float64)
+        return column.astype(kind).astype(np.float64)
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
     return np.clip(np.rint(column), low, high)

@@ -29,22 +29,10 @@ def load_rows(
 ) -> Rows:
     """Read rows, downloading UCI's file if it is asked for and not there.
 
-    Parameters
-    ----------
-    data : sequence of str
-        ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, a file in UCI's
-        format; or files, folders, globs and URLs of Parquet, CSV with a header, or JSON lines,
-        whose columns are the contract's inputs.
-    contract : Contract
-    most_rejected : float
-        The proportion of rows that may be left out since they cannot be used.
-    time : str, optional
-        The column of their times (default: the platform's, else the only one that holds times).
-
-    Raises
-    ------
-    UserError
-        If the rows cannot be fetched, verified or read, or too many cannot be used.
+    `data` is ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, a file in
+    UCI's format; or files, folders, globs and URLs of Parquet, CSV with a header, or JSON lines,
+    whose columns are the contract's inputs. `most_rejected` is the proportion of rows that may be
+    left out, `time` the column of times (default: the platform's, else the only one that has them).
     """
     of_census = [one for one in data if census.is_census(one)]
     if not of_census:
@@ -109,9 +97,8 @@ def digest(urls: Sequence[str]) -> str:
     for url in urls:
         with opening(url) as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+    several = hashlib.sha256("".join(digests).encode("ascii"))
+    return digests[0] if len(digests) == 1 else several.hexdigest()
 
 
 def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:

@@ -12,7 +12,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -71,13 +72,6 @@ class Lines:
     def __len__(self) -> int:
         return len(self.rows) + len(self.malformed)
 
-    def cut(self, rows: int) -> Iterator[Lines]:
-        """Yield them so many rows at a time."""
-        yield replace(self, table=self.table[:rows], rows=self.rows[:rows])
-        for first in range(rows, len(self.rows), rows):
-            last = first + rows
-            yield Lines(self.url, self.table[first:last], self.rows[first:last])
-
 
 Block = tuple[Piece | Lines, ...]  # that is scored together
 
@@ -107,10 +101,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
     """Read the columns that are there, all if none is named, at most so many rows at a time.
 
-    Raises
-    ------
-    UserError
-        Names the file, if it is damaged or cannot be read.
+    A UserError names the file, if it is damaged or cannot be read.
     """
     for lines in READERS[str(kind_of(piece.url))](piece, names, rows):
         table = lines.table
@@ -118,7 +109,10 @@ def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator
             if (names is None or name in names) and name not in table.column_names:
                 column = pa.repeat(pa.scalar(value, pa.string()), len(table))
                 table = table.append_column(name, column)
-        yield from replace(lines, table=table).cut(rows)
+        for first in range(0, max(len(table), 1), rows):
+            part = slice(first, first + rows)
+            malformed = () if first else lines.malformed
+            yield Lines(piece.url, table[part], lines.rows[part], malformed)
 
 
 def _read_parquet(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
@@ -126,9 +120,9 @@ def _read_parquet(piece: Piece, names: Sequence[str] | None, rows: int) -> Itera
         content = open_parquet(file)
         there = content.schema_arrow.names
         present = [name for name in names or there if name in there]
-        ends = np.cumsum(count_rows(content))
-        groups = np.searchsorted(ends, [piece.first, piece.last - 1], side="right")
-        before = piece.first - (ends[groups[0] - 1] if groups[0] else 0)  # rows of its first group
+        bounds = group_bounds(content)
+        groups = np.searchsorted(bounds, [piece.first, piece.last - 1], side="right") - 1
+        before = piece.first - bounds[groups[0]]  # rows of its first group
         row = piece.first
         wanted = range(groups[0], groups[1] + 1)
         for batch in content.iter_batches(rows, wanted, present, use_threads=False):
@@ -142,15 +136,16 @@ def _read_parquet(piece: Piece, names: Sequence[str] | None, rows: int) -> Itera
                 break
 
 
-def count_rows(content: parquet.ParquetFile) -> list[int]:
-    """Return the number of rows of each row group."""
-    return [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
+def group_bounds(content: parquet.ParquetFile) -> list[int]:
+    """Return the first row of each row group, and the number of all rows."""
+    groups = map(content.metadata.row_group, range(content.num_row_groups))
+    return list(accumulate((group.num_rows for group in groups), initial=0))
 
 
 def open_parquet(file: io.BufferedIOBase) -> parquet.ParquetFile:
-    """Open a Parquet file, also one of parquet-mr 1.11.0, which marks groups as of type Null.
+    """Open a Parquet file, also one of parquet-mr 1.11.0, as the feature lake of 2.x has them.
 
-    So it writes each map's inner group (PARQUET-1879), and so the feature lake of 2.x has them.
+    That marks each map's inner group as of type Null (PARQUET-1879).
     """
     try:
         return parquet.ParquetFile(file, buffer_size=READ_AT_ONCE)
@@ -158,9 +153,8 @@ def open_parquet(file: io.BufferedIOBase) -> parquet.ParquetFile:
         if "Logical type Null cannot be applied to group node" not in str(error):
             raise
     file.seek(-8, io.SEEK_END)
-    length = int.from_bytes(file.read(4), "little")
-    file.seek(-8 - length, io.SEEK_END)
-    footer = _drop_null_groups(file.read(length))
+    file.seek(-8 - int.from_bytes(file.read(4), "little"), io.SEEK_END)
+    footer = _drop_null_groups(file.read()[:-8])
     whole = b"".join((b"PAR1", footer, len(footer).to_bytes(4, "little"), b"PAR1"))
     metadata = parquet.read_metadata(pa.BufferReader(whole))
     return parquet.ParquetFile(file, metadata=metadata, buffer_size=READ_AT_ONCE)
@@ -274,12 +268,10 @@ def _read_csv(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[
         with opening(piece.url) as file:
             try:
                 for lines in _stream_csv(piece.url, _Text(file, is_csv=True), size):
-                    new, there = np.searchsorted(lines.rows, row), lines.table.column_names
-                    table = lines.table[new:].select(
-                        [one for one in names or there if one in there]
-                    )
+                    table, new = lines.table, np.searchsorted(lines.rows, row)
+                    there = [one for one in table.column_names if not names or one in names]
                     malformed = [one for one in lines.malformed if one.row >= row]
-                    lines = Lines(piece.url, table, lines.rows[new:], malformed)
+                    lines = Lines(piece.url, table[new:].select(there), lines.rows[new:], malformed)
                     row += len(lines)
                     yield lines
                 return
@@ -357,10 +349,9 @@ def _read_header(file: io.BufferedIOBase) -> list[str]:
         names = next(csv.reader([line]), [])
     except csv.Error as error:
         raise ValueError(f"the header cannot be read: {error}") from error
-    if len(names) == 1:
-        for separator in ";\t|":
-            if separator in names[0]:
-                raise ValueError(f"expected commas between columns, got {separator!r}")
+    separator = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
+    if separator:
+        raise ValueError(f"expected commas between columns, got {separator!r}")
     if names and all(map(_is_number, names)):
         raise ValueError("expected a header that names the columns, got numbers")
     for name, count in Counter(names).items():
@@ -426,10 +417,8 @@ def _parse_json(line: bytes) -> list[dict]:
 def _to_text(value: object) -> str | None:
     """Write a value of JSON as the text of a cell; a lone surrogate, which is no text, as ``?``."""
     value = read_number(value)
-    if value is None:
-        return None
-    if isinstance(value, int):  # a bool too
-        return str(int(value))
+    if value is None or isinstance(value, int):  # a bool too
+        return None if value is None else str(int(value))
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "replace").decode()
 

@@ -21,45 +21,25 @@ SAMPLE = "sample"
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows, and what their source knows of them.
+    """Rows, and what their source knows of them: n rows of m columns."""
 
-    Attributes
-    ----------
-    names : tuple of str, length m
-        In the contract's order.
-    values : ndarray, shape (n, m), dtype float64
-    is_code : tuple of bool, length m
-        Which columns hold codes of categories.
-    types : tuple of str, length m
-        numpy's name of each column's type in the contract.
-    source : str
-        ``'uci'``, ``'sample'`` or the name of another file.
-    sha256 : str
-        Of the source, in hexadecimal.
-    corruptions : mapping of str to (str, str)
-        By name, a way in which a pipeline of such rows breaks, as `corruptions` spells it, and what
-        it stands for in practice; only where the source knows.
-    raw : mapping of str to ndarray of shape (n,)
-        By column, the numbers that were encoded as its codes; only where the source has them.
-    rejected : mapping of str to int
-        By reason, how many rows of the source cannot be used, and are not among these.
-    times : ndarray of int64, shape (n,), or None
-        Epoch seconds, `NO_TIME` where a row has none; None if no row has one.
-    is_published : bool
-        Whether each row is a person's, split as the published figures are: one by one. Equal rows
-        of others are copies of one, and stay together.
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-    is_code: tuple[bool, ...]
-    types: tuple[str, ...]
-    source: str
-    sha256: str
+    names: tuple[str, ...]  # in the contract's order
+    values: np.ndarray  # (n, m), float64
+    is_code: tuple[bool, ...]  # which columns hold codes of categories
+    types: tuple[str, ...]  # numpy's name of each column's type in the contract
+    source: str  # 'uci', 'sample' or the name of another file
+    sha256: str  # of the source, in hexadecimal
+    # By name, a way in which a pipeline of such rows breaks, as `corruptions` spells it, and what
+    # it stands for in practice; only where the source knows.
     corruptions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # By column, the (n,) numbers that were encoded as its codes; only where the source has them.
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # By reason, how many rows of the source cannot be used, and are not among these.
     rejected: Mapping[str, int] = field(default_factory=dict)
+    # (n,), int64: epoch seconds, `NO_TIME` where a row has none; None if no row has one.
     times: np.ndarray | None = None
+    # Whether each row is a person's, split as the published figures are: one by one. Equal rows of
+    # others are copies of one, and stay together.
     is_published: bool = False
 
     def __len__(self) -> int:
@@ -83,15 +63,10 @@ class Rows:
 
 
 def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[Rows, Rows]:
-    """Split rows at random into a training and a held-out part, equal ones into the same.
+    """Split rows at random into a training and a held-out part, whose size is rounded up.
 
-    Otherwise held-out rows would be better known than new ones are. UCI's are split one by one, as
-    Hydrosphere did. The size of the held-out part is rounded up.
-
-    Raises
-    ------
-    UserError
-        If a part would be empty.
+    Equal rows come into the same, else held-out rows would be better known than new ones are. UCI's
+    are split one by one, as Hydrosphere did.
     """
     numbers = np.arange(len(rows)) if rows.is_published else rows.number_distinct()
     n_distinct = int(numbers.max()) + 1 if len(rows) else 0
@@ -133,9 +108,8 @@ def describe_origin(rows: Rows, test_size: float, seed: int) -> dict[str, Any]:
 
 def hold_out(rows: Rows, origin: dict[str, Any]) -> Rows:
     """Leave out the rows that a model of that origin was trained on, if they are of its source."""
-    if rows.sha256 != origin.get("sha256"):
-        return rows
-    return split(rows, origin["test_size"], origin["seed"])[1]
+    is_known = rows.sha256 == origin.get("sha256")
+    return split(rows, origin["test_size"], origin["seed"])[1] if is_known else rows
 
 
 def describe_traffic(rows: Rows, detector: PortableKNN) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import PurePosixPath
@@ -54,14 +54,10 @@ def partitions_of(url: str) -> dict[str, str | None]:
 def opening(url: str) -> Iterator[BufferedIOBase]:
     """Open a file for reading; whatever is wrong with it ends as a UserError that names it."""
     compression = infer_compression(url) if url.lower().endswith(COMPRESSED) else None
-    # Of a name on this machine `::` is a part, not one of fsspec's chains.
-    local = {"fs": LocalFileSystem(), "path": shorten_url(url)}
     try:
-        opened = (
-            fsspec.core.OpenFile(**local, compression=compression)
-            if url.startswith(LOCAL)
-            else fsspec.open(url, "rb", compression=compression)
-        )
+        opened = fsspec.core.OpenFile(LocalFileSystem(), shorten_url(url), compression=compression)
+        if not url.startswith(LOCAL):  # where `::` parts one of fsspec's chains
+            opened = fsspec.open(url, "rb", compression=compression)
         with opened as file:
             yield file
     except UserError:
@@ -112,7 +108,7 @@ def _find(filesystem: Any, path: str, others: Counter[str]) -> list[str]:
     if filesystem.isdir(path):
         is_local = isinstance(filesystem, LocalFileSystem)
         below = len(path.rstrip("/")) + 1
-        found = []
+        shown = []
         for name in sorted(_walk(path) if is_local else filesystem.find(path)):
             parts = name[below:].split("/")
             if DELTA in parts[:-1]:
@@ -120,28 +116,24 @@ def _find(filesystem: Any, path: str, others: Counter[str]) -> list[str]:
                     "a Delta table, whose log says which files count: expected plain Parquet, as"
                     ' spark.read.format("delta").load(...).write.parquet(...) exports it'
                 )
-            if any(part[0] in "._" and "=" not in part for part in parts):
-                continue
-            if kind_of(name):
-                found.append(name)
-            else:
-                others[_name_ending(name)] += 1
-        return found
+            if not any(part[0] in "._" and "=" not in part for part in parts):
+                shown.append(name)
+        return _take(shown, others)
     if os.path.lexists(path):
         raise ValueError("expected a file or a folder, got a pipe, a device or a broken link")
     if not fsspec.core.has_magic(path):
         raise FileNotFoundError("No such file or directory")
     found = []
     for one in sorted(filesystem.glob(path)):
-        if filesystem.isfile(one) and not kind_of(one):
-            others[_name_ending(one)] += 1
-        else:
-            found += _find(filesystem, one, others)
+        is_file = filesystem.isfile(one)
+        found += _take([one], others) if is_file else _find(filesystem, one, others)
     return found
 
 
-def _name_ending(path: str) -> str:
-    return PurePosixPath(path).suffix or "no ending"
+def _take(names: Sequence[str], others: Counter[str]) -> list[str]:
+    """Return which are data files; count the others by their ending."""
+    others.update(PurePosixPath(name).suffix or "no ending" for name in names if not kind_of(name))
+    return [name for name in names if kind_of(name)]
 
 
 def _walk(path: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +16,9 @@ from knn_metric.cli import UserError, show
 from knn_metric.data.readers import (
     ERROR,
     Block,
-    Lines,
     Piece,
-    count_rows,
     gather,
+    group_bounds,
     open_parquet,
     plain_type,
     read_piece,
@@ -39,16 +38,13 @@ AT_A_TIME = 16  # files to look at, which over a network is waiting
 
 
 class Header(NamedTuple):
-    """A file's columns with their types, its pieces, and which columns hold times.
-
-    The columns of JSON lines are open: more may follow, and failed requests lack their fields.
-    """
+    """A file's columns with their types, its pieces, and which columns hold times."""
 
     url: str
     columns: dict[str, pa.DataType]
     pieces: list[Piece]
     times: list[str]
-    is_open: bool = False
+    is_open: bool = False  # of JSON lines: more columns may follow, as failed requests lack fields
 
 
 def plan(
@@ -58,26 +54,14 @@ def plan(
     rows: int,
     time: str | None = None,
 ) -> tuple[Wanted, list[Block]]:
-    """Look at every file, and divide them into blocks.
+    """Look at every file, and divide them into blocks of about so many rows.
 
-    Parameters
-    ----------
-    inputs : sequence of str
-        Files, folders and globs, of this machine or as URLs.
-    kinds : mapping of str to str
-        The columns of numbers, which every file must have, with numpy's name of each one's type.
-    keep : sequence of str
-        Columns to keep beside those of `KEPT` that are there; every file must have them.
-    rows : int
-        In a block; there are more only where row groups are very long, or in a text file, which
-        `stream` divides.
-    time : str or None
-        The column that days come from; None for the platform's, else for the one that holds times.
+    `kinds` are the columns of numbers, which every file must have, with numpy's name of each one's
+    type; `keep` are columns to keep beside those of `KEPT` that are there; `time` is the one that
+    days come from, None for the platform's, else for the one that holds times. A block has more
+    rows only where row groups are very long, or in a text file, which `stream` divides.
 
-    Raises
-    ------
-    UserError
-        Names the file that is not there, is damaged, or lacks columns.
+    A UserError names the file that is not there, is damaged, or lacks columns.
     """
     taken = ", ".join(name for name in keep if name in WRITTEN)
     if taken:
@@ -96,7 +80,7 @@ def plan(
 def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
-        found = pool.map(lambda url: _look_at(url, rows), urls)
+        found = pool.map(_look_at, urls, repeat(rows))
         return [*tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False)]
     finally:
         pool.shutdown(cancel_futures=True)
@@ -104,23 +88,20 @@ def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
 
 def _look_at(url: str, rows: int) -> Header:
     header = (_look_at_parquet if kind_of(url) == "parquet" else _look_at_text)(url, rows)
-    partitions = dict.fromkeys(partitions_of(url), pa.string())
-    return header._replace(columns={**partitions, **header.columns})
+    return header._replace(columns=dict.fromkeys(partitions_of(url), pa.string()) | header.columns)
 
 
 def _look_at_parquet(url: str, rows: int) -> Header:
     with opening(url) as file:
         content = open_parquet(file)
-        schema, counts = content.schema_arrow, count_rows(content)
+        schema, groups = content.schema_arrow, group_bounds(content)
     if len(set(schema.names)) < len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
         raise UserError(f"{shorten_url(url)}: two columns are named {twice}")
     pieces: list[Piece] = []
-    end = 0
-    for count in counts:
-        start, end = end, end + count
+    for start, end in pairwise(groups):
         # A slice is read from its group's beginning on.
-        bounds = [*range(start, end, max(rows, -(-count // SLICES))), end]
+        bounds = [*range(start, end, max(rows, -((start - end) // SLICES))), end]
         pieces += [Piece(url, first, last) for first, last in pairwise(bounds)]
     times = [field.name for field in schema if is_time(field.type)]
     return Header(url, dict(zip(schema.names, schema.types, strict=True)), pieces, times)
@@ -146,9 +127,7 @@ def _look_at_text(url: str, rows: int) -> Header:
 def _leave_out_scores(headers: list[Header]) -> list[Header]:
     """Leave out what `score` wrote, where other files are read."""
     others = [
-        one
-        for one in headers
-        if list(one.columns)[-len(SCORES) :] != SCORES and list(one.columns)[-2:] != REJECTED
+        one for one in headers if [*one.columns][-4:] != SCORES and [*one.columns][-2:] != REJECTED
     ]
     if not others or len(others) == len(headers):
         return headers
@@ -158,13 +137,12 @@ def _leave_out_scores(headers: list[Header]) -> list[Header]:
 
 def _require_columns(header: Header, features: Sequence[str], others: Sequence[str]) -> None:
     missing = [name for name in (*features, *others) if name not in header.columns]
-    if not missing:
-        return
     what = ", ".join(missing)
     if len(missing) >= len(features) > 1:
         there = ", ".join(show(name) for name in list(header.columns)[:5])
-        what = f"{what}: the file's columns are {there}{', ...' if len(header.columns) > 5 else ''}"
-    raise UserError(f"{shorten_url(header.url)}: no column {what}")
+        what += f": the file's columns are {there}{', ...' if len(header.columns) > 5 else ''}"
+    if missing:
+        raise UserError(f"{shorten_url(header.url)}: no column {what}")
 
 
 def _find_time(headers: Sequence[Header]) -> str | None:
@@ -227,7 +205,7 @@ def stream(blocks: Iterable[Block], wanted: Wanted, rows: int) -> Iterator[Block
     """Yield blocks of Parquet as they are, of text the rows themselves, so many in a block."""
     for block in blocks:
         first = block[0]
-        if len(block) > 1 or isinstance(first, Lines) or kind_of(first.url) == "parquet":
+        if len(block) > 1 or not isinstance(first, Piece) or kind_of(first.url) == "parquet":
             yield block
         else:
             yield from gather(read_piece(first, wanted.names, rows), rows)

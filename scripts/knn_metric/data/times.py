@@ -33,12 +33,11 @@ SPELLINGS: dict[str, tuple[str, Callable[[str], int | float]]] = {
 
 def read_number(value: object) -> object:
     """Return a number that stands as ``{"$numberLong": "39"}`` or the like; all else as it is."""
-    if not isinstance(value, dict) or len(value) != 1:
-        return value
-    ((key, text),) = value.items()
-    pattern, kind = SPELLINGS.get(key, ("", float))
-    if key in SPELLINGS and isinstance(text, str) and re.fullmatch(pattern, text):
-        return kind(text)
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, text),) = value.items()
+        pattern, kind = SPELLINGS.get(key, ("", None))
+        if kind and isinstance(text, str) and re.fullmatch(pattern, text):
+            return kind(text)
     return value
 
 
@@ -119,6 +118,5 @@ def _read_iso(text: str) -> int:
 
 def looks_like_time(text: object) -> bool:
     """Tell whether a cell of a text file is a time in ISO 8601 or Mongo's spelling."""
-    return (
-        isinstance(text, str) and not NUMBER.fullmatch(text.strip()) and _read_text(text) != NO_TIME
-    )
+    is_text = isinstance(text, str) and not NUMBER.fullmatch(text.strip())
+    return is_text and _read_text(str(text)) != NO_TIME

@@ -30,28 +30,16 @@ FRACTION, BEYOND = 5, 6
 DOUBLE = np.dtype(np.float64)
 FAILED = "the target failed"
 SPELLED = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)$"
-
-
 # How files spell that there is no error.
 NO_ERROR = pa.array(["", "na", "n/a", "nan", "null", "none", r"\n"])
 
 
 class Wanted(NamedTuple):
-    """What to read of every file.
+    """What to read of every file."""
 
-    Attributes
-    ----------
-    kinds : dict of str to str
-        By column of numbers, numpy's name of its type in the contract.
-    kept : pyarrow.Schema
-        To keep beside them, with the type that each has in all files.
-    time : str or None
-        The column that days come from.
-    """
-
-    kinds: dict[str, str]
-    kept: pa.Schema
-    time: str | None
+    kinds: dict[str, str]  # by column of numbers, numpy's name of its type in the contract
+    kept: pa.Schema  # to keep beside them, with the type that each has in all files
+    time: str | None  # the column that days come from
 
     @property
     def names(self) -> list[str]:
@@ -76,24 +64,12 @@ class Wanted(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some rows that were read.
+    """Some rows that were read: n that can be used, and others."""
 
-    Attributes
-    ----------
-    kept : pyarrow.Table, length n
-        Columns to keep of the rows that can be used, and where each stands: `file` and `row`.
-    values : ndarray, shape (n, n_features), dtype float64
-        Their features.
-    times : ndarray, shape (n,), dtype int64
-        Of each its epoch second, or `NO_TIME`.
-    rejected : pyarrow.Table
-        The other rows, with all that was read of them as text, and the reason.
-    """
-
-    kept: pa.Table
-    values: np.ndarray
-    times: np.ndarray
-    rejected: pa.Table
+    kept: pa.Table  # of the n rows what is to keep, and where each stands: `file` and `row`
+    values: np.ndarray  # their features: (n, n_features), float64
+    times: np.ndarray  # of each its epoch second, or `NO_TIME`: (n,), int64
+    rejected: pa.Table  # the other rows, all that was read of them as text, and the reason
 
     def __len__(self) -> int:
         return len(self.values) + len(self.rejected)
@@ -102,10 +78,7 @@ class Part(NamedTuple):
 def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     """Read a block, about so many rows at a time.
 
-    Raises
-    ------
-    UserError
-        Names the file that is damaged, or has a column of another type than the others.
+    A UserError names a file that is damaged, or has a column of another type than the others.
     """
     lines = chain.from_iterable(
         [one] if isinstance(one, Lines) else read_piece(one, wanted.names, rows) for one in block
@@ -152,7 +125,9 @@ def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.n
     Beside each number stands what is wrong with it, as a place in `PROBLEMS`.
     """
     is_bool = kind.kind == "b"
-    numbers = _to_float(_spell_bools(column) if is_bool and _is_text(column) else column)
+    numbers = _to_float(
+        _spell_bools(column) if is_bool and pa.types.is_string(column.type) else column
+    )
     values = numbers.fill_null(np.nan).to_numpy()
     problems = np.zeros(len(values), np.int8)
     fits = np.abs(values) <= INT64_LIMIT
@@ -172,10 +147,6 @@ def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.n
     return values, np.select(wrong, (problems, FRACTION, BEYOND)).astype(np.int8)
 
 
-def _is_text(column: pa.ChunkedArray) -> bool:
-    return pa.types.is_string(column.type)
-
-
 def _spell_bools(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write ``true`` and ``false`` as the numbers 1 and 0."""
     text = pc.utf8_lower(pc.utf8_trim_whitespace(column))
@@ -185,7 +156,7 @@ def _spell_bools(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
-        if _is_text(column):
+        if pa.types.is_string(column.type):
             text = pc.utf8_trim_whitespace(column)
             try:
                 return text.cast(pa.float64())
@@ -200,7 +171,6 @@ def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _keep(wanted: Wanted, file: str, table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Return the columns to keep, and where each row stands."""
     columns = []
     for name, kind in zip(wanted.kept.names, wanted.kept.types, strict=True):
         column = _column(table, name)

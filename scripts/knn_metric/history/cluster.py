@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,17 @@ class Cluster:
     def __init__(self, client: Client, artifact: str, wanted: Wanted, rows: int) -> None:
         self.client, self.rows = client, rows
         self.score = _make_task(artifact, wanted, rows)
-        self.run = uuid.uuid4().hex
-        self.n_sent = 0
+        self.keys = map(f"score-{uuid.uuid4().hex}-{{}}".format, count())
 
     @property
     def n_places(self) -> int:
         return int(sum(self.client.nthreads().values()))
 
     def submit(self, block: Block) -> Future:
-        self.n_sent += 1
-        key = f"score-{self.run}-{self.n_sent}"
-        return self.client.submit(self.score, pickle.dumps(block), key=key)
+        return self.client.submit(self.score, pickle.dumps(block), key=next(self.keys))
 
     def wait(self, futures: Collection[Future]) -> Iterator[tuple[Future, Scored]]:
-        """Wait until some are done, and yield these with what came of them.
-
-        Raises
-        ------
-        UserError
-            If a file cannot be read, or the cluster is lost.
-        """
+        """Wait until some are done, and yield these with what came of them."""
         try:
             try:
                 done = wait(list(futures), PATIENCE, "FIRST_COMPLETED").done
@@ -95,41 +87,38 @@ def _make_task(artifact: str, wanted: Wanted, rows: int) -> Callable[[bytes], by
         path = Path(get_worker().local_directory).resolve() / artifact
         scoring = import_module("knn_metric.history.scoring")
         detector = scoring.load_once(str(path))
-        return pickle.dumps(
-            scoring.score_block(detector, *pickle.loads(settings), pickle.loads(block))
-        )
+        scored = scoring.score_block(detector, *pickle.loads(settings), pickle.loads(block))
+        return pickle.dumps(scored)
 
     return score
 
 
 @contextmanager
 def connecting(scheduler: str, artifact: Path, wanted: Wanted, rows: int) -> Iterator[Cluster]:
-    """Prepare the cluster of a scheduler's address, and leave nothing behind.
-
-    Raises
-    ------
-    UserError
-        If the cluster cannot be reached, has no workers or other packages.
-    """
-    shipment = Shipment(artifact)
-    with _quietening_dask(), _connect(scheduler) as client, _shipping(client, shipment):
-        yield Cluster(client, f"{shipment.name}/{ARTIFACT}", wanted, rows)
+    """Prepare the cluster of a scheduler's address, and leave nothing behind."""
+    shipment, ours = Shipment(artifact), sys.modules[__name__]
+    with _quietening_dask(), _connect(scheduler) as client:
+        cloudpickle.register_pickle_by_value(ours)  # which the workers do not have yet
+        try:
+            client.register_plugin(shipment, shipment.name)  # to workers that come later, too
+            yield Cluster(client, f"{shipment.name}/{ARTIFACT}", wanted, rows)
+        finally:
+            if client.status == "running":
+                client.unregister_worker_plugin(shipment.name)
+            cloudpickle.unregister_pickle_by_value(ours)
 
 
 @contextmanager
 def _quietening_dask() -> Iterator[None]:
     """Keep to ourselves what Dask says of a lost cluster, which is one line of ours."""
     logger = logging.getLogger("distributed")
-    levels = {handler: handler.level for handler in logger.handlers}
-    for handler in levels:
-        handler.setLevel(logging.CRITICAL + 1)
+    handlers, logger.handlers = logger.handlers, [logging.NullHandler()]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="distributed")
             yield
     finally:
-        for handler, level in levels.items():
-            handler.setLevel(level)
+        logger.handlers = handlers
 
 
 @contextmanager
@@ -150,13 +139,12 @@ def _connect(scheduler: str) -> Iterator[Client]:
 def _require_same_packages(client: Client) -> None:
     versions: Any = client.get_versions(packages=list(SCORING))
     here = versions["client"]["packages"]
-    workers = [(f"worker {name}", one, SCORING) for name, one in versions["workers"].items()]
-    places = [("the scheduler", versions["scheduler"], SENDING), *workers]
-    for place, found, names in places:
-        there = found["packages"]
+    places = {"the scheduler": versions["scheduler"]["packages"]}
+    places |= {f"worker {name}": one["packages"] for name, one in versions["workers"].items()}
+    for place, there in places.items():
         others = [
             f"{name} {there.get(name) or 'none'} ({here[name]} here)"
-            for name in names
+            for name in (SENDING if place == "the scheduler" else SCORING)
             if _shorten_version(there.get(name)) != _shorten_version(here[name])
         ]
         if others:
@@ -204,17 +192,3 @@ class Shipment(WorkerPlugin):
         for name in list(sys.modules):
             if name.split(".")[0] in self.packages:
                 del sys.modules[name]
-
-
-@contextmanager
-def _shipping(client: Client, shipment: Shipment) -> Iterator[None]:
-    """Send packages to all workers, also to those that come later, and remove them at the end."""
-    # The workers have no module of this name yet.
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    try:
-        client.register_plugin(shipment, shipment.name)
-        yield
-    finally:
-        if client.status == "running":
-            client.unregister_worker_plugin(shipment.name)
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,7 +73,7 @@ class Engine(Protocol):
     def wait(self, futures: Collection[Any]) -> Iterable[tuple[Any, Scored]]: ...
 
 
-class Threads:
+class Threads(AbstractContextManager):
     """Threads of this process."""
 
     n_places = cpu_count()
@@ -87,9 +88,6 @@ class Threads:
     def wait(self, futures: Collection[Future[Scored]]) -> Iterator[tuple[Future[Scored], Scored]]:
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
             yield future, future.result()
-
-    def __enter__(self) -> Threads:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(cancel_futures=True)

@@ -25,18 +25,11 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 class Period(NamedTuple):
-    """The scored rows of a day or of a block.
-
-    Attributes
-    ----------
-    scored, alarms : int
-    sample : ndarray, shape (k, 2 + n_features)
-        Of the rows that are tested, in their order, turn, score and fields.
-    """
+    """The scored rows of a day or of a block."""
 
     scored: int
     alarms: int
-    sample: np.ndarray
+    sample: np.ndarray  # (k, 2 + n_features): turn, score and fields of the rows that are tested
 
     def join(self, later: Period) -> Period:
         """Return the period of these and of later rows."""
@@ -52,8 +45,8 @@ def _take_sample(rows: np.ndarray) -> np.ndarray:
 def give_turns(files: pa.ChunkedArray, rows: pa.ChunkedArray) -> np.ndarray:
     """Return each row's turn to be in a sample, below 1; any lowest ones are evenly spread.
 
-    A turn depends on nothing but the row's place in its file, so that samples are the same however
-    a history is divided. Files begin with different turns, since each may hold but one row.
+    Nothing but a row's place in its file counts, so that samples are the same however a history is
+    divided. Files begin with different turns, since each may hold but one row.
     """
     encoded = files.combine_chunks().dictionary_encode()
     begins = [zlib.crc32(name.encode()) / 2**32 for name in encoded.dictionary.to_pylist()]
@@ -74,10 +67,7 @@ def part_by_day(times: np.ndarray, alarms: np.ndarray, rows: np.ndarray) -> dict
 def find_changes(detector: PortableKNN, periods: Mapping[str, Period]) -> dict[str, str]:
     """Test each period's sample on its own, all side by side.
 
-    Returns
-    -------
-    dict of str to str
-        Of those that raise an alert the field that has changed, '' where none has won its bets.
+    Of those that raise an alert return the field that has changed, '' where none has won its bets.
     """
     if not periods:
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -30,20 +29,16 @@ def format_history(total: Tally, changed: Mapping[str, str], expected: float) ->
     rows = [["rows", f"{total.scored + n_rejected:,}"], ["scored", f"{total.scored:,}"]]
     if n_rejected:
         rows.append(["rejected", f"{n_rejected:,}"])
-        rows += [["", f"{count:,}", reason] for reason, count in _shorten(total.rejected)]
+        reasons = total.rejected.most_common()
+        rows += [["", f"{count:,}", reason] for reason, count in reasons[:REASONS]]
+        if others := [count for _, count in reasons[REASONS:]]:
+            rows.append(["", f"{sum(others):,}", f"for {len(others):,} other reasons"])
     if total.scored:
         rate = f"{_rate(total.alarms, total.scored)}, {expected:.2%} expected"
         rows.append(["alarms", f"{total.alarms:,}", rate])
         for place, (feature, count) in enumerate(total.features.most_common()):
             rows.append(["top features" if place == 0 else "", f"{count:,}", feature])
     return "\n".join([format_table(rows, "<><"), *_list_periods(total, changed)])
-
-
-def _shorten(reasons: Counter[str]) -> Iterator[tuple[str, int]]:
-    yield from reasons.most_common(REASONS)
-    others = reasons.most_common()[REASONS:]
-    if others:
-        yield f"for {len(others):,} other reasons", sum(count for _, count in others)
 
 
 def tabulate(total: Tally, changed: Mapping[str, str], labels: Iterable[str]) -> list[list[str]]:

@@ -32,28 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """What became of rows, counted.
+    """What became of rows, counted."""
 
-    Attributes
-    ----------
-    rejected : Counter
-        Rows that could not be scored, by reason.
-    features : Counter
-        Alarms, by their top feature.
-    days : dict
-        Scored rows by the day since 1970.
-    undated : list of Period
-        Of each block its scored rows that have no day.
-    seconds, search_seconds : float
-        That a thread took for all, and for the search in it.
-    """
-
-    rejected: Counter[str] = field(default_factory=Counter)
-    features: Counter[str] = field(default_factory=Counter)
-    days: dict[int, Period] = field(default_factory=dict)
-    undated: list[Period] = field(default_factory=list)
-    seconds: float = 0.0
-    search_seconds: float = 0.0
+    rejected: Counter[str] = field(default_factory=Counter)  # could not be scored: by reason
+    features: Counter[str] = field(default_factory=Counter)  # alarms: by their top feature
+    days: dict[int, Period] = field(default_factory=dict)  # scored: by the day since 1970
+    undated: list[Period] = field(default_factory=list)  # of each block, scored rows without a day
+    seconds: float = 0.0  # that a thread took for all
+    search_seconds: float = 0.0  # and for the search in it
 
     @property
     def scored(self) -> int:
@@ -151,7 +137,6 @@ class ParquetBytes:
             self.writer.write_table(table)
 
     def close(self) -> bytes:
-        if self.writer is None:
-            return b""
-        self.writer.close()
+        if self.writer:
+            self.writer.close()
         return self.sink.getvalue().to_pybytes()

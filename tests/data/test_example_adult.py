@@ -30,7 +30,6 @@ def parts():
 
 @pytest.fixture
 def train(tmp_path):
-    """Return a function that trains in the test's folder."""
     main = load_script(ROOT / "examples" / "adult" / "train.py").main
     return lambda data, *options: run(main, "--data", data, "--package", tmp_path, *options)
 

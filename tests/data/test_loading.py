@@ -49,7 +49,6 @@ class TestCensus:
             load_rows(["sample"], CONTRACT)
 
     def test_recorded_requests_of_the_census(self, tmp_path):
-        """What the platform recorded: a table under the contract's names and profiles."""
         sample = load_census("sample")
         columns = dict(zip(sample.names, sample.values.astype(int).T, strict=True))
         parquet.write_table(pa.table(columns), tmp_path / "lake.parquet")

@@ -69,7 +69,6 @@ class TestHoldOut:
         assert hold_out(sample, origin) is sample
 
     def test_rows_that_training_had_are_counted(self, sample):
-        """Of a part of the source nothing but its rows tells that training had them."""
         detector, _ = train(sample)
         part = replace(sample.take(np.arange(1000)), source="part.csv", sha256="another")
         known = set(map(tuple, detector.training_rows_.tolist()))

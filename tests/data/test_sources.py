@@ -22,7 +22,6 @@ def write_ages(path):
 
 
 def test_links(folder, tmp_path):
-    """The file that they lead to is read once, whatever the way."""
     (tmp_path / "latest").symlink_to("day")
     (tmp_path / "a.parquet").symlink_to("day/a.parquet")
     (folder / "up").symlink_to(tmp_path)

@@ -141,7 +141,6 @@ class TestFaults:
 
     @pytest.fixture
     def kept(self, scoring, history, tmp_path):
-        """An earlier output, looked at again after the test."""
         parquet.write_table(history.slice(0, 10), tmp_path / "rows.parquet")
         assert scoring(tmp_path / "rows.parquet").status == 0
         before = read(tmp_path / "out")

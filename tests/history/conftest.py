@@ -17,10 +17,9 @@ def detector(artifact):
 @pytest.fixture(scope="module")
 def history(rows):
     """500 requests, one an hour, as the platform records them: name, type and values by column."""
-    columns = {name: pa.array(column) for name, column in zip(census.FEATURES, rows.T, strict=True)}
-    columns = {name: column[:500] for name, column in columns.items()}
-    columns["_hs_request_id"] = pa.array([f"request-{number}" for number in range(500)])
-    columns["_hs_timestamp"] = pa.array([BEGIN + HOUR * number for number in range(500)])
+    columns = dict(zip(census.FEATURES, rows[:500].T, strict=True))
+    columns["_hs_request_id"] = [f"request-{number}" for number in range(500)]
+    columns["_hs_timestamp"] = [BEGIN + HOUR * number for number in range(500)]
     columns["_hs_error"] = pa.nulls(500, pa.string())
     return pa.table(columns)
 
@@ -30,6 +29,7 @@ def scoring(artifact, tmp_path):
     """Run `score` into a folder `out`."""
 
     def run_score(*arguments):
-        return run("score", *arguments, "--package", artifact.parent, "--out", tmp_path / "out")
+        own = ("--package", artifact.parent, "--out", tmp_path / "out")
+        return run("score", *own, *arguments)
 
     return run_score

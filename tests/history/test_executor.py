@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
@@ -39,19 +40,23 @@ class Cluster:
         with (self.folder / f"{kind}.log").open("a") as log:
             return subprocess.Popen([*line, *options], cwd=self.folder, stdout=log, stderr=log)
 
-    def add_worker(self, *options):
+    def add_worker(self):
         limits = ("--nthreads", "1", "--no-nanny", "--local-directory", self.folder / "workers")
-        self.workers.append(self.start("worker", *limits, *options))
+        self.workers.append(self.start("worker", *limits))
+
+    def kill_workers(self):
+        for worker in self.workers[:2]:
+            worker.kill()
+
+    def replace_workers(self):
+        """One comes late: it is sent the package too, though the others have it and are gone."""
+        self.add_worker()
+        self.kill_workers()
 
     @property
     def address(self):
         wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
         return json.loads(self.file.read_text())["address"]
-
-    def stop(self):
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.wait()
 
 
 def wait_for(condition):
@@ -62,27 +67,21 @@ def wait_for(condition):
 
 
 @contextmanager
-def running(folder):
+def running(folder, n_workers=2):
     cluster = Cluster(folder)
-    cluster.add_worker()
-    cluster.add_worker()
+    for _ in range(n_workers):
+        cluster.add_worker()
     try:
         yield cluster
     finally:
-        cluster.stop()
+        for process in (*cluster.workers, cluster.scheduler):
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
 def cluster(tmp_path_factory):
-    """A scheduler and two workers, to break."""
     with running(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def whole_cluster(tmp_path_factory):
-    """The same, for tests that leave it whole."""
-    with running(tmp_path_factory.mktemp("whole_cluster")) as cluster:
         yield cluster
 
 
@@ -90,13 +89,10 @@ def whole_cluster(tmp_path_factory):
 def history(rows, tmp_path_factory):
     """Many blocks of rows, and some in each that cannot be scored."""
     path = tmp_path_factory.mktemp("history") / "rows.parquet"
-    codes = {name: pa.array(column) for name, column in zip(census.FEATURES, rows.T, strict=True)}
-    codes["age"] = pa.array(
-        [age if number % 1000 else None for number, age in enumerate(rows[:, 0])]
-    )
+    codes = dict(zip(census.FEATURES, rows.T, strict=True))
+    codes["age"] = pa.array(rows[:, 0], mask=np.arange(len(rows)) % 1000 == 0)
     table = pa.concat_tables([pa.table(codes)] * (BLOCKS * BLOCK // len(rows)))
-    ids = pa.array([f"request-{number}" for number in range(len(table))])
-    parquet.write_table(table.append_column("_hs_request_id", ids), path, row_group_size=7000)
+    parquet.write_table(table, path, row_group_size=7000)
     return path
 
 
@@ -133,63 +129,47 @@ def when_half_written(folder, act):
     thread.join()
 
 
-def test_one_and_two_workers_write_what_threads_write(whole_cluster, options, expected, tmp_path):
-    one = Cluster(tmp_path)
-    try:
-        one.add_worker()
-        for address, name in ((one.address, "one"), (whole_cluster.address, "two")):
-            result = run("score", *options, "--out", tmp_path / name, "--scheduler", address)
-            assert (result.status, result.err) == (0, "")
-            assert read(tmp_path / name) == expected
-    finally:
-        one.stop()
-    assert not list(whole_cluster.folder.glob("workers/**/*.py")), "the package is still there"
+@pytest.fixture
+def score(options, tmp_path):
+    """Return a function that scores on a cluster into a folder `out`."""
+
+    def score(cluster, *others):
+        address = ("--scheduler", cluster.address)
+        return run("score", *(others or options), "--out", tmp_path / "out", *address)
+
+    return score
 
 
-def test_a_worker_that_is_killed(cluster, options, expected, tmp_path):
-    with when_half_written(tmp_path, cluster.workers[0].kill):
-        address = cluster.address
-        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
-    assert (result.status, result.err) == (0, "")
-    assert cluster.workers[0].wait() == -signal.SIGKILL
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_workers_write_what_threads_write(n_workers, score, expected, tmp_path):
+    (tmp_path / "cluster").mkdir()
+    with running(tmp_path / "cluster", n_workers) as cluster:
+        assert score(cluster)[::2] == (0, "")
+        assert not list(tmp_path.glob("cluster/workers/**/*.py")), "the package is still there"
     assert read(tmp_path / "out") == expected
 
 
-def test_a_worker_that_comes_late(cluster, options, expected, tmp_path):
-    """It is sent the package too, though the others have it and are gone."""
-
-    def replace():
-        cluster.add_worker()
-        for worker in cluster.workers[:2]:
-            worker.kill()
-
-    with when_half_written(tmp_path, replace):
-        address = cluster.address
-        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
-    assert (result.status, result.err) == (0, "")
-    assert read(tmp_path / "out") == expected
-
-
-def test_all_workers_that_are_killed(cluster, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("knn_metric.history.cluster.PATIENCE", 3)
-
-    def kill():
-        for worker in cluster.workers:
-            worker.kill()
-
-    with when_half_written(tmp_path, kill):
-        address = cluster.address
-        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
-    assert_one_line(result, "no worker is left")
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_scheduler_is_killed(cluster, options, tmp_path):
-    with when_half_written(tmp_path, cluster.scheduler.kill):
-        address = cluster.address
-        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
-    assert_one_line(result, "the connection to the scheduler is lost")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda cluster: cluster.workers[0].kill(), None),
+        (Cluster.replace_workers, None),
+        (Cluster.kill_workers, "no worker is left"),
+        (lambda cluster: cluster.scheduler.kill(), "the connection to the scheduler is lost"),
+    ],
+    ids=["one worker", "one comes late", "all workers", "the scheduler"],
+)
+def test_what_is_killed(act, words, cluster, score, expected, tmp_path, monkeypatch):
+    if words:
+        monkeypatch.setattr("knn_metric.history.cluster.PATIENCE", 3)
+    with when_half_written(tmp_path, lambda: act(cluster)):
+        result = score(cluster)
+    if words:
+        assert_one_line(result, words)
+        assert not list(tmp_path.iterdir())
+    else:
+        assert result[::2] == (0, "")
+        assert read(tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize(
@@ -211,38 +191,29 @@ def test_an_interruption(engine, number, options, tmp_path, request):
     assert process.pid not in sessions
 
 
-def test_a_cluster_without_workers(options, tmp_path, monkeypatch):
+def test_a_cluster_without_workers(score, tmp_path, monkeypatch):
     monkeypatch.setattr("knn_metric.history.cluster.PATIENCE", 2)
-    cluster = Cluster(tmp_path)
-    try:
-        address = cluster.address
-        result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
-    finally:
-        cluster.stop()
-    assert_one_line(result, f"the cluster at {address} has no workers")
+    with running(tmp_path, 0) as cluster:
+        assert_one_line(score(cluster), f"the cluster at {cluster.address} has no workers")
 
 
-def test_other_packages(whole_cluster, options, tmp_path, monkeypatch):
+def test_other_packages(cluster, score, tmp_path, monkeypatch):
     """As if a numba of this machine's own were not the workers'."""
     known = versions._version_cached
     monkeypatch.setattr(
         versions, "_version_cached", lambda name: "0.1" if name == "numba" else known(name)
     )
-    address = whole_cluster.address
-    result = run("score", *options, "--out", tmp_path / "out", "--scheduler", address)
-    assert_one_line(result, "worker tcp://", "numba", "(0.1 here)")
+    assert_one_line(score(cluster), "worker tcp://", "numba", "(0.1 here)")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file(whole_cluster, options, expected, history, tmp_path):
+def test_a_damaged_file(cluster, score, options, expected, history, tmp_path):
     """The worker's line names it, and the same cluster goes on with the next history."""
     damaged = tmp_path / "damaged.parquet"
     damage(history, damaged)
-    address = ("--scheduler", whole_cluster.address)
-    result = run("score", damaged, *options[1:], "--out", tmp_path / "out", *address)
-    assert_one_line(result, damaged)
+    assert_one_line(score(cluster, damaged, *options[1:]), damaged)
     assert list(tmp_path.iterdir()) == [damaged]
-    assert run("score", *options, "--out", tmp_path / "out", *address).status == 0
+    assert score(cluster).status == 0
     assert read(tmp_path / "out") == expected
 
 

@@ -5,7 +5,7 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import assert_one_line, copy_package, run
+from helpers import assert_one_line, copy_package
 from histories import SCORES, read
 from matplotlib.axes import Axes
 from pyarrow import parquet
@@ -68,8 +68,7 @@ def test_without_days_blocks_are_tested_and_drawn(scoring, week, tmp_path, monke
 def part(first, last, file="a", times=None):
     """Return the periods of the rows of a file, which are their numbers."""
     numbers = np.arange(first, last)
-    files = pa.chunked_array([pa.repeat(file, len(numbers))])
-    turns = give_turns(files, pa.chunked_array([numbers]))
+    turns = give_turns(pa.chunked_array([[file] * len(numbers)]), pa.chunked_array([numbers]))
     times = np.full(len(numbers), NO_TIME) if times is None else times
     return part_by_day(times, numbers % 10 == 0, np.column_stack([turns, numbers]))
 
@@ -108,8 +107,8 @@ class TestSamples:
         assert days[4].sample[:, 1].tolist() == list(range(2_010, 2_030))
 
 
-def test_an_artifact_without_levels_of_fields(artifact, tmp_path):
+def test_an_artifact_without_levels_of_fields(artifact, scoring, tmp_path):
     detector = load(artifact)
     del detector.calibration_["fields"]
-    options = ("--package", copy_package(tmp_path, detector), "--out", tmp_path / "out")
-    assert_one_line(run("score", "rows.parquet", *options), "no levels of fields")
+    package = copy_package(tmp_path, detector)
+    assert_one_line(scoring("rows.parquet", "--package", package), "no levels of fields")

@@ -5,21 +5,8 @@ import math
 import pytest
 from helpers import METRIC, attach, run
 
-from knn_metric.data.census import load_census
 from knn_metric.data.corruptions import corrupt, parse_corruption
-from knn_metric.data.rows import hold_out
 from knn_metric.platform.manager import describe_artifact
-
-
-@pytest.fixture(scope="session")
-def detector(func_main):
-    return func_main.detector
-
-
-@pytest.fixture(scope="session")
-def healthy(detector):
-    """1,400 rows that training held out."""
-    return hold_out(load_census("sample"), detector.origin_)
 
 
 @pytest.fixture(scope="session")

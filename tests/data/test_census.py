@@ -1,0 +1,145 @@
+"""UCI's format, the encoding of its fields, and where its files are from."""
+
+import hashlib
+import shutil
+from http.server import SimpleHTTPRequestHandler
+
+import pytest
+from helpers import CODES, ROW, serving_files
+
+from knn_metric.cli import UserError
+from knn_metric.data import census
+from knn_metric.data.census import download, load_census
+
+SHA256 = hashlib.sha256(ROW.encode()).hexdigest()
+
+
+def read(text):
+    return census.read(text.encode(), "people.csv")
+
+
+def encode(text):
+    return census.encode(read(text), "people.csv", "ab").values
+
+
+class TestRead:
+    def test_comments_dotted_labels_and_blank_lines(self):
+        text = f"|1x3 Cross validator\r\n{ROW}.\r\n{ROW}\n\n"
+        assert encode(text).tolist() == [CODES, CODES]
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            (ROW.rsplit(",", 1)[0], "expected 15 columns, got 14"),
+            (ROW + ", 1", "expected 15 columns, got 16"),
+            (ROW[:60], "expected 15 columns, got 7"),
+            (ROW.replace("State-gov", "Stategov"), "unknown workclass 'Stategov'"),
+            (ROW.replace("<=50K", "50K"), "unknown classes '50K'"),
+            (ROW.replace("White", ""), "unknown race ''"),
+            (ROW.replace("39,", "39.5,"), "age must be a whole number below 1,000,000,000"),
+            (ROW.replace("39,", "-39,"), "age must be a whole number"),
+            (ROW.replace("39,", "²,"), "age must be a whole number"),
+            (ROW.replace(" 40,", " ?,"), "hours_per_week must be a whole number"),
+            (ROW.replace("2000", "9" * 30), "capital_gain must be a whole number"),
+            (", ".join(census.COLUMNS).title(), "a header, .*: delete this line$"),
+            (b"\xff", "expected 15 columns, got 1"),
+        ],
+    )
+    def test_a_bad_line_is_named(self, line, problem):
+        content = line if isinstance(line, bytes) else line.encode()
+        with pytest.raises(UserError, match=rf"^people\.csv:2: .*{problem}"):
+            census.read(b"\n".join([b"|1x3", content, ROW.encode()]), "people.csv")
+
+    @pytest.mark.parametrize("text", ["", "\n\n", "|1x3 Cross validator\n"])
+    def test_no_rows(self, text):
+        with pytest.raises(UserError, match=r"^people\.csv: no rows$"):
+            read(text)
+
+
+class TestEncode:
+    def test_a_row(self):
+        rows = census.encode(read(ROW), "people.csv", "ab")
+        assert rows.values.tolist() == [CODES]
+        assert (rows.names, rows.source, rows.sha256) == (census.FEATURES, "people.csv", "ab")
+        pairs = zip(rows.names, rows.is_code, strict=True)
+        assert [name for name, is_code in pairs if not is_code] == ["age", "hours_per_week"]
+        raw = {name: column.tolist() for name, column in rows.raw.items()}
+        assert raw == {"capital_gain": [2000], "capital_loss": [0]}
+
+    def test_capital(self):
+        gains, losses = (0, 1, 7298, 7299, 99999), (0, 1, 1887, 1888, 9999)
+        pairs = zip(gains, losses, strict=True)
+        rows = encode("\n".join(ROW.replace("2000, 0,", f"{one}, {two},") for one, two in pairs))
+        gain, loss = map(census.FEATURES.index, ("capital_gain", "capital_loss"))
+        assert rows[:, gain].tolist() == rows[:, loss].tolist() == [2, 1, 1, 0, 0]
+
+    def test_codes_have_no_gaps(self):
+        numbers = (9, 7, 4, 9, 6, 5, 2, 11, 2)
+        for codes, number in zip(census.CATEGORIES.values(), numbers, strict=True):
+            assert set(codes.values()) == set(range(number))
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 12), (10, 11)])
+def test_numbers_in_other_columns_are_noted(one, other, capsys):
+    """Age and hours, gain and loss, each in the other's place."""
+    rows = [line.split(",") for line in census.SAMPLE_PATH.read_text().splitlines()]
+    encode("\n".join(map(",".join, rows)))
+    assert capsys.readouterr().err == ""
+    for row in rows:
+        row[one], row[other] = row[other], row[one]
+    encode("\n".join(map(",".join, rows)))
+    line = capsys.readouterr().err
+    assert line.startswith("people.csv: ")
+    assert line.endswith("are the columns in UCI's order?\n")
+
+
+class TestLoad:
+    def test_uci_goes_by_its_content(self, uci):
+        rows = load_census(str(uci))
+        assert (rows.source, len(rows)) == ("uci", 32561)
+
+    def test_a_copy_of_the_sample_is_still_the_sample(self, tmp_path):
+        copy = shutil.copy(census.SAMPLE_PATH, tmp_path / "mine.csv")
+        assert load_census(str(copy)).source == "sample"
+
+    @pytest.mark.parametrize(
+        ("name", "source"), [("mine.csv", "mine.csv"), ("uci", "./uci"), ("sample", "./sample")]
+    )
+    def test_another_file_goes_by_its_name(self, name, source, tmp_path):
+        (tmp_path / name).write_text(ROW)
+        rows = load_census(str(tmp_path / name))
+        assert (rows.source, rows.sha256) == (source, SHA256)
+
+    def test_uci_that_cannot_be_had(self, tmp_path, monkeypatch):
+        """There is no server, or the file has been altered."""
+        monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
+        monkeypatch.setattr(census, "UCI_URL", "http://127.0.0.1:1/adult.data")
+        words = "ConnectionError.*with --data path/to/adult.data, or --data sample"
+        with pytest.raises(UserError, match=words):
+            load_census("uci")
+        census.UCI_PATH.write_text(ROW)
+        with pytest.raises(UserError, match="delete it to download it again"):
+            load_census("uci")
+
+
+def test_a_download_replaces_what_was_there_or_leaves_it(tmp_path, monkeypatch):
+    path = tmp_path / "data" / "adult.data"
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "adult.data").write_text(ROW)
+
+    def fail(url, sha256, words):
+        with pytest.raises(UserError, match=rf"^[^\n]*{words}[^\n]*$"):
+            download(url, path, sha256)
+        assert [path] == list(path.parent.iterdir())
+        assert path.read_text() == "old"
+
+    with serving_files(tmp_path / "served") as address:
+        url = f"{address}/adult.data"
+        download(url, path, SHA256)
+        assert path.read_text() == ROW
+        path.write_text("old")
+        fail(url, "0" * 64, "expected 0000")
+        fail(f"{url}x", SHA256, "HTTP 404")
+        # The server promises more than it sends.
+        monkeypatch.setattr(SimpleHTTPRequestHandler, "copyfile", lambda *_: None)
+        fail(url, SHA256, "cannot download")

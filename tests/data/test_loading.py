@@ -108,3 +108,10 @@ def test_an_input_that_is_no_number(table, tmp_path):
     fields = (*FIELDS, Field("note", "string"))
     with pytest.raises(UserError, match="input note is scalar string, and a metric takes scalar"):
         load_rows([str(tmp_path / "rows.csv")], replace(CONTRACT, inputs=fields))
+
+
+def test_a_header_that_begins_with_a_digit_is_no_census(tmp_path):
+    (tmp_path / "rows.csv").write_text("30d_spend,age\n1.5,39\n2.5,40\n")
+    fields = (Field("30d_spend", "double"), Field("age", "int64"))
+    own = replace(CONTRACT, inputs=fields)
+    assert load_rows([str(tmp_path / "rows.csv")], own).values.tolist() == [[1.5, 39], [2.5, 40]]

@@ -241,6 +241,7 @@ def test_each_of_several_metrics_has_a_row(look, feed, healthy, cluster):
     assert [result.status, *(line.split()[0] for line in table[1:3])] == [1, METRIC, shown]
     assert table[-2].startswith(f"alert: {shown}: 100 of 100 checks are missing since ")
     assert look("--metric", METRIC).status == 0
+    assert look("--metric", f"{METRIC}:1").out == result.out
 
 
 class TestWindow:

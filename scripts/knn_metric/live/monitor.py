@@ -11,7 +11,7 @@ from knn_metric.cli import UserError, complain, show
 from knn_metric.detection.verdict import parse_calibration
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
-from knn_metric.platform.manager import Entry, Manager
+from knn_metric.platform.manager import Entry, Manager, name_version
 from knn_metric.platform.metrics import OPERATOR, require_same_fields
 from knn_metric.platform.sonar import MARGIN, Request, Sonar, format_time
 
@@ -92,7 +92,11 @@ class Monitor:
             specs = {str(spec["name"]): spec for spec in manager.metrics(version)}
             versions = manager.versions()
             detector = load_artifact(artifact, strict)
-            wanted = [spec for name, spec in specs.items() if metric in (None, name)]
+            models = {
+                name: name_version(versions.get(spec["config"].get("modelVersionId")))
+                for name, spec in specs.items()
+            }
+            wanted = [spec for name, spec in specs.items() if metric in (None, name, models[name])]
             self.metrics = [_make_metric(spec, versions, version, detector) for spec in wanted]
         if not specs:
             raise UserError(f"no metric on {target}: `knn-metric attach {target}` attaches one")

@@ -119,14 +119,17 @@ def read(out):
 def when_half_written(folder, act):
     """Do something as soon as the first blocks of an output are there."""
 
+    done = []
+
     def watch():
         wait_for(lambda: len(list(folder.glob(".tmp-*/part-*"))) > 2)
-        act()
+        done.append(act())
 
     thread = threading.Thread(target=watch)
     thread.start()
     yield
     thread.join()
+    assert done
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ over here by the box around its points, which is smaller than the cell that its 
 """
 
 import math
-from collections import deque, namedtuple
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Optional, Tuple, TypeVar, cast
 
@@ -18,13 +18,6 @@ LEAF_SIZE = 32  # points; 8 to 64 are alike on UCI's rows, and more nodes take l
 CHUNK = 1000  # rows that a thread takes at a time
 NOT_FINITE, TOO_FAR = 1, 2  # what may be wrong with a query
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-# What is searched, as the compiled walk takes it: Minkowski's p; the columns in the order in which
-# they add up; of each node its split's column and its children, or -1 and the range of a leaf's
-# points, where it splits, and the box around its points; how many levels lie below the root; the
-# distinct points, a leaf's together; and the rows that each point stands for,
-# order[starts[point]:starts[point + 1]].
-Tree = namedtuple("Tree", "p columns nodes splits boxes depth points starts order")
 
 
 class NeighborIndex:
@@ -49,7 +42,8 @@ class NeighborIndex:
         order = np.argsort(np.argsort(tree.indices)[point_of_row], kind="mergesort")
         starts = np.append(0, np.cumsum(copies))
         nodes, splits, boxes, depth = _lay_out(tree, points)
-        self.tree = Tree(float(p), columns, nodes, splits, boxes, depth, points, starts, order)
+        self.p = float(p)
+        self.tree = self.p, columns, nodes, splits, boxes, depth, points, starts, order
         self.n_rows, self.n_columns = rows.shape
 
     def nearest(
@@ -90,7 +84,7 @@ class NeighborIndex:
         if problem == NOT_FINITE:
             raise ValueError("expected finite numbers, got NaN or infinity")
         if problem == TOO_FAR:
-            raise ValueError(f"the p-th power of a distance is beyond float64, p = {self.tree.p:g}")
+            raise ValueError(f"the p-th power of a distance is beyond float64, p = {self.p:g}")
         return distances, positions
 
     def _walk_in_threads(self, *arrays: np.ndarray, n_jobs: Optional[int]) -> int:
@@ -139,7 +133,7 @@ def as_reals(numbers: Any) -> np.ndarray:
 
 
 def _lay_out(tree: Any, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return a tree's nodes, splits and boxes as `Tree` has them, the root first, and its depth."""
+    """Return a tree's nodes, splits and boxes, the root first, and its depth."""
     nodes, splits, boxes = [], [], []
     waiting, n_found = deque([tree.tree]), 1
     while waiting:  # a level at a time
@@ -188,12 +182,17 @@ def _box_distance(
 
 
 INTEGERS, FLOATS = types.int64[::1], types.float64[::1]
-TREE: Any = types.NamedTuple(  # type: ignore[no-untyped-call]
+# What is searched, as the compiled walk takes it: Minkowski's p; the columns in the order in which
+# they add up; of each node its split's column and its children, or -1 and the range of a leaf's
+# points, where it splits, and the box around its points; how many levels lie below the root; the
+# distinct points, a leaf's together; and the rows that each point stands for,
+# order[starts[point]:starts[point + 1]].
+# A plain tuple: a class of ours would be another one where a process imports this module anew.
+TREE: Any = types.Tuple(
     (
         *(types.float64, INTEGERS, types.int64[:, ::1], FLOATS, types.float64[:, :, ::1]),
         *(types.int64, types.float64[:, ::1], INTEGERS, INTEGERS),
-    ),
-    Tree,
+    )
 )
 
 

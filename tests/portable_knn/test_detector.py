@@ -30,7 +30,7 @@ def test_values_are_those_of_python_floats(rows, method, p, k):
 
 def score(detector, rows, query):
     """Score a row with Python floats, added up in the order of the search."""
-    order = detector.index_.tree.columns.tolist()
+    order = detector.index_.tree[1].tolist()
     nearest = sorted(measure(row, query, detector.p, order) for row in rows)[: detector.n_neighbors]
     if detector.method == "mean":
         total = 0.0

@@ -14,7 +14,7 @@ from portable_knn.index import CHUNK, LEAF_SIZE, NeighborIndex, _lay_out, _raise
 def assert_nearest(rows, queries, k, p):
     """Assert the distances bit for bit, and that positions name different rows so far away."""
     index = NeighborIndex(rows, p)
-    order = index.tree.columns.tolist()
+    order = index.tree[1].tolist()
     distances, positions = index.nearest(queries, k)
     for query, found, places in zip(queries.tolist(), distances, positions, strict=True):
         all_ = [measure(row, query, p, order) for row in rows.tolist()]

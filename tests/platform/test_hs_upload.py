@@ -17,7 +17,7 @@ tarfile.open("payload", mode="w:gz").close()
 files = {{"payload": open("payload", "rb"), "metadata": '{{"name": "metric", "runtime": {{}}}}'}}
 if {uploads}:
     requests.post("{address}/api/v2/model/upload", files=files).raise_for_status()
-print("Step 1/4")
+sys.stdout.buffer.write(b"Step 1/4 \\xff\\n")
 print("was applied successfully")
 sys.exit({status})
 """
@@ -45,4 +45,4 @@ def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status
     expected = "metric:1" if uploads else ""
     with pytest.raises(UserError, match=re.escape(said)) if said else nullcontext():
         assert hs_module.upload(str(hs), 3, tmp_path, Manager(address), "metric") == expected
-    assert capfd.readouterr().out.startswith("Step 1/4\n")
+    assert capfd.readouterr().out.startswith("Step 1/4 \ufffd\n")

@@ -99,7 +99,9 @@ def _run_hs(hs: str, generation: int, staged: Path) -> str:
 def run_aloud(line: Sequence[str], **settings: Any) -> tuple[int, list[str]]:
     """Run a program, its lines printed as they come; return its exit status and them."""
     said = []
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **settings) as process:
+    # A build's log may hold bytes that are no text.
+    settings |= {"stdout": subprocess.PIPE, "text": True, "errors": "replace"}
+    with subprocess.Popen(line, **settings) as process:
         for text in process.stdout or ():
             print(text, end="", flush=True)
             said.append(text)

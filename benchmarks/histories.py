@@ -103,9 +103,7 @@ def measure_children() -> int:
 
 
 def run_cluster(folder: Path, workers: int) -> tuple[str, str, str, str]:
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=workers, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
         return run_score(folder, "--scheduler", cluster.scheduler_address)
 
 

@@ -10,7 +10,7 @@ examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from knn_metric.cli import PARAMS, REPORTS, Parser, complain, show
 
@@ -68,6 +68,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(format_training(detector, scores, rows, drift, out, arguments.plot))
 
 
-def begin(steps: tqdm, description: str) -> None:
+def begin(steps: tqdm[Any], description: str) -> None:
     steps.set_description_str(description)
     steps.update()

@@ -160,4 +160,4 @@ def _fit(column: np.ndarray, kind: np.dtype) -> np.ndarray:
     if kind.kind == "f":
         return column.astype(kind).astype(np.float64)
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
-    return np.clip(np.rint(column), low, high)
+    return np.asarray(np.clip(np.rint(column), low, high))

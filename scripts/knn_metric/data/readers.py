@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -369,7 +369,7 @@ def _is_number(text: str) -> bool:
 
 
 def _read_json(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
-    records: list[dict] = []
+    records: list[dict[str, Any]] = []
     numbers: list[int] = []
     malformed: list[Malformed] = []
     row, longest = 0, CHUNKS[-1]
@@ -398,14 +398,14 @@ def _read_json(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator
                 return
 
 
-def _to_table(records: Sequence[dict], names: Sequence[str] | None) -> pa.Table:
+def _to_table(records: Sequence[dict[str, Any]], names: Sequence[str] | None) -> pa.Table:
     if names is None:
         names = list(dict.fromkeys(name for record in records for name in record))
     cells = {name: [_to_text(record.get(name)) for record in records] for name in names}
     return pa.table(cells, pa.schema([(name, pa.string()) for name in names]))
 
 
-def _parse_json(line: bytes) -> list[dict]:
+def _parse_json(line: bytes) -> list[dict[str, Any]]:
     """Return the records of a line: an object, or a list of them as the platform answers."""
     content = json.loads(line)
     records = content if isinstance(content, list) else [content]

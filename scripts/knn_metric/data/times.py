@@ -42,7 +42,7 @@ def read_number(value: object) -> object:
 
 
 def is_time(kind: pa.DataType) -> bool:
-    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def read_times(column: pa.ChunkedArray) -> np.ndarray:
@@ -83,7 +83,8 @@ def _read_texts(column: pa.ChunkedArray) -> np.ndarray:
     encoded = column.combine_chunks().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     seconds = np.array([*(_read_text(text) for text in texts), NO_TIME], np.int64)
-    return seconds[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
+    places = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+    return np.array(seconds[places])
 
 
 def _read_text(text: str) -> int:

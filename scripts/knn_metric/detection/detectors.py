@@ -39,7 +39,7 @@ def source_of(artifact: Path) -> str | None:
     if not artifact.exists():
         return None
     try:
-        return load_detector(artifact).origin_.get("source", "data that it does not name")
+        return str(load_detector(artifact).origin_.get("source", "data that it does not name"))
     except UserError:
         return "data that cannot be read"
 

@@ -140,7 +140,9 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compile
-def _add_parts(column, value, is_code, spread, unit, totals):
+def _add_parts(
+    column: np.ndarray, value: float, is_code: bool, spread: float, unit: float, totals: np.ndarray
+) -> None:
     """Add what one field contributes to the distance of each row, in such units."""
     if is_code:
         for row in range(len(column)):
@@ -152,7 +154,7 @@ def _add_parts(column, value, is_code, spread, unit, totals):
 
 
 @_compile
-def _insert(distances, positions, distance, position):
+def _insert(distances: np.ndarray, positions: np.ndarray, distance: float, position: int) -> None:
     """Put a row behind those that are as near; the farthest falls out."""
     place = len(distances) - 1
     while place > 0 and distances[place - 1] > distance:
@@ -164,7 +166,9 @@ def _insert(distances, positions, distance, position):
 
 
 @_compile
-def _find_candidates(query, columns, is_code, spreads, k):
+def _find_candidates(
+    query: np.ndarray, columns: np.ndarray, is_code: np.ndarray, spreads: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the rows that may be among the k nearest by all fields but one.
 
     Without one field a row is nearer by a difference at most, and no k-th row is farther than with
@@ -191,7 +195,9 @@ def _find_candidates(query, columns, is_code, spreads, k):
 
 
 @_compile
-def _find_nearest(query, training, k, positions):
+def _find_nearest(
+    query: np.ndarray, training: tuple[np.ndarray, ...], k: int, positions: np.ndarray
+) -> None:
     """Fill in for each field the nearest rows by all other fields, the nearest first."""
     columns, _, is_code, spreads = training
     totals, candidates = _find_candidates(query, columns, is_code, spreads, k)
@@ -205,7 +211,13 @@ def _find_nearest(query, training, k, positions):
 
 
 @_compile
-def _measure(queries, shares, training, k, found):
+def _measure(
+    queries: np.ndarray,
+    shares: np.ndarray,
+    training: tuple[np.ndarray, ...],
+    k: int,
+    found: np.ndarray,
+) -> None:
     """Fill in how probable each code is, and how far each number is from what it should be."""
     columns, counts, is_code, spreads = training
     positions = np.zeros((queries.shape[1], k), np.int64)

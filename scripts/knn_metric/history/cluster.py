@@ -22,7 +22,7 @@ from typing import Any
 
 import cloudpickle
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, wait
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 from knn_metric.cli import UserError
 from knn_metric.data.readers import Block
@@ -50,10 +50,10 @@ class Cluster:
     def n_places(self) -> int:
         return int(sum(self.client.nthreads().values()))
 
-    def submit(self, block: Block) -> Future:
+    def submit(self, block: Block) -> Future[Any]:
         return self.client.submit(self.score, pickle.dumps(block), key=next(self.keys))
 
-    def wait(self, futures: Collection[Future]) -> Iterator[tuple[Future, Scored]]:
+    def wait(self, futures: Collection[Future[Any]]) -> Iterator[tuple[Future[Any], Scored]]:
         """Wait until some are done, and yield these with what came of them."""
         try:
             try:

@@ -73,7 +73,7 @@ class Engine(Protocol):
     def wait(self, futures: Collection[Any]) -> Iterable[tuple[Any, Scored]]: ...
 
 
-class Threads(AbstractContextManager):
+class Threads(AbstractContextManager[Any]):
     """Threads of this process."""
 
     n_places = cpu_count()

@@ -50,7 +50,8 @@ def give_turns(files: pa.ChunkedArray, rows: pa.ChunkedArray) -> np.ndarray:
     """
     encoded = files.combine_chunks().dictionary_encode()
     begins = [zlib.crc32(name.encode()) / 2**32 for name in encoded.dictionary.to_pylist()]
-    return (np.array(begins)[encoded.indices] + rows.to_numpy() * GOLDEN) % 1
+    turns: np.ndarray = (np.array(begins)[encoded.indices] + rows.to_numpy() * GOLDEN) % 1
+    return turns
 
 
 def part_by_day(times: np.ndarray, alarms: np.ndarray, rows: np.ndarray) -> dict[int, Period]:

@@ -139,4 +139,4 @@ class ParquetBytes:
     def close(self) -> bytes:
         if self.writer:
             self.writer.close()
-        return self.sink.getvalue().to_pybytes()
+        return bytes(self.sink.getvalue())

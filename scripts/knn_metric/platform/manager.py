@@ -71,7 +71,7 @@ class Service:
     def url(self, path: str) -> str:
         return urljoin(self.address, f"{self.ROOT}{path}")
 
-    def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None) -> Any:
         url = self.url(path)
         what = f"{method} {url}"
         rest: dict[str, Any] = {"json": body, "timeout": TIMEOUT, "stream": True}
@@ -123,7 +123,10 @@ class Manager(Service):
             return {version["id"]: version for version in self.call("GET", "model/version")}
 
     def metrics(self, target: Entry) -> list[Entry]:
-        return self.call("GET", f"monitoring/metricspec/modelversion/{target['id']}")
+        metrics: list[Entry] = self.call(
+            "GET", f"monitoring/metricspec/modelversion/{target['id']}"
+        )
+        return metrics
 
     def version(self, reference: str) -> Entry:
         """Return the version that NAME:VERSION names, or the newest of NAME; it must be released.

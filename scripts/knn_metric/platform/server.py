@@ -43,11 +43,12 @@ END_WITH_PARENT = LIBC and partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
 MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
 
 
-def load_function(folder: Path) -> Callable[..., dict]:
+def load_function(folder: Path) -> Callable[..., dict[str, Any]]:
     """Import a package's func_main, and return the function that its serving.yaml names."""
     name = Contract.read(folder).function
     try:
-        return getattr(load_module(folder), name)
+        function: Callable[..., dict[str, Any]] = getattr(load_module(folder), name)
+        return function
     except Exception as error:
         # What is served here needs no upload.
         problem = str(error).replace(", then upload again", "")
@@ -66,10 +67,10 @@ def load_module(folder: Path) -> ModuleType:
     return module
 
 
-class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer):
+class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """Answer requests with a function, errors mapped as the runtime maps them."""
 
-    def __init__(self, function: Callable[..., dict]) -> None:
+    def __init__(self, function: Callable[..., dict[str, Any]]) -> None:
         self.function = function
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
@@ -87,7 +88,7 @@ class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer)
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
 
-def start_server(function: Callable[..., dict], address: str) -> tuple[grpc.Server, int]:
+def start_server(function: Callable[..., dict[str, Any]], address: str) -> tuple[grpc.Server, int]:
     limits = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT) for way in ("send", "receive")]
     # Where ports are reused, a second server on this one would start and take half the requests.
     options = [*limits, ("grpc.so_reuseport", 0)]

@@ -55,7 +55,7 @@ class Sonar(Service):
         super().__init__(address)
         self._unsigned = count_values(target) if target else {}
 
-    def call(self, method: str, path: str, body: dict | list | None = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None) -> Any:
         try:
             return super().call(method, path, body)
         except HTTPProblem as error:

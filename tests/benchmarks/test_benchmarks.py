@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers import load_script
 
 from knn_metric.files import ROOT
@@ -13,6 +14,7 @@ from knn_metric.files import ROOT
 environments = load_script(ROOT / "benchmarks" / "environments.py")
 
 
+@pytest.mark.slow
 def test_a_timing_in_a_process_of_its_own(package, rows, tmp_path):
     shutil.copytree(package, tmp_path / "ours")
     (tmp_path / "constant" / "src").mkdir(parents=True)

@@ -135,8 +135,8 @@ class TestProcess:
         assert (result.returncode, result.stderr, result.stdout) == (130, "", "")
         assert os.listdir(tmp_path) == []
 
-    def test_a_reader_that_leaves(self, artifact):
-        line = f"{COMMAND} check --package {artifact.parent} | true; exit ${{PIPESTATUS[0]}}"
+    def test_a_reader_that_leaves(self, light_package):
+        line = f"{COMMAND} check --package {light_package} | true; exit ${{PIPESTATUS[0]}}"
         result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
         assert (result.returncode, result.stderr) == (141, "")
 

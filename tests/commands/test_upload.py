@@ -1,5 +1,7 @@
 """`upload`, with a stand-in for hs: what it says, and what it refuses."""
 
+import shutil
+
 import pytest
 from helpers import assert_one_line, make_home, run
 
@@ -20,12 +22,13 @@ def upload(manager, tmp_path, monkeypatch):
     return lambda folder: run("upload", "--package", folder, "--hs", hs, "--allow-sample")
 
 
-def test_passwords_are_not_shown(upload, manager, package):
-    result = upload(package)
+def test_passwords_are_not_shown(upload, manager, light_package, artifact):
+    shutil.copy(artifact, light_package)
+    result = upload(light_package)
     assert (result.status, result.err) == (0, "")
     assert f"to {manager.address.replace('://', '://***@')} with hs 2.x" in result.out
     manager.failing["GET"] = 500
-    result = upload(package)
+    result = upload(light_package)
     assert_one_line(result, "://***@127.0.0.1")
     assert "secret" not in result.out + result.err
 

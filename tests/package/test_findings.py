@@ -69,7 +69,7 @@ class TestWhole:
         edit(folder / "serving.yaml", "name: census_monitoring", "name: my metric!")
         edit(folder / "serving.yaml", "install-command: pip install -r requirements.txt\n", "")
         (folder / "monitoring_model.joblib").unlink()
-        (folder / "src" / "portable_knn" / "messages.py").unlink()
+        (folder / "src" / "portable_knn" / "index.py").unlink()
         result = run("check", "--package", folder)
         assert (result.status, result.err) == (1, "")
         failed = [line for line in result.out.splitlines() if line.startswith("FAIL")]
@@ -77,7 +77,7 @@ class TestWhole:
             "FAIL  name           'my metric!' has more in it than",
             "FAIL  payload        monitoring_model.joblib is missing: `knn-metric train --package ",
             "FAIL  install        install-command does not install requirements.txt",
-            "FAIL  import         ImportError: cannot import name 'messages'",
+            "FAIL  import         ModuleNotFoundError: No module named 'portable_knn.index'",
             "FAIL  contract       not known",
             "FAIL  training data  not known",
         )

@@ -1,8 +1,9 @@
 """Compare this package with pyod's plain dump, beside an image's packages and beside current ones.
 
+The rows are those of UCI's data that training held out.
+
 examples:
-  python benchmarks/environments.py                    rows that training held out of UCI's data
-  python benchmarks/environments.py --data adult.test  another file's rows
+  python benchmarks/environments.py   takes some minutes, and prints the README's table
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 
 from knn_metric import cli, files
 from knn_metric.contract import Contract
-from knn_metric.data.loading import load_rows
-from knn_metric.data.rows import describe_traffic, hold_out
+from knn_metric.data.census import load_census
+from knn_metric.data.rows import hold_out
 from knn_metric.detection.detectors import load_detector
 from knn_metric.detection.training import fit_detector
 from knn_metric.package.new import write_package
@@ -61,14 +62,11 @@ def predict(**inputs):
 
 @cli.entry
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.Parser(__doc__, prog="environments.py")
-    parser.data()
-    arguments = parser.parse_args(argv)
+    cli.Parser(__doc__, prog="environments.py").parse_args(argv)
     contract = Contract.read(files.ROOT)
     detector = load_detector(files.artifact_path(files.ROOT), contract.input_names)
-    rows = hold_out(load_rows(arguments.data, contract, arguments.most_rejected), detector.origin_)
+    rows = hold_out(load_census("uci"), detector.origin_)
     pythons = {"image": find_image_python(), "current": Path(sys.executable)}
-    print(f"data: {describe_traffic(rows, detector)}\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "rows.npy", rows.values.astype(np.int64))
@@ -80,18 +78,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for other, source in {**sources, "constant": CONSTANT}.items():
             write_package(folder / other, other, contract.inputs)
             (folder / other / "src" / "func_main.py").write_text(source)
-        print(
-            f"| {describe_machine()} | this package | pyod | as fast |\n| --- | --- | --- | --- |"
-        )
+        print(f"| {describe_machine()} | this package | pyod | as fast |")
+        print("| --- | --- | --- | --- |")
         for cells in Bench(folder, pythons).measure():
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def describe_machine() -> str:
-    path = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", path.read_text() if path.exists() else "")
-    model = found[1] if found else platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, UCI's rows"
 
 
 class Bench:
@@ -102,18 +97,14 @@ class Bench:
 
     def measure(self) -> list[list[str]]:
         """Return the rows of the README's table; training comes first, as it makes pyod's dumps."""
-        fits = {
-            name: self.run(name, "fit", "training.npy", cli.PARAMS, name) for name in self.pythons
-        }
-        image, current = (
-            self.run(name, "request", "rows.npy", "ours", name) for name in self.pythons
-        )
+        fits = [self.run(one, "fit", "training.npy", cli.PARAMS, one) for one in self.pythons]
+        image, current = (self.run(one, "request", "rows.npy", "ours", one) for one in self.pythons)
         batch = self.run("current", "batch", "rows.npy", "training.npy", cli.PARAMS)
         ours, pyod = self.serve()
         return [
             compare("one request, image's pyod 1.0.0, p50 us", image),
             compare("one request, current pyod, p50 us", current),
-            compare("training, image, s", fits["image"], 2),
+            compare("training, image, s", fits[0], 2),
             compare("10,000 rows at once, 2 cores, rows a second", batch, rate=True),
             compare("start to first value, image, s", self.start(), 1),
             ["over gRPC, p50 beside a constant's", f"{ours:.2f}", f"{pyod:.2f}", ""],
@@ -141,7 +132,11 @@ class Bench:
     def serve(self) -> list[float]:
         """Return how many times as long as a constant's a request to each package takes."""
         names = Contract.read(self.folder / "ours").input_names
-        messages = [encode_request(names, row) for row in np.load(self.folder / "rows.npy")[:CALLS]]
+        tensors = [map(encode, row) for row in np.load(self.folder / "rows.npy")[:CALLS]]
+        messages = [
+            PredictRequest(inputs=dict(zip(names, row, strict=True))).SerializeToString()
+            for row in tensors
+        ]
         packages = ("constant", "ours", "image")
         seconds: list[list[float]] = [[] for _ in packages]
         with ExitStack() as stack:
@@ -169,20 +164,12 @@ def compare(label: str, sides: Sequence[float], digits: int = 0, rate: bool = Fa
 
 def find_image_python() -> Path:
     """Return an interpreter with an image's packages, made by nox if it is not there."""
-    for version in ("3.7", "3.8"):
-        python = files.ROOT / ".nox" / f"image-{version.replace('.', '-')}" / "bin" / "python"
-        if not python.exists():
-            nox = [sys.executable, "-m", "nox", "-f", str(files.ROOT / "noxfile.py")]
-            subprocess.run([*nox, "-s", f"image-{version}"], capture_output=True)
-        if python.exists():
-            return python
-    needs = "takes Python 3.7 or 3.8, and the package registry once"
-    raise cli.UserError(f"an image's environment {needs}")
-
-
-def encode_request(names: Sequence[str], codes: np.ndarray) -> bytes:
-    tensors = {name: encode(code) for name, code in zip(names, codes, strict=True)}
-    return bytes(PredictRequest(inputs=tensors).SerializeToString())
+    python = files.ROOT / ".nox" / "image-3-8" / "bin" / "python"
+    if not python.exists():
+        subprocess.run(["nox", "-s", "image-3.8"], cwd=files.ROOT, capture_output=True)
+    if not python.exists():
+        raise cli.UserError("an image's environment takes Python 3.8, and the package registry")
+    return python
 
 
 if __name__ == "__main__":

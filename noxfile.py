@@ -64,6 +64,8 @@ def serve(session, image):
         session.error("no artifact: none of the training interpreters is installed")
     install_image(session, image, *QUICKLY)
     session.run("python", "tests/compat/matrix.py", "compare", str(MATRIX), *IMAGES.get(image, ()))
+    if session.python != "3.6":  # `make bench` serves beside an image's packages, by this command
+        session.run("python", "-m", "knn_metric", "--help", env={"PYTHONPATH": "scripts"})
 
 
 @nox.session(python=["3.7", "3.8"])

@@ -20,11 +20,9 @@ def format_table(rows: Sequence[Sequence[str]], align: str = "<", gap: int = 2) 
     n_columns = max(map(len, rows))
     cells = [[*row, *[""] * (n_columns - len(row))] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(n_columns)]
-    sides = list(zip(align.ljust(n_columns, ">"), widths, strict=False))
+    sides = list(zip(align.ljust(n_columns, ">"), widths))
     lines = (
-        (" " * gap).join(
-            f"{cell:{side}{width}}" for cell, (side, width) in zip(row, sides, strict=True)
-        )
+        (" " * gap).join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, sides))
         for row in cells
     )
     return "\n".join(line.rstrip() for line in lines)

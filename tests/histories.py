@@ -3,7 +3,6 @@
 import json
 import re
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 from pyarrow.csv import write_csv
@@ -24,9 +23,7 @@ def read_all(path, *features, keep=(), rows=10_000, time=None):
     """Read the rows of files in blocks; return them as one part."""
     wanted, blocks = plan([str(path)], dict.fromkeys(features, "int64"), list(keep), rows, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, rows)]
-    kept, values, times, rejected = zip(*parts, strict=True)
-    numbers = np.concatenate(values), np.concatenate(times)
-    return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected))
+    return Part.join(parts)
 
 
 def replace(table, **columns):

@@ -19,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from knn_metric import cli, files
 from knn_metric.data import census
 from knn_metric.data.census import load_census
-from knn_metric.data.rows import Rows, describe_origin, require_replaceable, split
+from knn_metric.data.loading import require_replaceable
+from knn_metric.data.rows import Rows, describe_origin, split
 from knn_metric.tables import format_fields
 
 FOLDER = Path(__file__).resolve().parent

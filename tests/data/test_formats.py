@@ -10,13 +10,12 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from histories import read_all
+from histories import WRITERS, read_all
 from pyarrow import parquet
 
 from knn_metric.cli import UserError
-from knn_metric.data import readers, validation
-from knn_metric.data.times import NO_TIME
-from knn_metric.data.validation import PROBLEMS, read_numbers
+from knn_metric.data import cells, text
+from knn_metric.data.cells import NO_TIME, PROBLEMS, read_numbers
 from portable_knn import messages
 
 LONG = "y" * 2_000_000
@@ -146,13 +145,18 @@ def test_a_file_that_is_refused(name, tmp_path):
 def test_a_row_that_is_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
     rows = [f"{number},{'x' * (3000 if number == 700 else 3)}" for number in range(1000)]
     write("\n".join(["age,note", *rows[:500], "1,2,3", *rows[500:]]), tmp_path / "a.csv")
-    monkeypatch.setattr(readers, "CHUNKS", (500, 8000))
+    monkeypatch.setattr(text, "READ_AT_ONCE", 500)
+    monkeypatch.setattr(text, "LONGEST", 8000)
     part = read_all(tmp_path, "age")
     assert part.values[:, 0].tolist() == list(range(1000))
     assert part.rejected["row"].to_pylist() == [500]
     assert part.kept["row"].to_pylist() == [n for n in range(1001) if n != 500]
-    monkeypatch.setattr(readers, "CHUNKS", (500, 1000))
-    with pytest.raises(UserError, match=r"the row after line .* is longer than"):
+    monkeypatch.setattr(text, "LONGEST", 1000)
+    with pytest.raises(UserError, match=r"a.csv: ValueError: line 703 is longer than"):
+        read_all(tmp_path, "age")
+    lines = [*rows[:600], '1,"' + "\n" * 2000 + '"']
+    write("\n".join(["age,note", *lines]), tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"a.csv: the row after line 601 is longer than"):
         read_all(tmp_path, "age")
 
 
@@ -164,7 +168,7 @@ def test_fields_called_like_columns_that_are_written(tmp_path):
 
 
 def test_the_reasons_are_those_of_predict():
-    assert validation.INT64_LIMIT == messages.INT64_LIMIT
+    assert cells.INT64_LIMIT == messages.INT64_LIMIT
     numbers = [np.nan, np.inf, 1e200, -1e19]
     _, problems = read_numbers(pa.chunked_array([numbers]))
     for number, problem in zip(numbers, problems, strict=True):
@@ -185,23 +189,36 @@ def test_decimals_are_the_nearest_doubles():
     [
         (pa.array([7], pa.int8()), pa.array([123_456_789]), [7, 123_456_789]),
         (pa.array([7]), pa.array(["a"], pa.large_string()), ["7", "a"]),
-        (pa.array([True]), pa.array([7]), None),
-        (pa.array([123_456_789]), pa.array([1.5], pa.float32()), None),
-        (pa.array([2**63], pa.uint64()), pa.array([-1]), None),
-        (pa.array([0]), pa.array([0], pa.timestamp("ms")), None),
-        (pa.array([0], pa.timestamp("s")), pa.array([0], pa.timestamp("s", "UTC")), None),
+        (pa.array([True]), pa.array([7]), ["true", "7"]),
+        (pa.array([123_456_789]), pa.array([1.5], pa.float32()), ["123456789", "1.5"]),
+        (pa.array([2**63], pa.uint64()), pa.array([-1]), [str(2**63), "-1"]),
+        (
+            pa.array([0], pa.timestamp("s")),
+            pa.array([0], pa.timestamp("s", "UTC")),
+            ["1970-01-01 00:00:00.000", "1970-01-01 00:00:00.000Z"],
+        ),
     ],
 )
 def test_a_column_to_keep_of_two_files(one, other, kept, tmp_path):
-    """It is widened without loss, or both files are named."""
+    """It is widened without loss, which text always is."""
     for name, column in (("a", one), ("b", other)):
         write(pa.table({"age": [1], "note": column}), tmp_path / f"{name}.parquet")
-    if kept:
-        assert read_all(tmp_path, "age", keep=["note"]).kept["note"].to_pylist() == kept
-        return
-    words = r"^note cannot be kept: it is .* in .*a\.parquet and .* in .*b\.parquet$"
-    with pytest.raises(UserError, match=words):
-        read_all(tmp_path, "age", keep=["note"])
+    assert read_all(tmp_path, "age", keep=["note"]).kept["note"].to_pylist() == kept
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_a_request_that_stands_twice(kind, tmp_path):
+    """In one file or two, it is read once, where it comes first; what has no id is no copy."""
+    ids = ["a", "b", None, "c", "a", None], ["d", None, "b", "e", "e"]
+    numbers = iter(range(100))
+    for name, own in zip("xy", ids, strict=True):
+        table = pa.table({"age": [next(numbers) for _ in own], "_hs_request_id": own})
+        WRITERS[f"rows.{kind}"](table, tmp_path / f"{name}.{kind}")
+    for rows_per_block in (2, 100):
+        part = read_all(tmp_path, "age", rows=rows_per_block)
+        assert part.values[:, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 9]
+        assert part.kept["row"].to_pylist() == [0, 1, 2, 3, 5, 0, 1, 3]
+        assert (part.copies, len(part)) == (3, 11)
 
 
 SECOND = 1_772_425_800

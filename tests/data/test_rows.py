@@ -7,13 +7,8 @@ import pytest
 
 from knn_metric.cli import UserError
 from knn_metric.data.census import load_census
-from knn_metric.data.rows import (
-    count_copies,
-    describe_origin,
-    describe_traffic,
-    hold_out,
-    split,
-)
+from knn_metric.data.loading import describe_traffic, hold_out
+from knn_metric.data.rows import count_copies, describe_origin, split
 from knn_metric.detection.training import train
 
 

@@ -65,7 +65,7 @@ def test_names_of_partitions_are_decoded(tmp_path):
 def test_a_delta_table(folder):
     (folder / "_delta_log").mkdir()
     (folder / "_delta_log" / "0.json").touch()
-    with pytest.raises(UserError, match=r"a Delta table, .*: expected plain Parquet"):
+    with pytest.raises(UserError, match=r"a table, whose _delta_log .*: expected plain Parquet"):
         read_all(folder, "age")
 
 

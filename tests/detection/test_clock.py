@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from knn_metric.data.times import NO_TIME
+from knn_metric.data.cells import NO_TIME
 from knn_metric.detection.calibration import LEAST, describe_clock, group_by_clock
 
 MONDAY = 4 * 86_400  # 1970-01-05, in epoch seconds

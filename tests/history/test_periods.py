@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from pyarrow import parquet
 
 from knn_metric.data import census
-from knn_metric.data.times import NO_TIME
+from knn_metric.data.cells import NO_TIME
 from knn_metric.history.periods import NO_DAY, SAMPLE, Period, give_turns, part_by_day
 from portable_knn import load
 

@@ -34,9 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from knn_metric import files
     from knn_metric.contract import Contract
-    from knn_metric.data.corruptions import list_corruptions, parse_corruption
-    from knn_metric.data.loading import load_rows
-    from knn_metric.data.rows import describe_traffic, hold_out
+    from knn_metric.data.loading import describe_traffic, hold_out, load_rows
+    from knn_metric.data.rows import list_corruptions, parse_corruption
     from knn_metric.detection import evaluation
     from knn_metric.detection.detectors import describe_detector, load_detector
     from knn_metric.detection.pictures import plot_evaluation

@@ -61,9 +61,8 @@ def corruption_start(text: str) -> tuple[str, int]:
 def run(arguments: argparse.Namespace) -> int:
     from knn_metric import files
     from knn_metric.contract import Contract
-    from knn_metric.data.corruptions import parse_corruption
-    from knn_metric.data.loading import load_rows
-    from knn_metric.data.rows import describe_traffic, hold_out
+    from knn_metric.data.loading import describe_traffic, hold_out, load_rows
+    from knn_metric.data.rows import parse_corruption
     from knn_metric.detection.calibration import require_calibration
     from knn_metric.detection.detectors import load_detector
     from knn_metric.replay.outcome import judge, write_csv

@@ -38,8 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from knn_metric import files
     from knn_metric.contract import Contract, lost_by_sonar
-    from knn_metric.data.loading import load_rows
-    from knn_metric.data.rows import require_replaceable
+    from knn_metric.data.loading import load_rows, require_replaceable
     from knn_metric.detection.detectors import source_of
     from knn_metric.detection.pictures import plot_training
     from knn_metric.detection.training import find_drift, format_training, train

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from knn_metric.cli import MOST_REJECTED, UserError
 from knn_metric.contract import Contract
 from knn_metric.data import census
-from knn_metric.data.rows import Rows
+from knn_metric.data.cells import NO_TIME
+from knn_metric.data.rows import SAMPLE, Rows, split
 from knn_metric.data.sources import opening
 from knn_metric.data.survey import plan
-from knn_metric.data.times import NO_TIME
-from knn_metric.data.validation import read_rows
+from knn_metric.data.validation import Part, read_rows
+from knn_metric.files import shorten
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
 
 BLOCK = 100_000  # rows
 
@@ -55,39 +61,46 @@ def _read_table(
     data: Sequence[str], contract: Contract, most_rejected: float, time: str | None
 ) -> Rows:
     fields = contract.inputs
-    for field in fields:
-        if not field.is_number:
+    for one in fields:
+        if not one.is_number:
             raise UserError(
-                f"input {field.name} is {field.shape} {field.type}, and a metric takes scalar"
+                f"input {one.name} is {one.shape} {one.type}, and a metric takes scalar"
                 " numbers: leave it out of serving.yaml"
             )
-    kinds = {field.name: np.dtype(field.numpy_type).name for field in fields}
+    kinds = {one.name: np.dtype(one.numpy_type).name for one in fields}
     wanted, blocks = plan(data, kinds, [], BLOCK, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
-    values = np.concatenate([np.empty((0, len(fields))), *(part.values for part in parts)])
-    times = np.concatenate([np.empty(0, np.int64), *(part.times for part in parts)])
-    rejected = Counter(one for part in parts for one in part.rejected["reason"].to_pylist())
-    n_rows = len(values) + rejected.total()
-    if rejected.total() > most_rejected * n_rows:
+    named = ", ".join(data)
+    if not parts:
+        raise UserError(f"{named}: no rows")
+    part = Part.join(parts)
+    rejected = Counter(part.rejected["reason"].to_pylist())
+    n_rows = len(part.values) + rejected.total()
+    if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
         raise UserError(
-            f"{rejected.total():,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
-            f" {reasons}; --most-rejected 1 allows as many"
+            f"{rejected.total():,} of {n_rows:,} rows of {named} cannot be used: {reasons}"
+            "; --most-rejected 1 allows as many"
         )
-    if not len(values):
-        raise UserError(f"{', '.join(data)}: no rows")
+    n_untimed = int(np.sum(part.times == NO_TIME))
+    if time and n_untimed == len(part.times):
+        raise UserError(f"--time {time}: no cell of that column is a time")
+    if 0 < n_untimed < len(part.times):
+        print(f"{n_untimed:,} rows have no time in {wanted.time}", file=sys.stderr)
+    if part.copies:
+        print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
     urls = sorted({one.url for block in blocks for one in block})
     name = " ".join(census.name_path(Path(one)) or one for one in data)
     return Rows(
         names=contract.input_names,
-        values=values,
-        is_code=tuple(field.holds_codes for field in fields),
+        values=part.values,
+        is_code=tuple(one.holds_codes for one in fields),
         types=tuple(kinds.values()),
         corruptions=census.CORRUPTIONS if contract.input_names == census.FEATURES else {},
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digest(urls),
         rejected=rejected,
-        times=None if (times == NO_TIME).all() else times,
+        times=None if n_untimed == len(part.times) else part.times,
     )
 
 
@@ -104,3 +117,27 @@ def digest(urls: Sequence[str]) -> str:
 def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
     """Return what codes stand for by column, where the columns are those of a known source."""
     return census.LABELS if tuple(names) == census.FEATURES else {}
+
+
+def require_replaceable(artifact: Path, old: str | None, new: str) -> None:
+    """Raise UserError if an artifact of another source would be replaced by one of the sample."""
+    if new == SAMPLE and old not in (None, SAMPLE):
+        raise UserError(
+            f"{shorten(artifact)} is trained on {old}, and the sample would replace it:"
+            " --force does, and keeps it as .previous"
+        )
+
+
+def hold_out(rows: Rows, origin: dict[str, Any]) -> Rows:
+    """Leave out the rows that a model of that origin was trained on, if they are of its source."""
+    is_known = rows.sha256 == origin.get("sha256")
+    return split(rows, origin["test_size"], origin["seed"])[1] if is_known else rows
+
+
+def describe_traffic(rows: Rows, detector: PortableKNN) -> str:
+    """Say how many rows there are, and how many are equal to a training row."""
+    training = set(map(tuple, detector.training_rows_.tolist()))
+    known = sum(tuple(row) in training for row in rows.values.tolist())
+    held_out = " held out by training" if rows.sha256 == detector.origin_.get("sha256") else ""
+    count = f"{len(rows):,} rows"
+    return f"{rows.source}, {count}{held_out}, {known:,} of them equal to a training row"

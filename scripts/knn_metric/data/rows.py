@@ -1,20 +1,19 @@
-"""Rows of numbers under the contract's names: where they came from, and which a model has seen."""
+"""Rows of numbers under the contract's names: how they are split, and how a pipeline breaks them.
+
+A corruption is written as ``OPERATION:FIELD:...``; a source of rows may have names for some.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from knn_metric.cli import SEED, TEST_SIZE, UserError
-from knn_metric.files import shorten
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
 
 SAMPLE = "sample"
 
@@ -92,30 +91,155 @@ def count_copies(rows: Rows) -> float:
     return float(np.sum(counts.astype(float) ** 2) / len(rows))
 
 
-def require_replaceable(artifact: Path, old: str | None, new: str) -> None:
-    """Raise UserError if an artifact of another source would be replaced by one of the sample."""
-    if new == SAMPLE and old not in (None, SAMPLE):
-        raise UserError(
-            f"{shorten(artifact)} is trained on {old}, and the sample would replace it:"
-            " --force does, and keeps it as .previous"
-        )
-
-
 def describe_origin(rows: Rows, test_size: float, seed: int) -> dict[str, Any]:
     """Describe the training part of a split, for an artifact to keep as `origin_`."""
     return {"source": rows.source, "sha256": rows.sha256, "test_size": test_size, "seed": seed}
 
 
-def hold_out(rows: Rows, origin: dict[str, Any]) -> Rows:
-    """Leave out the rows that a model of that origin was trained on, if they are of its source."""
-    is_known = rows.sha256 == origin.get("sha256")
-    return split(rows, origin["test_size"], origin["seed"])[1] if is_known else rows
+Columns = dict[str, np.ndarray]
 
 
-def describe_traffic(rows: Rows, detector: PortableKNN) -> str:
-    """Say how many rows there are, and how many are equal to a training row."""
-    training = set(map(tuple, detector.training_rows_.tolist()))
-    known = sum(tuple(row) in training for row in rows.values.tolist())
-    held_out = " held out by training" if rows.sha256 == detector.origin_.get("sha256") else ""
-    count = f"{len(rows):,} rows"
-    return f"{rows.source}, {count}{held_out}, {known:,} of them equal to a training row"
+@dataclass(frozen=True)
+class Corruption:
+    """What breaks, as a function of `Rows` and a random generator."""
+
+    name: str  # as the user writes it
+    cause: str  # what it stands for in practice, or ''
+    fields: tuple[str, ...]  # that change
+    change: Callable[[Rows, np.random.Generator], Columns]  # these, by name
+
+
+# What happens to a column, given it, a random generator, and the number if there is one.
+Change = Callable[..., np.ndarray]
+
+
+def _each(change: Change) -> Callable[..., Columns]:
+    """Return the operation that changes each of its fields on its own."""
+    return lambda fields, number, rows, random: {
+        field: change(rows.column(field), random, *number) for field in fields
+    }
+
+
+def _swap(fields: Sequence[str], _: object, rows: Rows, __: object) -> Columns:
+    return {one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)}
+
+
+def _recode(order: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """Put in each code's place the one that stands there in another order."""
+
+    def change(column: np.ndarray, _: object) -> np.ndarray:
+        codes, places = np.unique(column, return_inverse=True)
+        return order(codes)[places]
+
+    return change
+
+
+def _draw(column: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    codes = np.unique(column)
+    return codes[random.integers(0, len(codes), len(column))]
+
+
+# FIELD stands for one, BY or WITH for a number; without words an operation changes all fields that
+# are given, or those that `_choose_fields` says.
+FORMS: dict[str, Callable[..., Columns]] = {
+    "scale:FIELD:BY": _each(lambda column, _, by: column * by),
+    "fill:FIELD:WITH": _each(lambda column, _, value: np.full(len(column), value)),
+    "swap:FIELD:FIELD": _swap,
+    "mix": _each(lambda column, random: random.permutation(column)),
+    "shuffle:FIELD": _each(lambda column, random: random.permutation(column)),
+    "shift:FIELD": _each(_recode(lambda codes: np.roll(codes, -1))),
+    "flip:FIELD": _each(_recode(np.flip)),
+    "random:FIELD": _each(_draw),
+    "constant:FIELD": _each(lambda column, _: np.full(len(column), column.max())),
+    "raw:FIELD": lambda fields, _, rows, __: {field: rows.raw[field] for field in fields},
+    "zero-codes": _each(lambda column, _: np.zeros(len(column))),
+}
+OF_ANSWERS = ("flip", "constant", "random")  # of the last field, if none is named
+
+
+def parse_corruption(text: str, rows: Rows) -> Corruption:
+    """Read a corruption as the user writes it; a UserError names what is wrong with it."""
+    spelled, cause = rows.corruptions.get(text, (text, ""))
+    name, *words = spelled.split(":")
+    forms = {form.split(":")[0]: form for form in FORMS}
+    if name not in forms:
+        names = f", or one of {', '.join(rows.corruptions)}" if rows.corruptions else ""
+        raise UserError(f"{text!r} is no corruption: expected {', '.join(FORMS)}{names}")
+    expected = f"{text!r}: expected {forms[name]}"
+    words = words or _choose_fields(name, rows)
+    places = forms[name].split(":")[1:]
+    if places and len(words) != len(places):
+        raise UserError(f"{expected}, got {len(words)} words after {name}")
+    has_number = bool(places) and places[-1] != "FIELD"
+    fields = tuple(words[:-1] if has_number else words)
+    for one in fields:
+        if one not in rows.names:
+            raise UserError(f"{expected}; {one} is not one of {', '.join(rows.names)}")
+        if name == "raw" and one not in rows.raw:
+            raise UserError(f"{expected}: {rows.source} has no raw numbers of {one}")
+    numbers = [_read_number(words[-1], expected)] if has_number else []
+    return Corruption(text, cause, fields, partial(FORMS[forms[name]], fields, numbers))
+
+
+def _choose_fields(name: str, rows: Rows) -> list[str]:
+    """Return the fields of an operation of which none is named."""
+    coded = [one for one, is_code in zip(rows.names, rows.is_code, strict=True) if is_code]
+    chosen = {"zero-codes": coded, "mix": list(rows.names)}
+    return [rows.names[-1]] if name in OF_ANSWERS else chosen.get(name, [])
+
+
+def _read_number(word: str, expected: str) -> float:
+    try:
+        number = float(word)
+    except ValueError as error:
+        raise UserError(f"{expected}, got {word!r} where a number belongs") from error
+    if not np.isfinite(number):
+        raise UserError(f"{expected}, got {word!r} where a finite number belongs")
+    return number
+
+
+def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
+    """Return what is tried where none is asked for: what has names, else what suits each field."""
+    if rows.corruptions:
+        spelled = {name: form.split(":") for name, (form, _) in rows.corruptions.items()}
+        return [name for name, (one, *of) in spelled.items() if one != "raw" or of[0] in rows.raw]
+    names = []
+    for name, is_code in zip(rows.names, rows.is_code, strict=True):
+        values = np.unique(rows.column(name))
+        applied = ["shift", "flip", "shuffle"] if is_code else ["shuffle"]
+        applied += ["constant", "random"] if name in answered else []
+        if is_code:
+            names.append(f"fill:{name}:{values[-1] + 1:.15g}")
+        else:
+            names += [f"scale:{name}:10", f"fill:{name}:0"]
+        names += [f"{one}:{name}" for one in applied] if len(values) > 1 else []
+    return [*names, "mix", *(["zero-codes"] if any(rows.is_code) else [])]
+
+
+def corrupt_answer(corruption: Corruption, answer: float, rows: Rows, seed: int) -> float:
+    """Corrupt one answer of the target; the rows say which codes a field has."""
+    (field,) = corruption.fields
+    known = np.append(np.unique(rows.column(field)), answer)
+    types = (rows.types[rows.names.index(field)],)
+    one = replace(rows, names=(field,), values=known[:, None], is_code=(True,), types=types)
+    return float(corrupt(corruption, one, seed).values[-1, 0])
+
+
+def corrupt(corruption: Corruption, rows: Rows, seed: int = 0) -> Rows:
+    """Return a corrupted copy of rows, each number the nearest one that its type can hold."""
+    values = rows.values.copy()
+    with np.errstate(over="ignore"):
+        for field, column in corruption.change(rows, np.random.default_rng(seed)).items():
+            place = rows.names.index(field)
+            values[:, place] = _fit(column, np.dtype(rows.types[place]))
+            if not np.isfinite(values[:, place]).all():
+                raise UserError(f"{corruption.name} leads beyond {rows.types[place]}")
+    return replace(rows, values=values)
+
+
+def _fit(column: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Return numbers as a type holds them: whole ones rounded, and within its range."""
+    if kind.kind == "f":
+        return column.astype(kind).astype(np.float64)
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return np.asarray(np.clip(np.rint(column), low, high))

@@ -1,50 +1,55 @@
-"""The first look at files of rows: which columns they have, and blocks to score them in."""
+"""The first look at files of rows: which columns they have, and blocks to read them in."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise, repeat
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
 from knn_metric.cli import UserError, show
-from knn_metric.data.readers import (
+from knn_metric.data.cells import is_time, look_like_times
+from knn_metric.data.parquet import group_bounds, open_parquet
+from knn_metric.data.sources import find_files, kind_of, name_of, opening, partitions_of
+from knn_metric.data.validation import (
     ERROR,
+    NO_ROWS,
     Block,
     Piece,
+    Wanted,
     gather,
-    group_bounds,
-    open_parquet,
     plain_type,
     read_piece,
+    to_text,
 )
-from knn_metric.data.sources import find_files, kind_of, opening, partitions_of, shorten_url
-from knn_metric.data.times import is_time, looks_like_time
-from knn_metric.data.validation import Wanted
 
-TIME = "_hs_timestamp"
-KEPT = ("_hs_request_id", TIME)  # wherever they are
+TIME, REQUEST = "_hs_timestamp", "_hs_request_id"
+KEPT = (REQUEST, TIME)  # wherever they are
 SCORES = ["value", "alarm", "p_value", "top_feature"]  # the last columns that `score` writes
 REJECTED = ["line", "reason"]  # and the last ones of rejected rows
 WRITTEN = ("file", "row", *SCORES, *REJECTED)  # beside what is kept
 SAMPLE = 1000  # rows of a text file, to learn which columns JSON has and which hold times
 SLICES = 16  # of a row group at most
 AT_A_TIME = 16  # files to look at, which over a network is waiting
+BLOCK = 100_000  # rows
 
 
-class Header(NamedTuple):
-    """A file's columns with their types, its pieces, and which columns hold times."""
+@dataclass
+class Header:
+    """What a first look at a file tells."""
 
     url: str
     columns: dict[str, pa.DataType]
     pieces: list[Piece]
-    times: list[str]
+    times: list[str]  # columns that hold times
     is_open: bool = False  # of JSON lines: more columns may follow, as failed requests lack fields
+    rows: np.ndarray = field(default_factory=lambda: NO_ROWS)  # of requests that have an id
+    ids: np.ndarray = field(default_factory=lambda: NO_ROWS)  # hashes of these
 
 
 def plan(
@@ -59,7 +64,8 @@ def plan(
     `kinds` are the columns of numbers, which every file must have, with numpy's name of each one's
     type; `keep` are columns to keep beside those of `KEPT` that are there; `time` is the one that
     days come from, None for the platform's, else for the one that holds times. A block has more
-    rows only where row groups are very long, or in a text file, which `stream` divides.
+    rows only where row groups are very long, or in a text file, which `stream` divides. Requests
+    that stand there twice are read once.
 
     A UserError names the file that is not there, is damaged, or lacks columns.
     """
@@ -72,7 +78,7 @@ def plan(
             _require_columns(header, list(kinds), [*keep, *([time] if time else [])])
     usual = [name for name in KEPT if any(one.is_open or name in one.columns for one in headers)]
     kept = pa.schema((name, _find_type(name, headers)) for name in dict.fromkeys([*usual, *keep]))
-    pieces = [piece for header in headers for piece in header.pieces]
+    pieces = [piece for header in _mark_copies(headers) for piece in header.pieces]
     wanted = Wanted(dict(kinds), kept, time or _find_time(headers))
     return wanted, list(_divide(pieces, rows))
 
@@ -88,21 +94,26 @@ def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
 
 def _look_at(url: str, rows: int) -> Header:
     header = (_look_at_parquet if kind_of(url) == "parquet" else _look_at_text)(url, rows)
-    return header._replace(columns=dict.fromkeys(partitions_of(url), pa.string()) | header.columns)
+    folders = partitions_of(url)
+    header.columns = dict.fromkeys(folders, pa.string()) | header.columns
+    in_folders = [name for name, value in folders.items() if look_like_times([value or ""])]
+    header.times = header.times or in_folders
+    if header.pieces and REQUEST in header.columns:
+        header.rows, header.ids = _read_ids(Piece(url, 0, header.pieces[-1].last))
+    return header
 
 
 def _look_at_parquet(url: str, rows: int) -> Header:
     with opening(url) as file:
         content = open_parquet(file)
-        schema, groups = content.schema_arrow, group_bounds(content)
+        schema, bounds = content.schema_arrow, group_bounds(content)
     if len(set(schema.names)) < len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
-        raise UserError(f"{shorten_url(url)}: two columns are named {twice}")
-    pieces: list[Piece] = []
-    for start, end in pairwise(groups):
-        # A slice is read from its group's beginning on.
-        bounds = [*range(start, end, max(rows, -((start - end) // SLICES))), end]
-        pieces += [Piece(url, first, last) for first, last in pairwise(bounds)]
+        raise UserError(f"{name_of(url)}: two columns are named {twice}")
+    # A piece is read from the beginning of its row group on.
+    step = max(rows, -(-int(np.max(np.diff(bounds), initial=0)) // SLICES))
+    end = bounds[-1]
+    pieces = [Piece(url, first, min(first + step, end)) for first in range(0, end, step)]
     times = [field.name for field in schema if is_time(field.type)]
     return Header(url, dict(zip(schema.names, schema.types, strict=True)), pieces, times)
 
@@ -117,22 +128,51 @@ def _look_at_text(url: str, rows: int) -> Header:
         count += len(lines)
         if count > SAMPLE:
             break
-    times = [name for name, there in cells.items() if there and all(map(looks_like_time, there))]
+    times = [name for name, there in cells.items() if look_like_times(there)]
     # Where all lines were looked at and none is a failed request, no more columns follow.
     is_open = kind_of(url) == "json" and (count > SAMPLE or bool(cells.get(ERROR)))
     pieces = [Piece(url, 0, count if count <= min(rows, SAMPLE) else 0)] if count else []
     return Header(url, dict.fromkeys(cells, pa.string()), pieces, times, is_open)
 
 
+def _read_ids(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows whose requests have an id, and hashes of these."""
+    rows, ids = [NO_ROWS.astype(np.uint32)], [NO_ROWS]
+    for lines in read_piece(piece, [REQUEST], BLOCK):
+        if REQUEST in lines.table.column_names:
+            texts = to_text(lines.table[REQUEST])
+            has_id = texts.is_valid().to_numpy()
+            hashes = np.fromiter(map(hash, texts.to_pylist()), np.int64, len(texts))
+            rows.append(lines.rows[has_id].astype(np.uint32))
+            ids.append(hashes[has_id])
+    return np.concatenate(rows), np.concatenate(ids)
+
+
+def _mark_copies(headers: list[Header]) -> list[Header]:
+    """Leave requests out of pieces that stand in an earlier row of any file, by their ids.
+
+    Of ten million requests two are taken for one with a probability of 3e-6.
+    """
+    ids = np.concatenate([NO_ROWS, *(header.ids for header in headers)])
+    in_order = np.sort(ids)
+    if (in_order[1:] == in_order[:-1]).any():
+        is_copy = np.ones(len(ids), bool)
+        is_copy[np.unique(ids, return_index=True)[1]] = False
+        ends = np.cumsum([len(header.ids) for header in headers])
+        for header, own in zip(headers, np.split(is_copy, ends[:-1]), strict=True):
+            copies = header.rows[own]
+            header.pieces = [piece._replace(copies=copies) for piece in header.pieces]
+    return headers
+
+
 def _leave_out_scores(headers: list[Header]) -> list[Header]:
     """Leave out what `score` wrote, where other files are read."""
-    others = [
-        one for one in headers if [*one.columns][-4:] != SCORES and [*one.columns][-2:] != REJECTED
-    ]
-    if not others or len(others) == len(headers):
-        return headers
-    print(f"{len(headers) - len(others):,} files of scores are not read", file=sys.stderr)
-    return others
+    left = headers
+    for last in (REJECTED, SCORES):
+        left = [one for one in left if [*one.columns][-len(last) :] != last] or left
+    if len(left) < len(headers):
+        print(f"{len(headers) - len(left):,} files of scores are not read", file=sys.stderr)
+    return left
 
 
 def _require_columns(header: Header, features: Sequence[str], others: Sequence[str]) -> None:
@@ -142,7 +182,7 @@ def _require_columns(header: Header, features: Sequence[str], others: Sequence[s
         there = ", ".join(show(name) for name in list(header.columns)[:5])
         what += f": the file's columns are {there}{', ...' if len(header.columns) > 5 else ''}"
     if missing:
-        raise UserError(f"{shorten_url(header.url)}: no column {what}")
+        raise UserError(f"{name_of(header.url)}: no column {what}")
 
 
 def _find_time(headers: Sequence[Header]) -> str | None:
@@ -154,35 +194,19 @@ def _find_time(headers: Sequence[Header]) -> str | None:
 
 
 def _find_type(name: str, headers: Iterable[Header]) -> pa.DataType:
-    """Return the type that holds a column of all files without loss, or name two that have none."""
-    kind, first = pa.null(), ""
-    for header in headers:
-        missing = pa.string() if header.is_open else pa.null()
-        here = plain_type(header.columns.get(name, missing))
-        wider, file = _widen(kind, here), shorten_url(header.url)
-        if wider is None:
-            raise UserError(f"{name} cannot be kept: it is {kind} in {first} and {here} in {file}")
-        first = first if pa.types.is_null(here) else first or file
-        kind = wider
-    return kind
-
-
-def _widen(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type that holds every value of both, None if there is none."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    both = (one, other)
-    if all(map(pa.types.is_integer, both)) or all(map(pa.types.is_floating, both)):
-        wider = pa.from_numpy_dtype(np.promote_types(*(kind.to_pandas_dtype() for kind in both)))
-        return wider if pa.types.is_integer(one) == pa.types.is_integer(wider) else None
-    is_spelled = all(pa.types.is_string(kind) or pa.types.is_integer(kind) for kind in both)
-    return pa.string() if is_spelled else None
+    """Return the type that holds a column of all files without loss, which text always does."""
+    kinds = {
+        plain_type(one.columns.get(name, pa.string() if one.is_open else pa.null()))
+        for one in headers
+    } - {pa.null()}
+    if len(kinds) > 1 and all(map(pa.types.is_integer, kinds)):
+        kinds = {pa.from_numpy_dtype(np.result_type(*(kind.to_pandas_dtype() for kind in kinds)))}
+        return kinds.pop() if all(map(pa.types.is_integer, kinds)) else pa.string()
+    return pa.string() if len(kinds) > 1 else (kinds or {pa.null()}).pop()
 
 
 def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[Block]:
-    """Put pieces together until they have so many rows; what lies side by side becomes one.
+    """Put pieces together until they have so many rows.
 
     A text file whose rows are not counted is a block of its own.
     """
@@ -193,8 +217,6 @@ def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[Block]:
         if block and count + size > rows:
             yield tuple(block)
             block, count = [], 0
-        if block and piece.first and (block[-1].url, block[-1].last) == (piece.url, piece.first):
-            piece = piece._replace(first=block.pop().first)
         block.append(piece)
         count += size
     if block:
@@ -202,10 +224,9 @@ def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[Block]:
 
 
 def stream(blocks: Iterable[Block], wanted: Wanted, rows: int) -> Iterator[Block]:
-    """Yield blocks of Parquet as they are, of text the rows themselves, so many in a block."""
+    """Yield blocks as they are, of text whose rows are not counted the rows, so many in a block."""
     for block in blocks:
-        first = block[0]
-        if len(block) > 1 or not isinstance(first, Piece) or kind_of(first.url) == "parquet":
-            yield block
+        if isinstance(block[0], Piece) and not block[0].size:
+            yield from gather(read_piece(block[0], wanted.names, rows), rows)
         else:
-            yield from gather(read_piece(first, wanted.names, rows), rows)
+            yield block

@@ -1,37 +1,57 @@
-"""Tell the rows of a block that can be scored, as numbers, from those that cannot, with reasons."""
+"""Blocks of rows: read, and parted into those that can be scored, as numbers, and the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from knn_metric.cli import UserError
-from knn_metric.data.readers import ERROR, Block, Lines, gather, plain_type, read_piece
-from knn_metric.data.sources import shorten_url
-from knn_metric.data.times import read_times
+from knn_metric.data.cells import MISSING, PROBLEMS, read_numbers, read_times
+from knn_metric.data.parquet import read_parquet
+from knn_metric.data.sources import kind_of, name_of, partitions_of
+from knn_metric.data.text import Malformed, Read, read_text
 
-INT64_LIMIT = 2.0**63  # as `portable_knn.messages` has it, which takes seconds to import
-# What may be wrong with a number: first in the words in which `messages.read` refuses a request.
-PROBLEMS = (
-    "",
-    "missing",
-    "not numeric",
-    "expected a finite number, got NaN",
-    "expected a finite number, got infinity or a number beyond int64",
-    "expected a whole number, got a fraction",
-    "expected a number within the contract's type",
-)
-FRACTION, BEYOND = 5, 6
-DOUBLE = np.dtype(np.float64)
+ERROR = "_hs_error"
 FAILED = "the target failed"
-SPELLED = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)$"
-# How files spell that there is no error.
-NO_ERROR = pa.array(["", "na", "n/a", "nan", "null", "none", r"\n"])
+NO_ROWS = np.arange(0)
+
+
+class Piece(NamedTuple):
+    """Of Parquet the rows from `first` to before `last`; a text file, with its rows if counted."""
+
+    url: str
+    first: int = 0
+    last: int = 0
+    copies: np.ndarray = NO_ROWS  # rows of requests that were read before
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Rows that were read: their file, a table, the number of each row, lines that are no rows.
+
+    The table is as it is in Parquet; text from CSV and JSON lines, null where there is none.
+    """
+
+    url: str
+    table: pa.Table
+    rows: np.ndarray
+    malformed: Sequence[Malformed] = ()
+    copies: int = 0  # rows that are not in the table, since they were read before
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.malformed) + self.copies
+
+
+Block = tuple[Piece | Lines, ...]  # that is scored together
 
 
 class Wanted(NamedTuple):
@@ -59,8 +79,9 @@ class Wanted(NamedTuple):
     def rejected(self) -> pa.Schema:
         own = ("file", "row", "line", "reason")
         inputs = [f"{name} (input)" if name in own else name for name in self.beside]
-        texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
-        return pa.schema([*self.scored, *texts])
+        return pa.schema(
+            [*self.scored, *((name, pa.string()) for name in (*inputs, "line", "reason"))]
+        )
 
 
 class Part(NamedTuple):
@@ -70,117 +91,92 @@ class Part(NamedTuple):
     values: np.ndarray  # their features: (n, n_features), float64
     times: np.ndarray  # of each its epoch second, or `NO_TIME`: (n,), int64
     rejected: pa.Table  # the other rows, all that was read of them as text, and the reason
+    copies: int  # rows of requests that were read before
 
     def __len__(self) -> int:
-        return len(self.values) + len(self.rejected)
+        return len(self.values) + len(self.rejected) + self.copies
+
+    @staticmethod
+    def join(parts: Iterable[Part]) -> Part:
+        kept, values, times, rejected, copies = zip(*parts, strict=True)
+        numbers = np.concatenate(values), np.concatenate(times)
+        return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected), sum(copies))
+
+
+Some = TypeVar("Some", bound=Sized)
+
+
+def gather(some: Iterable[Some], rows: int) -> Iterator[tuple[Some, ...]]:
+    """Put what holds rows together as soon as there are so many."""
+    waiting: list[Some] = []
+    for one in some:
+        waiting.append(one)
+        if sum(map(len, waiting)) >= rows:
+            yield tuple(waiting)
+            waiting = []
+    if any(map(len, waiting)):
+        yield tuple(waiting)
+
+
+def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
+    """Read the columns that are there, all if none is named, at most so many rows at a time.
+
+    A UserError names the file, if it is damaged or cannot be read.
+    """
+    url, first, last, copies = piece
+    read: Iterable[Read] = read_text(url, names, rows)
+    if kind_of(url) == "parquet":
+        read = read_parquet(url, names, rows, first, last)
+    for table, numbers, malformed in read:
+        for name, value in partitions_of(url).items():
+            if (names is None or name in names) and name not in table.column_names:
+                column = pa.repeat(pa.scalar(value, pa.string()), len(table))
+                table = table.append_column(name, column)
+        new = ~np.isin(numbers, copies)
+        if not new.all():
+            table = table.filter(pa.array(new))
+        yield Lines(url, table, numbers[new], malformed, int(np.sum(~new)))
 
 
 def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     """Read a block, about so many rows at a time.
 
-    A UserError names a file that is damaged, or has a column of another type than the others.
+    A UserError names a file that is damaged.
     """
     lines = chain.from_iterable(
         [one] if isinstance(one, Lines) else read_piece(one, wanted.names, rows) for one in block
     )
-    return map(_join, gather((_check(wanted, one) for one in lines), rows))
-
-
-def _join(parts: Sequence[Part]) -> Part:
-    kept, values, times, rejected = zip(*parts, strict=True)
-    numbers = np.concatenate(values), np.concatenate(times)
-    return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected))
+    return map(Part.join, gather((_check(wanted, one) for one in lines), rows))
 
 
 def _check(wanted: Wanted, lines: Lines) -> Part:
     """Part a table into rows to score and rejected rows, the lines that are none among these."""
-    file = shorten_url(lines.url)
+    file = name_of(lines.url)
     plain = [(field.name, plain_type(field.type)) for field in lines.table.schema]
     table = lines.table.cast(pa.schema(plain))
     values = np.empty((len(table), len(wanted.kinds)))
     problems = np.zeros(values.shape, np.int8)
     for place, (name, kind) in enumerate(wanted.kinds.items()):
         values[:, place], problems[:, place] = read_numbers(_column(table, name), np.dtype(kind))
-    error = pc.utf8_lower(pc.utf8_trim_whitespace(_to_text(_column(table, ERROR))))
-    failed = pc.invert(pc.is_in(error.fill_null(""), NO_ERROR)).to_numpy()
+    error = pc.utf8_lower(pc.utf8_trim_whitespace(to_text(_column(table, ERROR))))
+    failed = pc.invert(pc.is_in(error.fill_null(""), pa.array(MISSING))).to_numpy()
     times = read_times(_column(table, wanted.time or ""))
-    kept = _keep(wanted, file, table, lines.rows)
+    fields = zip(wanted.kept.names, wanted.kept.types, strict=True)
+    columns = [_cast(_column(table, name), kind) for name, kind in fields]
+    places = [pa.repeat(file, len(table)), pa.array(lines.rows, pa.int64())]
+    kept = pa.table([*columns, *places], wanted.scored)
     malformed = [{"file": file, **one._asdict()} for one in lines.malformed]
     rejected = pa.Table.from_pylist(malformed, wanted.rejected)
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
         odd = table.filter(mask)
-        texts = [_to_text(_column(odd, name)) for name in wanted.beside]
+        texts = [to_text(_column(odd, name)) for name in wanted.beside]
         reasons = _describe_problems([*wanted.kinds], problems[bad], failed[bad])
         columns = [*kept.filter(mask).columns, *texts, pa.nulls(len(odd), pa.string()), reasons]
         rejected = pa.concat_tables([pa.table(columns, wanted.rejected), rejected])
         kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
-    return Part(kept, values, times, rejected)
-
-
-def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column as a contract's type has it, in float64; text counts as what it spells.
-
-    Beside each number stands what is wrong with it, as a place in `PROBLEMS`.
-    """
-    is_bool = kind.kind == "b"
-    numbers = _to_float(
-        _spell_bools(column) if is_bool and pa.types.is_string(column.type) else column
-    )
-    values = numbers.fill_null(np.nan).to_numpy()
-    problems = np.zeros(len(values), np.int8)
-    fits = np.abs(values) <= INT64_LIMIT
-    if not fits.all():
-        kinds = column.is_null().to_numpy(), numbers.is_null().to_numpy(), np.isnan(values), ~fits
-        problems = np.select(kinds, range(1, 1 + len(kinds))).astype(np.int8)
-    if kind == DOUBLE:
-        return values, problems
-    if kind.kind == "f":
-        with np.errstate(over="ignore"):
-            return values.astype(kind).astype(np.float64), problems
-    low, high = (0, 1) if is_bool else (np.iinfo(kind).min, int(np.iinfo(kind).max))
-    with np.errstate(invalid="ignore"):
-        # float(high + 1) is exact where float(high) is not: the largest int64 is no double.
-        beyond = (values < low) | (values >= float(high + 1))
-        wrong = problems > 0, values != np.rint(values), beyond
-    return values, np.select(wrong, (problems, FRACTION, BEYOND)).astype(np.int8)
-
-
-def _spell_bools(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write ``true`` and ``false`` as the numbers 1 and 0."""
-    text = pc.utf8_lower(pc.utf8_trim_whitespace(column))
-    spelled = pc.equal(text, "true").cast(pa.int8()).cast(pa.string())
-    return pc.if_else(pc.is_in(text, pa.array(["true", "false"])), spelled, column)
-
-
-def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        if pa.types.is_string(column.type):
-            text = pc.utf8_trim_whitespace(column)
-            try:
-                return text.cast(pa.float64())
-            except pa.ArrowInvalid:
-                text = pc.if_else(pc.match_substring_regex(text, SPELLED), text, None)
-                return text.cast(pa.float64())
-        if pa.types.is_decimal(column.type):  # whose own cast is off in the last digit
-            column = column.cast(pa.string())
-        return column.cast(pa.float64(), safe=False)
-    except pa.ArrowException:
-        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
-
-
-def _keep(wanted: Wanted, file: str, table: pa.Table, rows: np.ndarray) -> pa.Table:
-    columns = []
-    for name, kind in zip(wanted.kept.names, wanted.kept.types, strict=True):
-        column = _column(table, name)
-        try:
-            columns.append(column.cast(kind))
-        except pa.ArrowException as error:
-            problem = f"{name} is {kind} elsewhere: {error}"
-            raise UserError(f"{file}: {' '.join(problem.split())}") from error
-    places = [pa.repeat(file, len(table)), pa.array(rows, pa.int64())]
-    return pa.table([*columns, *places], wanted.scored)
+    return Part(kept, values, times, rejected, lines.copies)
 
 
 def _describe_problems(
@@ -188,14 +184,19 @@ def _describe_problems(
 ) -> pa.Array:
     """Return what is wrong with each row; of a request whose target failed nothing else."""
     found, places = np.unique(problems, axis=0, return_inverse=True)
-    reasons = [
-        "; ".join(
-            f"{name}: {PROBLEMS[code]}" for name, code in zip(features, row, strict=True) if code
-        )
+    named = [
+        [f"{name}: {PROBLEMS[code]}" for name, code in zip(features, row, strict=True) if code]
         for row in found.tolist()
     ]
-    said = np.where(failed, FAILED, np.array(reasons, object)[places.ravel()])
-    return pa.array(said, pa.string())
+    reasons = np.array(["; ".join(words) for words in named], object)
+    return pa.array(np.where(failed, FAILED, reasons[places.ravel()]), pa.string())
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that is computed with in place of a dictionary's or another one of text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if is_text else kind
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -203,7 +204,11 @@ def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table.column(name) if is_there else pa.chunked_array([pa.nulls(len(table))])
 
 
-def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return to_text(column) if pa.types.is_string(kind) else column.cast(kind)
+
+
+def to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return column.cast(pa.string())
     except pa.ArrowException:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from knn_metric.cli import UserError
-from knn_metric.data.times import DAY, NO_TIME
+from knn_metric.data.cells import DAY, NO_TIME
 from knn_metric.detection.change import PROPORTIONS, RISK, Levels, bound_proportion
 from knn_metric.detection.surprise import FieldSurprise
 

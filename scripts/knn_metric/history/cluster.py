@@ -25,8 +25,7 @@ from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, wait
 from distributed.comm.core import CommClosedError
 
 from knn_metric.cli import UserError
-from knn_metric.data.readers import Block
-from knn_metric.data.validation import Wanted
+from knn_metric.data.validation import Block, Wanted
 from knn_metric.files import ARTIFACT
 from knn_metric.history.scoring import Scored
 

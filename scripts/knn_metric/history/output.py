@@ -16,10 +16,9 @@ from pyarrow.parquet import read_schema
 from tqdm import tqdm
 
 from knn_metric.cli import UserError
-from knn_metric.data.readers import Block, Piece
-from knn_metric.data.sources import shorten_url
+from knn_metric.data.sources import LOCAL
 from knn_metric.data.survey import SCORES
-from knn_metric.data.validation import Wanted
+from knn_metric.data.validation import Block, Piece, Wanted
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import shorten
 from knn_metric.history.scoring import Scored, Tally, score_block
@@ -57,7 +56,7 @@ def _is_ours(path: Path) -> bool:
 def require_no_input_in(out: Path, blocks: Sequence[Block]) -> None:
     """Raise UserError if a folder that would be replaced holds a file that is read."""
     pieces = (piece for block in blocks for piece in block if isinstance(piece, Piece))
-    inputs = {Path(shorten_url(piece.url)).resolve() for piece in pieces}
+    inputs = {Path(piece.url.removeprefix(LOCAL)).resolve() for piece in pieces}
     if any(path.is_relative_to(out) for path in inputs):
         raise UserError(f"{shorten(out)} holds an input: not replaced")
 

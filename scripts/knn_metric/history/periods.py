@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from knn_metric.data.times import DAY, NO_TIME
+from knn_metric.data.cells import DAY, NO_TIME
 from knn_metric.detection.calibration import require_calibration
 from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise

@@ -26,7 +26,10 @@ def format_history(total: Tally, changed: Mapping[str, str], expected: float) ->
     `changed` gives the field of each day or block that is changed.
     """
     n_rejected = total.rejected.total()
-    rows = [["rows", f"{total.scored + n_rejected:,}"], ["scored", f"{total.scored:,}"]]
+    rows = [["rows", f"{total.scored + n_rejected + total.copies:,}"]]
+    if total.copies:
+        rows.append(["copies", f"{total.copies:,}", "of a request in an earlier row, by its id"])
+    rows.append(["scored", f"{total.scored:,}"])
     if n_rejected:
         rows.append(["rejected", f"{n_rejected:,}"])
         reasons = total.rejected.most_common()
@@ -58,7 +61,8 @@ def write_report(
     """Write all days or blocks, and what became of the rows, as a page."""
     n_rejected = total.rejected.total()
     facts = {
-        "rows": f"{total.scored + n_rejected:,}, {n_rejected:,} of them rejected",
+        "rows": f"{total.scored + n_rejected + total.copies:,}, {n_rejected:,} of them rejected,"
+        f" {total.copies:,} copies",
         "alarms": f"{total.alarms:,}, {_rate(total.alarms, total.scored)}; {expected:.2%} expected",
     }
     counts = {"Rejected rows": total.rejected, "Top features of alarms": total.features}

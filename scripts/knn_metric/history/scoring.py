@@ -17,9 +17,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from knn_metric.data.readers import Block
-from knn_metric.data.times import EPOCH
-from knn_metric.data.validation import Wanted, read_rows
+from knn_metric.data.cells import EPOCH
+from knn_metric.data.validation import Block, Wanted, read_rows
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
@@ -37,6 +36,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)  # could not be scored: by reason
     features: Counter[str] = field(default_factory=Counter)  # alarms: by their top feature
     days: dict[int, Period] = field(default_factory=dict)  # scored: by the day since 1970
+    copies: int = 0  # of requests that stand in an earlier row, and are scored there
     undated: list[Period] = field(default_factory=list)  # of each block, scored rows without a day
     seconds: float = 0.0  # that a thread took for all
     search_seconds: float = 0.0  # and for the search in it
@@ -54,6 +54,7 @@ class Tally:
         self.features += later.features
         for day, period in later.days.items():
             self.days[day] = self.days[day].join(period) if day in self.days else period
+        self.copies += later.copies
         self.undated += later.undated
         self.seconds += later.seconds
         self.search_seconds += later.search_seconds
@@ -82,7 +83,8 @@ def score_block(loaded: Loaded, wanted: Wanted, rows: int, block: Block) -> Scor
     """Score a block of a history, about so many rows at a time."""
     began = time.perf_counter()
     tally, scores, rejects = Tally(), ParquetBytes(), ParquetBytes()
-    for kept, values, times, rejected in read_rows(wanted, block, rows):
+    for kept, values, times, rejected, copies in read_rows(wanted, block, rows):
+        tally.copies += copies
         rejects.write(rejected)
         tally.rejected.update(rejected.column("reason").to_pylist())
         if len(values):

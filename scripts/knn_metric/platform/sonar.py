@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from knn_metric.cli import UserError
-from knn_metric.data.times import read_number
+from knn_metric.data.cells import read_number
 from knn_metric.platform.manager import HTTPProblem, Service
 from knn_metric.platform.signatures import count_values
 

@@ -1,0 +1,128 @@
+"""Parquet files, also those of the feature lake, whose writer marks some groups wrongly."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from knn_metric.data.sources import opening
+
+READ_AT_ONCE = 2**20  # bytes of a column
+# Of a footer's fields the schema; of an element of it, and of its logical type.
+SCHEMA, CHILDREN, LOGICAL_TYPE, NULL_TYPE = 2, 5, 10, 11
+# Types of Thrift's compact protocol.
+TRUTHS, BYTE, DOUBLE, BYTES, LISTS, STRUCT = (1, 2), 3, 7, 8, (9, 10), 12
+
+
+def read_parquet(
+    url: str, names: Sequence[str] | None, rows: int, first: int, last: int
+) -> Iterator[tuple[pa.Table, np.ndarray, tuple[()]]]:
+    """Yield the rows from `first` to before `last`, so many at a time, and their numbers."""
+    with opening(url) as file:
+        content = open_parquet(file)
+        there = content.schema_arrow.names
+        bounds = group_bounds(content)
+        begin, end = np.searchsorted(bounds, [first, last - 1], side="right") - 1
+        present = [name for name in names or there if name in there]
+        row = bounds[begin]
+        for batch in content.iter_batches(rows, range(begin, end + 1), present, use_threads=False):
+            part = batch[max(first - row, 0) : max(last - row, 0)]
+            if len(part):
+                numbers = np.arange(len(part)) + max(row, first)
+                yield pa.Table.from_batches([part]), numbers, ()
+            row += len(batch)
+
+
+def group_bounds(content: parquet.ParquetFile) -> list[int]:
+    """Return the first row of each row group, and the number of all rows."""
+    groups = map(content.metadata.row_group, range(content.num_row_groups))
+    return list(accumulate((group.num_rows for group in groups), initial=0))
+
+
+def open_parquet(file: io.BufferedIOBase) -> parquet.ParquetFile:
+    """Open a Parquet file, also one of parquet-mr 1.11.0, as the feature lake of 2.x has them.
+
+    That marks each map's inner group as of type Null (PARQUET-1879).
+    """
+    try:
+        return parquet.ParquetFile(file, buffer_size=READ_AT_ONCE)
+    except OSError as error:
+        if "Logical type Null cannot be applied to group node" not in str(error):
+            raise
+    file.seek(-8, io.SEEK_END)
+    file.seek(-8 - int.from_bytes(file.read(4), "little"), io.SEEK_END)
+    footer = _drop_null_groups(file.read()[:-8])
+    whole = b"".join((b"PAR1", footer, len(footer).to_bytes(4, "little"), b"PAR1"))
+    metadata = parquet.read_metadata(pa.BufferReader(whole))
+    return parquet.ParquetFile(file, metadata=metadata, buffer_size=READ_AT_ONCE)
+
+
+def _drop_null_groups(footer: bytes) -> bytes:
+    """Leave out the logical type of groups that are marked as of type Null."""
+    thrift = _Thrift(footer)
+    for _, number, kind in thrift.fields():
+        if number == SCHEMA:
+            break
+        thrift.skip(kind)
+    kept, done = b"", 0
+    for _ in thrift.items():
+        places = {}
+        for start, number, kind in thrift.fields():
+            value = thrift.place
+            thrift.skip(kind)
+            places[number] = start, value, thrift.place
+        if CHILDREN in places and LOGICAL_TYPE in places:
+            start, value, end = places[LOGICAL_TYPE]
+            if next(_Thrift(footer, value).fields(), (0, 0, 0))[1] == NULL_TYPE:
+                kept, done = kept + footer[done:start], end
+    return kept + footer[done:]
+
+
+class _Thrift:
+    """A reader of Thrift's compact protocol, in which a footer is written."""
+
+    def __init__(self, content: bytes, place: int = 0) -> None:
+        self.content, self.place = content, place
+
+    def byte(self) -> int:
+        self.place += 1
+        return self.content[self.place - 1]
+
+    def varint(self) -> int:
+        byte = self.byte()
+        return byte if byte < 0x80 else byte & 0x7F | self.varint() << 7
+
+    def fields(self) -> Iterator[tuple[int, int, int]]:
+        """Yield where each field of a struct begins, its number and type; its value is next."""
+        number, start = 0, self.place
+        while header := self.byte():
+            number = number + (header >> 4) if header >> 4 else self.varint() >> 1
+            yield start, number, header & 15
+            start = self.place
+
+    def items(self) -> Iterator[int]:
+        """Yield the type of each element of a list; the element is next."""
+        header = self.byte()
+        for _ in range(header >> 4 if header >> 4 < 15 else self.varint()):
+            yield header & 15
+
+    def skip(self, kind: int) -> None:
+        """Go on to the end of a value."""
+        if kind == STRUCT:
+            for _, _, inner in self.fields():
+                self.skip(inner)
+        elif kind in LISTS:
+            for inner in self.items():
+                self.skip(inner)
+        elif kind == BYTES:
+            size = self.varint()
+            self.place += size
+        elif kind in (BYTE, DOUBLE):
+            self.place += 1 if kind == BYTE else 8
+        elif kind not in TRUTHS:  # which stand in the field's header
+            self.varint()

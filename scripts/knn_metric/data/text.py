@@ -1,0 +1,242 @@
+"""Rows in CSV and JSON lines, streamed as text, so that one odd cell spoils no other."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from knn_metric.cli import UserError, show
+from knn_metric.data.cells import is_number, read_number
+from knn_metric.data.sources import kind_of, name_of, opening
+
+READ_AT_ONCE = 2**20  # bytes
+LONGEST = 2**26  # bytes of a line, and of a row of CSV
+LONGEST_HEADER = 2**20  # bytes
+# Stands for a carriage return within a cell, which pyarrow takes for the end of a row.
+RETURN = "\ue00d"
+
+
+class Malformed(NamedTuple):
+    """A line that is no row: its number among the rows, its text, and what is wrong with it."""
+
+    row: int
+    line: str
+    reason: str
+
+
+Read = tuple[pa.Table, np.ndarray, Sequence[Malformed]]  # rows, their numbers, and what is none
+
+
+def read_text(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
+    """Read the columns that are there, all if none is named, at most so many rows at a time."""
+    read = _read_csv if kind_of(url) == "csv" else _read_json
+    for table, numbers, malformed in read(url, names, rows):
+        for first in range(0, max(len(table), 1), rows):
+            part = slice(first, first + rows)
+            yield table[part], numbers[part], () if first else malformed
+
+
+class _Text(io.RawIOBase):
+    """The bytes of a text file, of CSV in a form in which pyarrow finds the ends of rows.
+
+    A byte that is no UTF-8 becomes U+FFFD, a carriage return within a line `RETURN`. A line that
+    is too long is a ValueError.
+    """
+
+    def __init__(self, file: io.BufferedIOBase, is_csv: bool) -> None:
+        self.file, self.is_csv = file, is_csv
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.held, self.rest = "", b""
+        self.has_quotes = self.has_returns = False
+        self.line, self.length = 1, 0  # of the last one, as far as it is read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self.rest:
+            content = self.file.read(READ_AT_ONCE)
+            self._measure(content)
+            self.rest = self._repair(content) if self.is_csv else content
+            if not content:
+                break
+        size = min(len(buffer), len(self.rest))
+        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+        return size
+
+    def _measure(self, content: bytes) -> None:
+        end = content.find(b"\n")
+        self.length += len(content) if end < 0 else end
+        if self.length > LONGEST:
+            raise ValueError(f"line {self.line:,} is longer than {LONGEST >> 20} MB")
+        if end >= 0:
+            self.line += content.count(b"\n")
+            self.length = len(content) - content.rfind(b"\n") - 1
+
+    def _repair(self, content: bytes) -> bytes:
+        self.has_quotes |= b'"' in content
+        text = self.held + self.decoder.decode(content, final=not content)
+        self.held = "\r" if text.endswith("\r") and content else ""
+        text = text.removesuffix(self.held)
+        if text.count("\r") > text.count("\r\n"):
+            self.has_returns = True
+            text = re.sub("\r(?!\n)", RETURN, text)
+        return text.encode()
+
+
+def _read_csv(url: str, names: Sequence[str] | None, _: int) -> Iterator[Read]:
+    row = 0
+    # A row must end in what is read at once: more is read only where one is longer.
+    for size in (READ_AT_ONCE, LONGEST):
+        with opening(url) as file:
+            try:
+                for table, rows, malformed in _stream_csv(_Text(file, is_csv=True), size):
+                    new = np.searchsorted(rows, row)
+                    there = [one for one in table.column_names if not names or one in names]
+                    malformed = [one for one in malformed if one.row >= row]
+                    yield table[new:].select(there), rows[new:], malformed
+                    row += len(rows[new:]) + len(malformed)
+                return
+            except pa.ArrowInvalid as error:
+                if "straddling" not in str(error):
+                    raise
+    problem = f"the row after line {row + 1:,} is longer than {LONGEST >> 20} MB"
+    raise UserError(f"{name_of(url)}: {problem}: is a quote missing?")
+
+
+def _stream_csv(raw: _Text, size: int) -> Iterator[Read]:
+    """Read rows with all columns, since a quote that is wrong in any spoils rows."""
+    text = io.BufferedReader(raw, READ_AT_ONCE)
+    header = _read_header(text)
+    skipped: list[Malformed] = []
+
+    def skip(row: arrow_csv.InvalidRow) -> str:
+        problem = f"expected {row.expected_columns} cells, got {row.actual_columns}"
+        skipped.append(Malformed(row.number - 1, row.text.replace(RETURN, "\r"), problem))
+        return "skip"
+
+    schema = pa.schema([(name, pa.string()) for name in header])
+    batches: Iterable[pa.RecordBatch] = []
+    if text.peek(1).strip():
+        batches = arrow_csv.open_csv(
+            text,
+            arrow_csv.ReadOptions(use_threads=False, block_size=size, column_names=header),
+            arrow_csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                column_types=schema, null_values=[""], strings_can_be_null=True
+            ),
+        )
+    row = 0
+    for batch in batches:
+        table = pa.Table.from_batches([batch])
+        if raw.has_returns:
+            columns = [pc.replace_substring(column, RETURN, "\r") for column in table.columns]
+            table = pa.table(columns, schema)
+        numbers = np.arange(row, row + len(table) + len(skipped))
+        numbers = numbers[~np.isin(numbers, [one.row for one in skipped])][: len(table)]
+        row = numbers[-1] + 1 if len(numbers) else row
+        if raw.has_quotes:
+            _require_rows_apart(table, numbers, skipped)
+        yield table, numbers, [one for one in skipped if one.row < row]
+        skipped[:] = [one for one in skipped if one.row >= row]
+    yield schema.empty_table(), np.arange(0), skipped
+
+
+def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Malformed]) -> None:
+    """Raise ValueError if a quoted cell holds whole rows, as one does whose end is not found."""
+    has_break = np.zeros(len(table), bool)
+    for column in table.columns:
+        has_break |= pc.match_substring(column, "\n").fill_null(False).to_numpy()
+    broken = table.filter(pa.array(has_break)).to_pylist()
+    texts = [",".join(cell or "" for cell in row.values()) for row in broken]
+    numbered = [*zip(rows[has_break].tolist(), texts, strict=True), *(one[:2] for one in skipped)]
+    for row, text in numbered:
+        lines = [line.split(",") for line in text.split("\n")]
+        whole = [line for line in lines if len(line) == table.num_columns > 1]
+        if sum(any(map(is_number, line)) for line in whole) > 1:
+            raise ValueError(
+                f"row {row:,}, after the header: a quoted cell holds other rows, {show(text)}:"
+                " expected a quote in it as two quotes, with no backslash"
+            )
+
+
+def _read_header(file: io.BufferedReader[Any]) -> list[str]:
+    """Read the first line; raise ValueError if it names no columns with commas between them."""
+    line = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace")
+    if "\0" in line:
+        raise ValueError("expected UTF-8, got UTF-16 or no text")
+    if RETURN in line or len(line) >= LONGEST_HEADER:
+        raise ValueError("expected lines that end in LF or CRLF, got CR or a very long line")
+    try:
+        names = next(csv.reader([line]), [])
+    except csv.Error as error:
+        raise ValueError(f"the header cannot be read: {error}") from error
+    separator = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
+    if separator:
+        raise ValueError(f"expected commas between columns, got {separator!r}")
+    if names and all(map(is_number, names)):
+        raise ValueError("expected a header that names the columns, got numbers")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"two columns are named {name}")
+    return names
+
+
+def _read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    malformed: list[Malformed] = []
+    row = 0
+    with opening(url) as file:
+        for line in chain(io.BufferedReader(_Text(file, is_csv=False), READ_AT_ONCE), [b""]):
+            if line.strip():
+                found = []
+                try:
+                    found = _parse_json(line)
+                except (ValueError, RecursionError) as error:
+                    problem = "nested too deep" if isinstance(error, RecursionError) else error
+                    spelled = line.decode("utf-8", "replace").rstrip("\n")
+                    malformed.append(Malformed(row, spelled, f"no JSON object: {problem}"))
+                records += found
+                numbers += range(row, row + len(found))
+                row += len(found) or 1
+            if not line or len(records) >= rows:
+                yield _to_table(records, names), np.array(numbers, np.int64), malformed
+                records, numbers, malformed = [], [], []
+
+
+def _to_table(records: Sequence[dict[str, Any]], names: Sequence[str] | None) -> pa.Table:
+    if names is None:
+        names = list(dict.fromkeys(name for record in records for name in record))
+    cells = {name: [_to_text(record.get(name)) for record in records] for name in names}
+    return pa.table(cells, pa.schema([(name, pa.string()) for name in names]))
+
+
+def _parse_json(line: bytes) -> list[dict[str, Any]]:
+    """Return the records of a line: an object, or a list of them as the platform answers."""
+    content = json.loads(line)
+    records = content if isinstance(content, list) else [content]
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("neither an object nor a list of objects")
+    return records
+
+
+def _to_text(value: object) -> str | None:
+    """Write a value of JSON as the text of a cell; a lone surrogate, which is no text, as ``?``."""
+    value = read_number(value)
+    if value is None or isinstance(value, int):  # a bool too
+        return None if value is None else str(int(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()

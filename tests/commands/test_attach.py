@@ -79,6 +79,19 @@ class TestAttach:
         assert attach().out.startswith(said)
         assert manager.specs == [other, {**wanted, "id": "spec-2"}]
 
+    def test_one_that_is_there_must_prove_itself_too(self, attach, manager, wanted):
+        attach()
+        manager.scorer = lambda _: 1.5
+        assert_one_line(attach(), "of-spec-0 gives 1.5, and the artifact here", "it stays attached")
+        assert manager.specs == [{**wanted, "id": "spec-0"}]
+
+    def test_its_name_on_the_target_is_its_models(self, attach, manager, artifact, func_main):
+        metadata = describe_artifact(artifact, func_main.detector)
+        manager.add_version("another", 1, metadata=metadata)
+        assert attach("--metric", "another", "--package", artifact.parent).status == 0
+        assert manager.specs[0]["name"] == "another"
+        assert attach("--metric", "another:1", "--detach").out.startswith("another is detached")
+
     def test_an_old_one_that_an_earlier_run_left_is_removed(self, attach, manager, old, wanted):
         manager.specs.append({**wanted, "id": "new"})
         assert attach().status == 0
@@ -169,8 +182,11 @@ class TestRefusals:
             result = attach("--cluster", other.address, "--list")
         assert (result.status, result.err) == (0, "")
 
-    def test_a_server_that_drips(self, attach, manager, monkeypatch):
+    @pytest.mark.parametrize("redirects", [{}, {"GET": "http://elsewhere.example"}])
+    def test_a_server_that_drips(self, attach, manager, monkeypatch, redirects):
+        """What comes with a redirect, too."""
         monkeypatch.setattr("knn_metric.platform.manager.WHOLE", 0.2)
+        manager.redirects |= redirects
         manager.drips.set()
         result = attach()
         manager.drips.clear()
@@ -193,7 +209,7 @@ class TestProof:
         ("changes", "words"),
         [
             ({"failing": {"POST": 500}}, "monitoring/metricspec: HTTP 500"),
-            ({"keeps": False}, "says that it created spec-1, and has none"),
+            ({"keeps": False}, "lists no spec-1, which it created"),
             ({"scorer": lambda _: 1.5}, "of-spec-1 gives 1.5, and the artifact"),
             ({"scorer": lambda _: None}, "of-spec-1: HTTP 404"),
             ({"starting": "no pandas"}, "of-spec-1 is Starting after 120 seconds, no pandas"),
@@ -202,6 +218,14 @@ class TestProof:
     def test_the_old_one_stays_where_the_new_one_fails(self, attach, manager, old, changes, words):
         vars(manager).update(changes)
         assert_one_line(attach(), words)
+        assert manager.specs == [old]
+
+    def test_ctrl_c_leaves_what_was_there(self, attach, manager, old, monkeypatch):
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("time.sleep", interrupt)
+        assert attach().status == 130
         assert manager.specs == [old]
 
     def test_the_old_one_stays_until_sonar_checks_by_the_new_one(self, attach, manager, old):

@@ -13,7 +13,7 @@ from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.package.findings import Finding
 from knn_metric.package.payload import Payload, staging
-from knn_metric.platform.hs import CONFIGS, selected_cluster
+from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import describe_artifact
 from knn_metric.platform.signatures import read_signature
 from portable_knn import load
@@ -154,20 +154,5 @@ def test_the_cluster_is_that_of_either_configuration(tmp_path, monkeypatch):
     make_home(tmp_path, 3, "http://three.example")
     assert selected_cluster(3) == "http://three.example"
     words = r"http://three\.example and http://two\.example: say which with --cluster ADDRESS"
-    with pytest.raises(UserError, match=words):
-        selected_cluster()
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "no cluster is selected"),
-        ("clusters: []\ncurrent-cluster: null\n", "no cluster is selected"),
-        ("[", r"config\.yaml cannot be read"),
-    ],
-)
-def test_no_cluster_is_selected(text, words, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
-    (tmp_path / "home" / CONFIGS[2]).write_text(text)
     with pytest.raises(UserError, match=words):
         selected_cluster()

@@ -140,6 +140,11 @@ def test_alerts_that_follow_each_other_are_one_change():
         *({"fields": one} for one in ([1], {"age": 5})),
         *({"confidence": one} for one in ("high", 7)),
         *({"copies": 0}, {"window": "wide"}, {"rejected": [1]}, {"rows": 0}, {"alarms": None}),
+        *({"alarms": -1}, {"alarms": 9**9}, {"rows": -3}, {"window": np.inf}, {"window": -1}),
+        *(
+            {"score": one}
+            for one in ([[2, 1], [3, 1], [9, 9]], [[1], [10], [9]], [[1], [3, 2], [9]])
+        ),
         *("", "[]", "7", "null", "{", '"a"', "[" * 100_000),
     ],
 )

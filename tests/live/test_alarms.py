@@ -44,9 +44,9 @@ def test_what_is_not_explained(explain, feed, healthy, cluster, documents, ident
 def test_numbers_that_sonar_keeps_as_negative_ones(feed, healthy, cluster, documents):
     kinds = {"age": "DT_UINT32", "sex": "DT_UINT64", "race": "DT_INT64"}
     fields = [{"name": name, "dtype": kind, "shape": {"dims": []}} for name, kind in kinds.items()]
-    version = {"modelSignature": {"inputs": fields}}
+    version = {"id": 11, "modelSignature": {"inputs": fields}}
     feed(healthy, 1)
     documents[0].update(dict.fromkeys([*kinds, "_private"], -2))
-    (request,) = Sonar(cluster.address, version).newest(11)
+    (request,) = Sonar(cluster.address, version).newest()
     read = [request.inputs[name] for name in (*kinds, "_private")]
     assert read == [2**32 - 2, 2**64 - 2, -2, -2]

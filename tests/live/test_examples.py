@@ -13,7 +13,8 @@ import yaml
 from helpers import METRIC
 
 from knn_metric.files import ROOT
-from knn_metric.live.notify import CHANGE, FAILS, MISSING
+from knn_metric.live.metric import Failures, Metric
+from knn_metric.live.notify import CHANGE
 
 ALERTMANAGER = ROOT / "examples" / "alertmanager.yaml"
 JOB = yaml.safe_load((ROOT / "examples" / "watch-cronjob.yaml").read_text())
@@ -32,8 +33,8 @@ class TestAlertmanager:
         ("labels", "receiver"),
         [
             ({"alertname": CHANGE, "metric": METRIC}, "on-call"),
-            ({"alertname": MISSING, "metric": METRIC}, "on-call"),
-            ({"alertname": FAILS}, "on-call"),
+            ({"alertname": Metric.ALERT, "metric": METRIC}, "on-call"),
+            ({"alertname": Failures.ALERT}, "on-call"),
             ({"requestId": "a-1", "fieldName": METRIC}, "nobody"),
             ({"requestId": "a-1", "fieldName": "age"}, "nobody"),
         ],

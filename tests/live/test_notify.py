@@ -14,7 +14,8 @@ from requests.adapters import HTTPAdapter
 from stubs.sonar import FIRST_SECOND
 from urllib3.util import Retry
 
-from knn_metric.live.notify import CHANGE, MISSING, Alertmanager
+from knn_metric.live.metric import Metric
+from knn_metric.live.notify import CHANGE, Alertmanager
 
 LABELS = {"modelName": "adult", "modelVersion": "1", "metric": METRIC}
 CONFIG = "{route: {receiver: on-call}, receivers: [{name: on-call}]}"
@@ -24,7 +25,7 @@ CONFIG = "{route: {receiver: on-call}, receivers: [{name: on-call}]}"
     ("name", "summary"),
     [
         (CHANGE, "adult:1: its traffic changed, field: hours_per_week"),
-        (MISSING, "adult:1: 260 of 260 checks are missing since about "),
+        (Metric.ALERT, "adult:1: 260 of 260 checks are missing since about "),
     ],
 )
 def test_one_alert_ends_when_what_it_tells_is_over(

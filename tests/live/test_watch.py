@@ -14,8 +14,7 @@ from stubs.sonar import FIRST_SECOND, identify
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.training import fit_detector
 from knn_metric.live import report
-from knn_metric.live.metric import Metric
-from knn_metric.live.notify import FAILS
+from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.sonar import Check, Sonar, format_time
 
 NONE = Path("none") / "monitoring_model.joblib"
@@ -147,7 +146,7 @@ HAPPENS = {
 def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector, happens, at_hand):
     feed(healthy, 200, missing=range(1, 200, 3))
     feed(broken, 60)
-    requests = Sonar(cluster.address).newest(11, 260)
+    requests = Sonar(cluster.address, cluster.versions[0]).newest(260)
     sent = [HAPPENS[happens](place, one) for place, one in enumerate(requests)]
     said = []
     for size in (1, 17, 260):
@@ -155,7 +154,7 @@ def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector
         metric = Metric(METRIC, detector.threshold_, detector.calibration_, own)
         for first in range(0, 260, size):
             metric.add(sent[first : first + size])
-        said.append((metric.verdict, metric.note, repr(metric.requests)))
+        said.append((metric.verdict, metric.notes, repr(metric.requests)))
     assert said[0] == said[1] == said[2]
     assert metric.change
     assert metric.verdict.missing
@@ -165,20 +164,33 @@ def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector
 class TestRequestsThatAreNotJudged:
     def test_checks_that_cannot_be_read_are_counted(self, look, feed, healthy, documents):
         feed(healthy, 300)
-        for place, value in enumerate([None, {"$numberDouble": "NaN"}, "2.0", None]):
+        for place, value in enumerate([None, {"$numberDouble": "NaN"}, "2.0", 10**400]):
             documents[place + 50]["_hs_metric_checks"][METRIC]["value"] = value
             documents[place + 90]["_hs_metric_checks"]["another"] = {"value": value}
         result = look()
         assert (result.status, read_row(result)["missing"]) == (0, "4")
-        said = "checks that cannot be read, in place of the score: 2 of null, 1 of nan, 1 of a str"
+        said = "checks that cannot be read, in place of the score: 1 of null, 1 of nan, 1 of a str,"
+        said += " 1 of int too large to convert to float"
         assert read_details(result)["note"] == said
 
-    def test_a_metric_that_is_attached_the_wrong_way_round(self, look, feed, healthy, cluster):
-        cluster.specs[0]["config"]["thresholdCmpOperator"] = {"kind": "GreaterEq"}
+    @pytest.mark.parametrize(
+        ("config", "note"),
+        [
+            (
+                {"thresholdCmpOperator": {"kind": "GreaterEq"}},
+                "attached the wrong way round, with G",
+            ),
+            ({"threshold": None}, "it has no threshold: nothing is checked"),
+        ],
+    )
+    def test_a_metric_that_is_attached_in_another_way(
+        self, look, feed, healthy, cluster, config, note
+    ):
+        cluster.specs[0]["config"] |= config
         feed(healthy, 300)
         result = look()
-        assert result.status == 0
-        assert read_details(result)["note"].startswith("attached the wrong way round, with Greater")
+        assert (result.status, int(read_row(result)["alarms"]) < 30) == (0, True)
+        assert read_details(result)["note"].startswith(note)
 
     def test_failures_are_counted_apart(self, look, feed, healthy, cluster, documents):
         feed(healthy, 400)
@@ -191,7 +203,7 @@ class TestRequestsThatAreNotJudged:
         assert line.endswith(r": io.grpc\x1b[31m: no")
         assert step == "next: look at the target's log for why it does not answer"
         ((alert,),) = cluster.alerts
-        assert alert["labels"]["alertname"] == FAILS
+        assert alert["labels"]["alertname"] == Failures.ALERT
 
     @pytest.mark.parametrize(("count", "status"), [(180, 0), (250, 1)])
     def test_a_restart_of_sonar(self, look, feed, healthy, count, status):
@@ -203,12 +215,28 @@ class TestRequestsThatAreNotJudged:
         assert read_row(result)["missing"] == ("0" if status == 0 else str(count))
         assert ("sonar was started anew: 180 requests" in result.out) == (status == 0)
 
+    def test_a_change_before_a_restart_is_not_said_to_go_on(self, look, feed, broken):
+        feed(broken, 100)
+        feed(broken, 150, missing=range(150))
+        result = look()
+        assert (result.status, "and it may go on: no check since tells; ho" in result.out) == (
+            1,
+            True,
+        )
+        assert json.loads(look("--json").out)["metrics"][0]["change"]["goes_on"] is None
+
+    def test_too_few_to_say_why_none_is_checked(self, look, feed, healthy):
+        feed(healthy, 2, missing=range(2))
+        assert_one_line(look(), "no checks of adult:1 yet: none of its requests has one")
+
     def test_monitoring_that_stopped(self, look, feed, healthy, monkeypatch):
         monkeypatch.setattr("knn_metric.live.monitor.LEAST_SILENCE", 60)
         feed(healthy, 100)
         for later, is_said in ((50, False), (70, True)):
             monkeypatch.setattr("time.time", lambda at=FIRST_SECOND + 99 + later: at)
-            assert ("no new request: the newest is of " in look().out) == is_said
+            result = look()
+            assert f"\nnewest  {format_time(FIRST_SECOND + 99)}\n" in f"{result.out}\n"
+            assert ("no new request: the newest is of " in result.out) == is_said
 
 
 class TestMissingChecks:
@@ -347,6 +375,12 @@ class TestFollow:
         result, _ = live(*happens, options=("--requests", 50, "--json"))
         counts = [json.loads(line)["metrics"][0]["requests"] for line in result.out.splitlines()]
         assert counts == [50, 350, 400, 450]
+
+    def test_it_reads_all_since_its_first_look_and_nothing_older(self, live, feed, healthy):
+        options = ("--requests", 50, "--json", "--since", "1d")
+        result, _ = live(lambda: None, lambda: feed(healthy, 300), options=options[:3])
+        assert json.loads(result.out)["metrics"][0]["requests"] == 300
+        assert live(lambda: None, options=options)[0].out == ""
 
     def test_a_change_that_is_over_is_said_once(self, live, feed, healthy, broken, cluster):
         feed(broken, 100)

@@ -5,6 +5,7 @@ import sys
 from contextlib import nullcontext
 
 import pytest
+from helpers import make_home
 
 from knn_metric.cli import UserError
 from knn_metric.platform import hs as hs_module
@@ -17,7 +18,8 @@ tarfile.open("payload", mode="w:gz").close()
 files = {{"payload": open("payload", "rb"), "metadata": '{{"name": "metric", "runtime": {{}}}}'}}
 if {uploads}:
     requests.post("{address}/api/v2/model/upload", files=files).raise_for_status()
-sys.stdout.buffer.write(b"Step 1/4 \\xff\\n")
+sys.stdout.buffer.write(b"Step 1/4 \\xff \\x1b[2J http://me:secret@host\\n")
+print("a warning", file=sys.stderr)
 print("was applied successfully")
 sys.exit({status})
 """
@@ -28,7 +30,7 @@ sys.exit({status})
     [
         ("Released", True, 0, ""),
         ("Failed", True, 0, "metric:1 is Failed"),
-        ("Assembling", True, 0, "metric:1 is Assembling"),
+        ("Assembling", True, 0, "metric:1 is still Assembling after 0 minutes"),
         ("Released", True, 255, "(exit status 255); metric:1 is Released all the same"),
         ("Released", False, 1, "(exit status 1)"),
         ("Released", False, 0, ""),
@@ -45,4 +47,23 @@ def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status
     expected = "metric:1" if uploads else ""
     with pytest.raises(UserError, match=re.escape(said)) if said else nullcontext():
         assert hs_module.upload(str(hs), 3, tmp_path, Manager(address), "metric") == expected
-    assert capfd.readouterr().out.startswith("Step 1/4 \ufffd\n")
+    said = capfd.readouterr()
+    assert said.out.startswith("Step 1/4 \ufffd \\x1b[2J http://***@host\na warning\n")
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no cluster is selected"),
+        (b"clusters: []\ncurrent-cluster: null\n", "no cluster is selected"),
+        (b"[", r"config\.yaml cannot be read, ParserError"),
+        (b"clusters: \xe9", r"config\.yaml cannot be read, UnicodeDecodeError"),
+        (b"{clusters: [{name: a, cluster: {server: 7}}], current-cluster: a}", "a server, got 7"),
+    ],
+)
+def test_no_cluster_is_selected(content, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
+    (tmp_path / "home" / hs_module.CONFIGS[2]).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        hs_module.selected_cluster()

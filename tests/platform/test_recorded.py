@@ -8,7 +8,7 @@ from helpers import METRIC
 from knn_metric.contract import Field
 from knn_metric.files import ROOT
 from knn_metric.platform.manager import Manager
-from knn_metric.platform.metrics import list_metrics
+from knn_metric.platform.metrics import Watched
 from knn_metric.platform.signatures import read_signature
 from knn_metric.platform.sonar import Sonar
 
@@ -35,13 +35,13 @@ def test_versions_and_metrics_are_read(manager, recorded):
     named = [Field("age", "int64", (), "numerical"), Field("classes", "int64", (), "numerical")]
     assert read_signature(target) == (named, [])
     servable = recorded["spec"]["config"]["servable"]["fullName"]
-    assert f" {servable}  Serving  healthy if value LessEq " in list_metrics(client, target)
+    assert f" {servable}  Serving  healthy if value LessEq " in Watched(client, "adult:2").table()
 
 
 def test_requests_are_read(manager, recorded):
     target = recorded["version"]
     manager.sonar.documents[target["id"]] = [recorded["document"], recorded["failed"]]
-    scored, failed = Sonar(manager.address, target).newest(target["id"])
+    scored, failed = Sonar(manager.address, target).newest()
     check = recorded["document"]["_hs_metric_checks"][METRIC]
     assert scored.checks == {METRIC: (check["value"], check["threshold"], check["metricSpecId"])}
     assert scored.inputs == {"age": recorded["document"]["age"]}

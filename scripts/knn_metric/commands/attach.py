@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
     option = parser.add_argument
     parser.target()
     option("--metric", help="NAME or NAME:VERSION (default: the newest of serving.yaml's name)")
-    option("--name", type=key, help="of the metric on the target (default: its model's)")
+    option("--name", help="of the metric on the target (default: its model's)")
     parser.package()
     parser.cluster()
     option("--dry-run", action="store_true", help="print the request, change nothing")
@@ -29,35 +29,29 @@ def add_arguments(parser: Parser) -> None:
     instead("--list", action="store_true", help="list what is attached, change nothing")
 
 
-def key(text: str) -> str:
-    """Refuse a name that the platform's database takes for a path: its checks would be lost."""
-    if "." in text or text.startswith("$"):
-        raise argparse.ArgumentTypeError(f"a dot or a leading $ loses every check, got {text!r}")
-    return text
-
-
 def run(arguments: argparse.Namespace) -> None:
     from knn_metric import files
-    from knn_metric.contract import Contract
+    from knn_metric.cli import UserError
+    from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.detection.detectors import load_detector
     from knn_metric.platform.hs import selected_cluster
     from knn_metric.platform.manager import Manager, describe_artifact
-    from knn_metric.platform.metrics import attach_metric, detach_metric, list_metrics
+    from knn_metric.platform.metrics import Watched, require_same_artifact
 
     manager = Manager(arguments.cluster or selected_cluster())
     with manager.reading():
-        target = manager.version(arguments.target)
+        watched = Watched(manager, arguments.target)
         if arguments.list:
-            print(list_metrics(manager, target))
+            print(watched.table())
             return
-        model = Contract.read(arguments.package).name
-        name = arguments.name or model
+        metric = arguments.metric or Contract.read(arguments.package).name
+        name = arguments.name or metric.partition(":")[0]
+        if lost_by_sonar([name]):  # its database takes them for a path
+            raise UserError(f"--name: a dot or a leading $ loses every check, got {name!r}")
         if arguments.detach:
-            detach_metric(manager, target, name, arguments.dry_run)
+            watched.detach(name, arguments.dry_run)
             return
         path = files.artifact_path(arguments.package)
-        detector = load_detector(path)
-        artifact = describe_artifact(path, detector)
-        metric = manager.version(arguments.metric or model)
-        deployment, dry_run = arguments.deployment, arguments.dry_run
-        attach_metric(manager, target, metric, name, artifact, detector, deployment, dry_run)
+        detector, version = load_detector(path), manager.version(metric)
+        require_same_artifact(version, describe_artifact(path, detector))
+        watched.attach(version, name, detector, arguments.deployment, arguments.dry_run)

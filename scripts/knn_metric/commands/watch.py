@@ -50,7 +50,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add_arguments(parser: Parser) -> None:
     option, number = parser.add_argument, parser.number
     parser.target()
-    option("--metric", help="NAME on the target, or NAME:VERSION (default: all that are attached)")
+    what = "NAME on the target, or NAME:VERSION (default: all that are attached)"
+    option("--metric", help=what)
     number("--requests", int, 1, 10**6, default=1000, help="the newest, at most")
     what = "how long ago at most: 90s, 30m, 2h, 7d"
     option("--since", type=duration, metavar="AGE", help=what)
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from knn_metric import files
     from knn_metric.live.monitor import Monitor
+    from knn_metric.live.notify import Alertmanager
     from knn_metric.live.report import is_alert, is_tested
     from knn_metric.platform.sonar import format_time
 
@@ -82,41 +84,41 @@ def run(arguments: argparse.Namespace) -> int:
     asked = arguments.package is not None
     artifact = files.artifact_path(arguments.package if asked else Path())
     monitor = Monitor(arguments.target, arguments.metric, arguments.cluster, artifact, asked)
-    if arguments.follow:
-        return follow(monitor, arguments)
+    alertmanager = Alertmanager(monitor.cluster)
     since = time.time() - arguments.since if arguments.since else 0
+    if arguments.follow:
+        return follow(monitor, alertmanager, since, arguments)
     if not monitor.read(arguments.requests, since):
         when = f" since {format_time(since)}" if since else " yet"
         raise UserError(f"no checks of {monitor.target}{when}")
     if not any(metric.requests for metric in monitor.streams):
-        raise UserError(f"no checks of {monitor.target} yet: {monitor.notes[0]}")
-    show_report(monitor, arguments)
+        why = [*monitor.notes, "none of its requests has one"][0]
+        raise UserError(f"no checks of {monitor.target} yet: {why}")
+    show_report(monitor, alertmanager, arguments)
     if is_alert(monitor.streams):
         return FOUND
-    if not is_tested(monitor.metrics):
-        raise UserError(f"it could not be tested: {monitor.metrics[0].note}")
+    if not is_tested(monitor.streams):
+        raise UserError(f"it could not be tested: {monitor.metrics[0].notes[0]}")
     return 0
 
 
-def follow(monitor: Monitor, arguments: argparse.Namespace) -> int:
+def follow(
+    monitor: Monitor, alertmanager: Alertmanager, since: float, arguments: argparse.Namespace
+) -> int:
     """Report on new requests until Ctrl-C; what goes wrong meanwhile is said once."""
-    from knn_metric.live.notify import Alertmanager
-
     said: set[str] = set()
-    alertmanager = Alertmanager(monitor.cluster)
     try:
-        for news in monitor.follow(arguments.requests, arguments.follow):
+        for news in monitor.follow(arguments.requests, since, arguments.follow):
             if isinstance(news, UserError):
                 complain(f"{news}; waiting")
                 continue
             notes = {f"{one.name}: {note}" for one in monitor.metrics for note in one.notes}
-            notes |= set(monitor.notes)
-            heads = {re.sub("[0-9]", "", note): note for note in notes}
+            heads = {re.sub("[0-9]", "", note): note for note in notes.union(monitor.notes)}
             for head in heads.keys() - said:
                 complain(show(heads[head]))
             said = set(heads)
             if news:
-                show_report(monitor, arguments, alertmanager)
+                show_report(monitor, alertmanager, arguments)
                 for stream in monitor.streams:
                     stream.tell()
             elif alertmanager.due:
@@ -127,36 +129,34 @@ def follow(monitor: Monitor, arguments: argparse.Namespace) -> int:
 
 
 def show_report(
-    monitor: Monitor, arguments: argparse.Namespace, alertmanager: Alertmanager | None = None
+    monitor: Monitor, alertmanager: Alertmanager, arguments: argparse.Namespace
 ) -> None:
     """Print what was found, draw it and notify if that was asked for."""
     import json
 
     from knn_metric.live import report
-    from knn_metric.live.notify import Alertmanager
     from knn_metric.platform.sonar import format_time
 
     streams = monitor.streams
     line = report.describe(streams)
+    step = report.describe_next_step(streams, monitor.target)
     if arguments.json:
         content: dict[str, Any] = {"target": monitor.target, "cluster": show(monitor.cluster)}
         content |= {"alert": report.is_alert(streams), "line": line, "newest": monitor.newest}
         content["metrics"] = [report.to_json(metric) for metric in streams]
-        print(json.dumps(content), flush=True)
+        line, step = json.dumps(content), ""
     elif arguments.follow:
-        print(f"{format_time(monitor.newest)}  {line}", flush=True)
+        line = f"{format_time(monitor.newest)}  {line}"
     else:
-        print(report.format_metrics(streams, monitor.notes))
-        print("ok" if line.startswith("ok: ") else line)
-    step = report.describe_next_step(streams, monitor.target)
-    if step and not arguments.json:
-        print(step, flush=True)
+        print(report.format_metrics(streams, monitor.newest, monitor.notes))
+        line = "ok" if line.startswith("ok: ") else line
+    print("\n".join(filter(None, [line, step])), flush=True)
     if arguments.notify:
-        notify(monitor, alertmanager or Alertmanager(monitor.cluster))
+        notify(monitor, alertmanager)
     if arguments.plot:
         from knn_metric.live.plot import plot
 
-        plot(monitor.metrics, f"{monitor.target}, {line}", arguments.plot)
+        plot(streams, monitor.target, arguments.plot)
 
 
 def notify(monitor: Monitor, alertmanager: Alertmanager) -> None:

@@ -254,12 +254,7 @@ def parse_calibration(text: str) -> dict[str, Any]:
         if not isinstance(known, dict):
             raise ValueError(f"expected an object, got {text[:20]}")
         if "fields" in known:  # an earlier release had none
-            bets, misses = Bets.of(known), Bets.of_proportion(bound_missing(known))
-            rate = known["alarms"] / known["rows"]
-            levels = [level for one in bets.levels for level in one]
-            if not np.isfinite([*bets.factors.flat, *misses.factors.flat, *levels, rate]).all():
-                raise ValueError("expected finite numbers")
-            Stream(known, 0.0).feed(np.zeros((2, len(known["fields"]))), np.array([0.0, np.nan]))
+            _try(known)
     except (
         ArithmeticError,
         AttributeError,
@@ -272,3 +267,21 @@ def parse_calibration(text: str) -> dict[str, Any]:
         what = "artifact.calibration of the metric's version cannot be read"
         raise UserError(f"{what}, {problem}: upload it again") from e
     return known
+
+
+def _try(known: dict[str, Any]) -> None:
+    """Raise an error, of whatever kind, where a calibration is none to test by."""
+    for what, levels in {"score": known["score"], **known["fields"]}.items():
+        values, above, rows = levels
+        counts = list(zip(above, rows, strict=True))
+        is_sound = len(values) == len(counts) and sorted(values) == values
+        if not is_sound or not all(0 <= one <= most for one, most in counts):
+            raise ValueError(f"levels of {what!r} that are not in order")
+    if not (0 <= known["alarms"] <= known["rows"] and 0 <= known["window"] < np.inf):
+        raise ValueError("alarms, rows or window out of range")
+    bets, misses = Bets.of(known), Bets.of_proportion(bound_missing(known))
+    levels = [level for one in bets.levels for level in one]
+    rate = known["alarms"] / known["rows"]
+    if not np.isfinite([*bets.factors.flat, *misses.factors.flat, *levels, rate]).all():
+        raise ValueError("expected finite numbers")
+    Stream(known, 0.0).feed(np.zeros((2, len(known["fields"]))), np.array([0.0, np.nan]))

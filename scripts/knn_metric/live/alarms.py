@@ -25,13 +25,13 @@ def find_alarms(
     Only metrics with the artifact's threshold count; that none has explains it is a UserError.
     """
     manager = Manager(cluster or selected_cluster())
-    watched = manager.version(target)
-    sonar, version = Sonar(manager.address, watched), watched["id"]
+    version = manager.version(target)
+    sonar = Sonar(manager.address, version)
     if identity:
-        what, requests = f"request {identity}", [_find(sonar, version, identity, target)]
+        what, requests = f"request {identity}", [_find(sonar, identity, target, version["id"])]
     else:
         what = f"alarm among the newest requests of {target}"
-        requests = sonar.newest(version, NEWEST)[::-1]
+        requests = sonar.newest(NEWEST)[::-1]
     matches = (match for one in requests for match in _match(one, detector, not identity))
     if found := list(islice(matches, count)):
         return found
@@ -39,8 +39,8 @@ def find_alarms(
     raise UserError(f"no {what} has a check with the threshold of the artifact here: {how}")
 
 
-def _find(sonar: Sonar, version: int, identity: str, target: str) -> Request:
-    request = sonar.request(version, identity)
+def _find(sonar: Sonar, identity: str, target: str, version: int) -> Request:
+    request = sonar.request(identity.lower())
     if request is None:
         raise UserError(f"no request {identity} of {target}")
     if request.version not in (None, version):

@@ -50,8 +50,9 @@ class Metric:
     """
 
     LACK = "{:,} of {:,} checks are missing since {begin}"
+    ALERT = "MonitoringChecksMissing"  # as what Alertmanager is told of a lack
     error = ""  # why the target failed last
-    verdict: Verdict
+    is_waiting = False  # whether requests are held back until it is clear why no metric checked
 
     def __init__(
         self,
@@ -66,16 +67,15 @@ class Metric:
         self.rejected: list[int] = self._calibration["rejected"]
         is_own = detector is not None and detector.calibration_ == self._calibration
         self._detector = detector if is_own else None
-        self.note = "" if is_own else NOT_AT_HAND if self.is_tested else OLD  # if not all is tested
-        if known is None:
-            self.note = UNKNOWN
+        self._limit = UNKNOWN if known is None else OLD  # why not all is tested
+        if self.is_tested:
+            self._limit = "" if is_own else NOT_AT_HAND
         self.remarks: list[str] = []  # what else is to be known of it
-        rows, alarms = (self._calibration.get(key) for key in ("rows", "alarms"))
+        alarms, rows = (self._calibration.get(key) for key in ("alarms", "rows"))
         # The proportion of healthy requests that raise an alarm.
-        self.expected_rate = None if alarms is None else alarms / rows
+        self.expected_rate: float | None = None if alarms is None else alarms / rows
         self._compared = self._others = 0
         self._unread: Counter[str] = Counter()
-        self._told: set[int] = set()  # the changes that are over, and of which that was said
         self._begin()
 
     def add(self, requests: Sequence[Request]) -> None:
@@ -86,14 +86,12 @@ class Metric:
         if scored and not self.verdict.checked:  # what came before it was attached says nothing
             self._begin()
             new = new[scored[0] :]
-        if not new:
-            return
-        if self._detector is not None:
+        if self._detector is not None and new:
             compared, others = count_others(self._detector, *_stack(new))
             self._compared, self._others = self._compared + compared, self._others + others
         if self._others:
-            was_believed = not self.note
-            self.note = OTHER.format(self._others, self._compared)
+            was_believed = not self._limit
+            self._limit = OTHER.format(self._others, self._compared)
             if was_believed:  # that artifact's fields are none of the metric's
                 new = [*self.requests.values(), *new]
                 self._begin()
@@ -102,9 +100,9 @@ class Metric:
     @property
     def notes(self) -> list[str]:
         """What is to be known of it; each begins with words of its own before a colon."""
-        unread = [f"{count:,} of {what}" for what, count in self._unread.items()]
-        said = f"checks that cannot be read, in place of the score: {', '.join(unread)}"
-        return [one for one in (self.note, *self.remarks, unread and said) if one]
+        unread = ", ".join(f"{count:,} of {what}" for what, count in self._unread.items())
+        said = unread and f"checks that cannot be read, in place of the score: {unread}"
+        return [one for one in (self._limit, *self.remarks, said) if one]
 
     @property
     def change(self) -> Change | None:
@@ -119,16 +117,21 @@ class Metric:
     @property
     def outage(self) -> Change | None:
         """The lack of checks that goes on."""
-        return self.lack if self.lack and self.verdict.goes_on(self.lack) else None
-
-    def tell(self) -> None:
-        """Take what is over as told."""
-        last = (self.change, self.lack)
-        self._told |= {one.detected for one in last if one and not self.verdict.goes_on(one)}
+        return self.lack and self.verdict.outage
 
     @property
     def is_alert(self) -> bool:
         return bool(self.change or self.outage)
+
+    def goes_on(self, change: Change) -> bool | None:
+        """Tell whether a change has not ended; None where no check has told since."""
+        goes_on = self.verdict.goes_on(change)
+        return None if goes_on and self.is_waiting and change == self.change else goes_on
+
+    def tell(self) -> None:
+        """Take what is over as told."""
+        last = [one for one in (self.change, self.lack) if one and not self.verdict.goes_on(one)]
+        self._told |= {one.detected for one in last}
 
     def at(self, position: int) -> Seen:
         """Return a request by its position; the oldest that is kept in place of an older one."""
@@ -136,7 +139,7 @@ class Metric:
 
     def name_field(self, change: Change) -> str:
         """Return the field of a change; '' if fields were not tested."""
-        return change.field or ("" if self.note else "no single field")
+        return change.field or ("" if self._limit else "no single field")
 
     def describe_begin(self, change: Change) -> str:
         """Say when a change began: about then, or earlier than what was read can tell."""
@@ -153,20 +156,23 @@ class Metric:
 
     def _begin(self) -> None:
         surprise = None
-        if not self.note and self._detector is not None:
+        if not self._limit and self._detector is not None:
             from knn_metric.detection.surprise import FieldSurprise  # numba, not always needed
 
             surprise = FieldSurprise.of(self._detector)
+        self._told: set[int] = set()  # the changes that are over, and of which that was said
         self.requests: dict[int, Seen] = {}
         self.since: int | None = None  # the second of the first request
         self._stream = Stream(self._calibration, self.threshold, surprise)
-        self.verdict = self._stream.verdict()
+        self.verdict: Verdict = self._stream.verdict()
 
     def _feed(self, new: Sequence[Seen]) -> None:
-        evidence = self._stream.feed(*_stack(new)).tolist()
-        places = range(self.verdict.requests, self.verdict.requests + len(new))
+        if not new:
+            return
         if not self.requests:
             self.since = new[0].second
+        evidence = self._stream.feed(*_stack(new)).tolist()
+        places = range(self.verdict.requests, self.verdict.requests + len(new))
         for place, one, reached in zip(places, new, evidence, strict=True):
             self.requests[place] = one._replace(evidence=reached)
         self.verdict = self._stream.verdict()
@@ -202,15 +208,15 @@ class Failures(Metric):
     """The target itself: the requests in which it failed are tested as checks that are missing."""
 
     LACK = "the target failed in {:,} of {:,} requests since {begin}: {error}"
+    ALERT = "MonitoredModelFails"
 
     def __init__(self, rejected: list[int]) -> None:
         super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected}, None)
-        self.note = ""
+        self.is_tested, self._limit = False, ""
 
     def add(self, requests: Sequence[Request]) -> None:
         self.error = next((one.error for one in requests[::-1] if one.error), self.error)
-        if requests:
-            self._feed([self._read(request) for request in requests])
+        self._feed([self._read(request) for request in requests])
 
     def _read(self, request: Request) -> Seen:
         return Seen(request.id, request.second, math.nan if request.error else 0.0, np.array([]))

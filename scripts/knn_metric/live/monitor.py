@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knn_metric.cli import UserError, complain, show
+from knn_metric.detection.detectors import load_detector
 from knn_metric.detection.verdict import parse_calibration
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
@@ -33,7 +34,11 @@ class Gap:
         self._held: list[Request] = []
         self._is_outage = self._has_checks = False
         self._last = -RESTARTS  # the second in which the last restart ended
-        self._restart = ""
+        self.notes: list[str] = []
+
+    @property
+    def is_open(self) -> bool:
+        return len(self._held) > FEW
 
     def take(self, requests: list[Request]) -> list[Request]:
         """Return the requests that metrics are to take now."""
@@ -52,52 +57,40 @@ class Gap:
                 self._held, self._is_outage = [], True
         return taken
 
-    @property
-    def notes(self) -> list[str]:
-        waiting = (
-            f"no check yet of the newest {len(self._held):,} requests: sonar was started anew, or"
-            f" they are an alert {RESTART} seconds after the first"
-        )
-        return [*filter(None, [self._restart]), *([waiting] if len(self._held) > FEW else [])]
-
     def _end(self) -> list[Request]:
         held, self._held = self._held, []
         if len(held) <= FEW or not self._has_checks or held[-1].second - self._last < RESTARTS:
             return held
         self._last = held[-1].second
-        self._restart = (
-            f"sonar was started anew: {len(held):,} requests from {format_time(held[0].second)} on"
-            " have no check of any metric, and are left out"
-        )
+        count, begin = f"{len(held):,} requests", format_time(held[0].second)
+        without = f"{count} from {begin} on have no check of any metric, and are left out"
+        self.notes = [f"sonar was started anew: {without}"]
         return []
 
 
 class Monitor:
     """Reads a target's requests and follows its metrics: one of that name, or all.
 
-    The artifact at hand is used where it is there; `strict` makes it an error if it cannot be
-    loaded, which is noted else. So is it that there is no such model or metric.
+    The artifact of the package at hand is used where there is one; one that is asked for must be
+    there for `watch` to say more, and must load.
     """
 
     def __init__(
         self, target: str, metric: str | None, cluster: str | None, artifact: Path, strict: bool
     ) -> None:
         manager = Manager(cluster or selected_cluster())
-        self.target = target
-        self.cluster = manager.address
+        self.target, self.cluster = target, manager.address
         with manager.reading():
             version = manager.version(target)
             self.sonar = Sonar(manager.address, version)
-            self.id: int = version["id"]
-            specs = {str(spec["name"]): spec for spec in manager.metrics(version)}
             versions = manager.versions()
-            detector = load_artifact(artifact, strict)
-            models = {
-                name: name_version(versions.get(spec["config"].get("modelVersionId")))
-                for name, spec in specs.items()
-            }
-            wanted = [spec for name, spec in specs.items() if metric in (None, name, models[name])]
-            self.metrics = [_make_metric(spec, versions, version, detector) for spec in wanted]
+            detector = _load(artifact, strict)
+            specs = {str(spec["name"]): spec for spec in manager.metrics(version)}
+            self.metrics = []
+            for name, spec in specs.items():
+                own = versions.get(spec["config"].get("modelVersionId"), {})
+                if metric in (None, name, name_version(own)):
+                    self.metrics.append(_make_metric(spec, own, version, detector))
         if not specs:
             raise UserError(f"no metric on {target}: `knn-metric attach {target}` attaches one")
         if not self.metrics:
@@ -107,27 +100,28 @@ class Monitor:
         self.newest = 0  # the second of the newest request
         self._first = self._count = 0
         self._gap = Gap()
-        self._known: dict[str, None] = {}
+        self._known: dict[str, None] | None = None  # the ids of the newest requests, once it looked
         self._oldest = ""  # the id before which nothing is new
 
     def read(self, count: int, since: float = 0) -> list[Request]:
         """Read the requests that are new, at first the newest `count`, and take them in."""
+        known = self._known or {}
 
         def is_new(request: Request) -> bool:
-            is_known = request.id in self._known or request.id <= self._oldest
+            is_known = request.id in known or request.id <= self._oldest
             return not is_known and request.second >= since
 
-        new = self.sonar.newest(self.id, None if self._known else count, is_new)
-        if new and not self._known:
-            self._oldest = new[0].id
-        self.newest = max([self.newest, *(request.second for request in new)])
-        self._first = self._first or (new[0].second if new else 0)
+        new = self.sonar.newest(count if self._known is None else None, is_new)
+        if new and not self._count:
+            self._first, self._oldest = new[0].second, new[0].id
         self._count += len(new)
+        self.newest = max([self.newest, *(request.second for request in new)])
         self.failures.add(new)
         taken = self._gap.take(new)
         for metric in self.metrics:
+            metric.is_waiting = self._gap.is_open
             metric.add(taken)
-        self._known |= dict.fromkeys(request.id for request in new)
+        self._known = known | dict.fromkeys(request.id for request in new)
         for old in list(self._known)[: -count - MARGIN]:
             del self._known[old]
             self._oldest = max(self._oldest, old)
@@ -141,19 +135,26 @@ class Monitor:
     @property
     def notes(self) -> list[str]:
         """What is to be known of the requests as a whole; each begins with words of its own."""
-        silence = time.time() - self.newest
+        notes = list(self._gap.notes)
+        if self._gap.is_open:
+            notes.append(
+                "no check yet of the newest requests: sonar was started anew, or they are an alert"
+                f" {RESTART} seconds after the first"
+            )
         usual = (self.newest - self._first) / max(self._count - 1, 1)
-        stopped = f"no new request: the newest is of {format_time(self.newest)}, though one came"
-        stopped += f" every {usual:.1f} seconds: the target has no traffic, or sonar keeps none"
-        is_silent = self._count > 1 and silence > max(10 * usual, LEAST_SILENCE)
-        return [*self._gap.notes, *([stopped] if is_silent else [])]
+        if self._count > 1 and time.time() - self.newest > max(10 * usual, LEAST_SILENCE):
+            notes.append(
+                f"no new request: the newest is of {format_time(self.newest)}, though one came"
+                f" every {usual:.1f} seconds: the target has no traffic, or sonar keeps none"
+            )
+        return notes
 
-    def follow(self, count: int, pause: float) -> Iterator[UserError | bool]:
+    def follow(self, count: int, since: float, pause: float) -> Iterator[UserError | bool]:
         """Yield after each look whether there is news, and what goes wrong once; never end."""
         wait, waiting = pause, False
         while True:
             try:
-                yield bool((self.read(count) or waiting) and self._known)
+                yield bool((self.read(count, since) or waiting) and self._count)
                 wait, waiting = pause, False
             except UserError as error:
                 if not waiting:
@@ -162,15 +163,10 @@ class Monitor:
             time.sleep(wait)
 
 
-def load_artifact(path: Path, strict: bool) -> PortableKNN | None:
+def _load(path: Path, strict: bool) -> PortableKNN | None:
     """Load what is at hand; what cannot be loaded takes no verdict back unless that is asked."""
-    if not path.exists():
-        return None
-    # What loads it is not there where `watch` runs by itself.
-    from knn_metric.detection.detectors import load_detector
-
     try:
-        return load_detector(path)
+        return load_detector(path) if path.exists() else None
     except UserError as error:
         if strict:
             raise
@@ -179,19 +175,21 @@ def load_artifact(path: Path, strict: bool) -> PortableKNN | None:
 
 
 def _make_metric(
-    spec: Entry, versions: dict[object, Entry], target: Entry, detector: PortableKNN | None
+    spec: Entry, version: Entry, target: Entry, detector: PortableKNN | None
 ) -> Metric:
     """Make a metric with the calibration that its version was uploaded with, else the one here."""
     config = spec["config"]
-    version = versions.get(config.get("modelVersionId"), {})
     known = (version.get("metadata") or {}).get("artifact.calibration")
     calibration = parse_calibration(known) if known else None
-    threshold = float(config.get("threshold") or 0)
+    # A metric without a threshold checks nothing.
+    threshold = float("inf" if config.get("threshold") is None else config["threshold"])
     own = detector if detector is not None and detector.threshold_ == threshold else None
     if own is not None:
         calibration = calibration or own.calibration_ or None
     metric = Metric(str(spec["name"]), threshold, calibration, own)
     operator = (config.get("thresholdCmpOperator") or {}).get("kind", OPERATOR)
+    if config.get("threshold") is None:
+        metric.remarks.append("it has no threshold: nothing is checked, `knn-metric attach` anew")
     if operator != OPERATOR:
         metric.remarks.append(
             f"attached the wrong way round, with {operator}: the platform takes alarms for healthy;"

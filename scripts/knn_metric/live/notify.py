@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from knn_metric.detection.verdict import Change
-from knn_metric.live.metric import Failures, Metric
+from knn_metric.live.metric import Metric
 from knn_metric.platform.manager import Service
 
 CHANGE = "MonitoredTrafficChanged"
-MISSING = "MonitoringChecksMissing"
-FAILS = "MonitoredModelFails"
 LASTS = 3600  # seconds until an alert ends that is not sent again
 
 
@@ -28,36 +26,34 @@ class Alertmanager(Service):
         super().__init__(address)
         self.due: dict[str, dict[str, Any]] = {}  # by their labels, until they are accepted
 
-    def send(self, metrics: Sequence[Metric], target: str) -> None:
+    def send(self, streams: Sequence[Metric], target: str) -> None:
         """Send what goes on anew, end what is over, and send what was not accepted before."""
-        for metric in metrics:
-            for alert in make_alerts(metric, target):
-                self.due[json.dumps(alert["labels"])] = alert
+        for metric in streams:
+            for change, labels, said in _describe(metric, target):
+                ends = time.time() + (LASTS if metric.verdict.goes_on(change) else 0)
+                begins = metric.at(change.onset).second
+                self.due[json.dumps(labels)] = {
+                    "labels": labels,
+                    "annotations": said,
+                    "startsAt": datetime.fromtimestamp(begins, UTC).isoformat(),
+                    "endsAt": datetime.fromtimestamp(ends, UTC).isoformat(),
+                }
         if self.due:
             self.call("POST", "api/v2/alerts", list(self.due.values()))
         self.due.clear()
 
 
-def make_alerts(metric: Metric, target: str) -> Iterator[dict[str, Any]]:
+def _describe(
+    metric: Metric, target: str
+) -> Iterator[tuple[Change, dict[str, str], dict[str, str]]]:
+    """Yield what is told of a metric: the change, an alert's labels and its annotations."""
     model, _, version = target.partition(":")
-    now = time.time()
-
-    def make(name: str, change: Change, annotations: dict[str, str]) -> dict[str, Any]:
-        labels = {"modelName": model, "modelVersion": version, "metric": metric.name}
-        ends = now + LASTS if metric.verdict.goes_on(change) else now
-        return {
-            "labels": {"alertname": name, **labels},
-            "annotations": annotations,
-            "startsAt": datetime.fromtimestamp(metric.at(change.onset).second, UTC).isoformat(),
-            "endsAt": datetime.fromtimestamp(ends, UTC).isoformat(),
-        }
-
+    labels = {"modelName": model, "modelVersion": version, "metric": metric.name}
     if metric.change:
         # An annotation, since the field may become another one while the change lasts.
         field = metric.name_field(metric.change) or "unknown"
         summary = f"{target}: its traffic changed, field: {field}"
-        yield make(CHANGE, metric.change, {"summary": summary, "field": field})
+        yield metric.change, {"alertname": CHANGE, **labels}, {"summary": summary, "field": field}
     if metric.lack:
-        name = FAILS if isinstance(metric, Failures) else MISSING
         summary = f"{target}: {metric.describe_missing(metric.lack)}"
-        yield make(name, metric.lack, {"summary": summary})
+        yield metric.lack, {"alertname": metric.ALERT, **labels}, {"summary": summary}

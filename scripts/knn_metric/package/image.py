@@ -99,7 +99,7 @@ def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
     if problems[program]:
         problem = f"no builder was found: {'; '.join(problems.values())}"
         return [("not built", problem), ("to build", shlex.join(build)), *left]
-    status, said = run_aloud(build, stderr=subprocess.STDOUT)
+    status, said = run_aloud(build)
     if status:
         last = next((text.strip() for text in said[::-1] if text.strip()), "")
         raise UserError(f"`{shlex.join(build)}` failed (exit status {status}): {last}")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from knn_metric.cli import UserError, last_line, show
-from knn_metric.platform.manager import RELEASED, Entry, Manager, name_version
+from knn_metric.cli import UserError, clean, last_line, show
+from knn_metric.platform.manager import ASSEMBLING, RELEASED, Entry, Manager, name_version
 from knn_metric.platform.releases import HS
 
 PAUSE, LOOKS = 1.0, 1800  # seconds between two looks at an image that is built, and how many
@@ -29,8 +29,7 @@ HOW_TO_SELECT = {
 def selected_cluster(generation: int | None = None) -> str:
     """Return the address of the cluster that hs of a generation, or of either, has selected."""
     generations = [generation] if generation else list(CONFIGS)
-    selected = {g: _read_selected(Path.home() / CONFIGS[g]) for g in generations}
-    addresses = {address for address in selected.values() if address}
+    addresses = {address for g in generations if (address := _read_selected(CONFIGS[g]))}
     if len(addresses) > 1:
         both = " and ".join(sorted(addresses))
         raise UserError(f"hs 2.x and 3.x have selected {both}: say which with --cluster ADDRESS")
@@ -40,17 +39,23 @@ def selected_cluster(generation: int | None = None) -> str:
     return addresses.pop()
 
 
-def _read_selected(path: Path) -> str | None:
-    if not path.exists():
-        return None
+def _read_selected(config: str) -> str | None:
+    path = Path("~") / config
     try:
-        config = yaml.safe_load(path.read_text()) or {}
-        current = config.get("current-cluster") or config.get("current_cluster")
-        clusters = config.get("clusters") or ()
+        path = path.expanduser()
+        if not path.exists():
+            return None
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        current = content.get("current-cluster") or content.get("current_cluster")
+        clusters = content.get("clusters") or ()
         servers = {entry["name"]: entry["cluster"]["server"] for entry in clusters}
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {type(error).__name__}") from error
-    return servers.get(current)
+        server: str | None = servers.get(current)
+        if not isinstance(server, (str, type(None))):
+            raise TypeError(f"expected the address of a server, got {server!r}")
+    except Exception as error:  # what a file may hold ends in any
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{path} cannot be read, {problem}: --cluster says which") from error
+    return server
 
 
 def generation_of_hs(hs: str) -> int:
@@ -59,7 +64,7 @@ def generation_of_hs(hs: str) -> int:
         lines = {g: f"`pip install {' '.join(map(repr, pins))}`" for g, pins in HS.items()}
         how = ", or ".join(f"{line} for a {g}.x platform" for g, line in lines.items())
         raise UserError(f"{hs} is not installed: on Python 3.8 {how}")
-    result = subprocess.run([hs, "--help"], capture_output=True, text=True)
+    result = subprocess.run([hs, "--help"], capture_output=True, text=True, errors="replace")
     if result.returncode:
         raise UserError(f"`{hs} --help` failed: {last_line(result)}")
     return 2 if re.search(r"^\s+upload\s", result.stdout, re.MULTILINE) else 3
@@ -71,13 +76,20 @@ def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) 
     hs tells neither of a build that failed nor of a version that was made before hs failed.
     """
     known = set(manager.versions())
-    failure = _run_hs(hs, generation, staged)
+    line, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
+    if generation == 2:
+        line, success = [hs, "upload"], "Success:"
+    exit_status, said = run_aloud(line, staged)
+    is_success = exit_status == 0 and any(success in text for text in said)
+    failure = "" if is_success else f"`{' '.join(line)}` failed (exit status {exit_status})"
     version = _await_build(manager, name, known)
     if version is None:
         if failure:
             raise UserError(failure)
         return ""  # hs says success, and the manager lists no new version of it
     reference, status = name_version(version), show(str(version.get("status", RELEASED)))
+    if status == ASSEMBLING:
+        raise UserError(f"{reference} is still {status} after {PAUSE * LOOKS / 60:.0f} minutes")
     if status != RELEASED:
         raise UserError(f"{reference} is {status}: the lines above say why its image was not built")
     if failure:
@@ -85,38 +97,32 @@ def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) 
     return reference
 
 
-def _run_hs(hs: str, generation: int, staged: Path) -> str:
-    """Return what failed, '' if hs says success."""
-    line, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
-    if generation == 2:
-        line, success = [hs, "upload"], "Success:"
-    status, said = run_aloud(line, cwd=staged)
-    if status == 0 and any(success in text for text in said):
-        return ""
-    return f"`{' '.join(line)}` failed (exit status {status})"
-
-
-def run_aloud(line: Sequence[str], **settings: Any) -> tuple[int, list[str]]:
+def run_aloud(line: Sequence[str], folder: Path | None = None) -> tuple[int, list[str]]:
     """Run a program, its lines printed as they come; return its exit status and them."""
     said = []
-    # A build's log may hold bytes that are no text.
-    settings |= {"stdout": subprocess.PIPE, "text": True, "errors": "replace"}
-    with subprocess.Popen(line, **settings) as process:
+    with subprocess.Popen(
+        line,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",  # a build's log may hold bytes that are no text
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # hs would keep its lines until it ends
+    ) as process:
         for text in process.stdout or ():
-            print(text, end="", flush=True)
             said.append(text)
+            print(clean(text.rstrip("\n").expandtabs()), flush=True)
     return process.returncode, said
 
 
 def _await_build(manager: Manager, name: str, known: set[object]) -> Entry | None:
     """Return the version of a name that is not known, once its image is built or has failed."""
-    version = None
     for _ in range(LOOKS):
         new = [one for identity, one in manager.versions().items() if identity not in known]
         with manager.reading():
             own = [one for one in new if one["model"]["name"] == name]
             version = max(own, key=lambda one: one["modelVersion"], default=None)
-        if version is None or version.get("status") != "Assembling":
+        if version is None or version.get("status") != ASSEMBLING:
             break
         time.sleep(PAUSE)
     return version

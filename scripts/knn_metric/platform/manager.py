@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urljoin
 
 import requests
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 TIMEOUT = 30  # seconds without a byte of the answer
 WHOLE = 60  # seconds until the last byte, however steadily they come
 LARGEST = 64 * 2**20  # bytes of an answer
-RELEASED = "Released"  # the status of a version that can be used
+ASSEMBLING, RELEASED = "Assembling", "Released"  # a version's status; the last can be used
 # What is said of an error of a call, the first that fits.
 FAULTS: dict[type[Exception], str] = {
     requests.exceptions.SSLError: "the connection cannot be encrypted: {error}",
-    requests.exceptions.Timeout: f"no answer in {TIMEOUT} seconds",
+    requests.Timeout: f"no answer in {TIMEOUT} seconds",
     urllib3.exceptions.TimeoutError: f"no answer in {TIMEOUT} seconds",
     requests.RequestException: "{kind}",
     urllib3.exceptions.HTTPError: "the answer ends early ({kind})",
@@ -52,9 +52,7 @@ def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
 class HTTPProblem(UserError):
     """What a service refused, and with which status."""
 
-    def __init__(self, line: str, response: requests.Response) -> None:
-        super().__init__(line)
-        self.status = response.status_code
+    status = 0
 
 
 class Service:
@@ -62,6 +60,7 @@ class Service:
 
     NAME: str
     ROOT: str
+    REFUSALS: ClassVar[dict[int, str]] = {}  # by status what is said of the cluster
 
     def __init__(self, address: str) -> None:
         if not address.startswith(("http://", "https://")):
@@ -71,18 +70,43 @@ class Service:
     def url(self, path: str) -> str:
         return urljoin(self.address, f"{self.ROOT}{path}")
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: dict[str, Any] | list[Any] | None = None) -> Any:
         url = self.url(path)
-        what = f"{method} {url}"
-        rest: dict[str, Any] = {"json": body, "timeout": TIMEOUT, "stream": True}
+        what, deadline = f"{method} {url}", time.monotonic() + WHOLE
+
+        def take(response: requests.Response, **_: Any) -> None:
+            # Of each answer, since requests would read all that comes with a redirect.
+            response._content = _read_within(response, deadline)
+
         try:
-            # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
-            with requests.request(method, url, allow_redirects=method == "GET", **rest) as response:
-                return _read(response, what)
+            response = requests.request(
+                method,
+                url,
+                json=body,
+                timeout=TIMEOUT,
+                stream=True,
+                hooks={"response": take},
+                # Followed, a redirected POST becomes a GET, which is answered and changes nothing.
+                allow_redirects=method == "GET",
+            )
+            content, status = response.content, response.status_code
+            if response.ok and not response.is_redirect:
+                return json.loads(content) if content else None
         except tuple(FAULTS) as error:
             said = next(text for kind, text in FAULTS.items() if isinstance(error, kind))
             reason = said.format(kind=type(error).__name__, error=str(error)[:200])
             raise UserError(f"{what}: {reason}") from error
+        if response.is_redirect:
+            to = response.headers["Location"]
+            raise UserError(f"{what} is redirected to {to}: give that cluster's address")
+        is_page = "html" in response.headers.get("Content-Type", "")
+        text = response.reason if is_page else content.decode(errors="replace")
+        line = f"{what}: HTTP {status} {' '.join(text.split())[:200]}".rstrip()
+        if status in self.REFUSALS:
+            line = f"{self.address} {self.REFUSALS[status]}"
+        problem = HTTPProblem(line)
+        problem.status = status
+        raise problem
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -94,24 +118,18 @@ class Service:
             raise UserError(f"{self.address} {what}") from error
 
 
-def _read(response: requests.Response, what: str) -> Any:
-    if response.is_redirect:
-        to = response.headers["Location"]
-        raise UserError(f"{what} is redirected to {to}: give that cluster's address")
-    deadline, content = time.monotonic() + WHOLE, bytearray()
-    # `iter_content` waits for whole blocks, which a server that drips never fills.
-    while part := response.raw.read1(2**16, decode_content=True):
-        content += part
-        if len(content) > LARGEST:
-            raise UserError(f"{what}: the answer is longer than {LARGEST // 2**20} MB")
-        if time.monotonic() > deadline:
-            raise UserError(f"{what}: no whole answer in {WHOLE} seconds")
-    if response.ok:
-        return json.loads(content) if content else None
-    is_page = "html" in response.headers.get("Content-Type", "")
-    text = response.reason if is_page else content.decode(errors="replace")
-    said = " ".join(text.split())[:200]
-    raise HTTPProblem(f"{what}: HTTP {response.status_code} {said}".rstrip(), response)
+def _read_within(response: requests.Response, deadline: float) -> bytes:
+    """Read a body, and close its connection, whatever comes."""
+    content = bytearray()
+    with response:
+        # `iter_content` waits for whole blocks, which a server that drips never fills.
+        while part := response.raw.read1(2**16, decode_content=True):
+            content += part
+            if len(content) > LARGEST:
+                raise ValueError(f"the answer is longer than {LARGEST // 2**20} MB")
+            if time.monotonic() > deadline:
+                raise ValueError(f"no whole answer in {WHOLE} seconds")
+    return bytes(content)
 
 
 class Manager(Service):
@@ -136,21 +154,21 @@ class Manager(Service):
         name, _, number = reference.partition(":")
         with self.reading():
             models = self.versions().values()
-            versions = [one for one in models if one["model"]["name"] == name]
-            if not versions:
-                known = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
-                raise UserError(f"no model {name} at {self.address}, there is {known}")
-            numbers = sorted(one["modelVersion"] for one in versions)
-            versions = [one for one in versions if number in ("", str(one["modelVersion"]))]
-            if not versions:
-                what, known = f"version {number} of {name}", ", ".join(map(str, numbers))
-                raise UserError(f"no {what} at {self.address}, there is {known}")
-            newest = max(versions, key=lambda version: version["modelVersion"])
-            status = newest.get("status", RELEASED)
+            known = {one["modelVersion"]: one for one in models if one["model"]["name"] == name}
+            if not known:
+                there = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
+                raise UserError(f"no model {name} at {self.address}, there is {there}")
+            wanted = [known[one] for one in sorted(known) if number in ("", str(one))]
+            if not wanted:
+                there = ", ".join(map(str, sorted(known)))
+                raise UserError(
+                    f"no version {number} of {name} at {self.address}, there is {there}"
+                )
+            status = wanted[-1].get("status", RELEASED)
             if status != RELEASED:
                 hint = "" if number else f"; {name}:VERSION names an older one"
-                raise UserError(f"{name_version(newest)} is {status}, not {RELEASED}{hint}")
-            return newest
+                raise UserError(f"{name_version(wanted[-1])} is {status}, not {RELEASED}{hint}")
+            return wanted[-1]
 
 
 class Gateway(Service):
@@ -162,6 +180,6 @@ class Gateway(Service):
 
 def name_version(version: Entry | None) -> str:
     """Return how a user names a version: NAME:VERSION."""
-    if version is None:
+    if not version:
         return "unknown version"
     return show(f"{version['model']['name']}:{version['modelVersion']}")

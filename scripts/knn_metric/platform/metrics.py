@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from knn_metric.cli import UserError, show
 from knn_metric.contract import lost_by_sonar
-from knn_metric.platform.manager import Entry, Gateway, Manager, name_version
+from knn_metric.platform.manager import Entry, Gateway, HTTPProblem, Manager, name_version
 from knn_metric.platform.signatures import read_signature
-from knn_metric.platform.sonar import NoMonitoring, Sonar
+from knn_metric.platform.sonar import Request, Sonar
 from knn_metric.tables import format_table
 
 if TYPE_CHECKING:
@@ -26,63 +26,144 @@ PATIENCE = 120  # looks until a servable must answer, and until sonar must check
 QUIET = 30  # looks without a new request, after which no check is waited for
 
 
-def attach_metric(
-    manager: Manager,
-    target: Entry,
-    metric: Entry,
-    name: str,
-    artifact: dict[str, str],
-    detector: PortableKNN,
-    deployment: str | None,
-    dry_run: bool,
-) -> None:
-    """Create a metric unless it is there, and remove those of that name once it has proven itself.
+class Watched:
+    """A target model, and the metrics that the manager has of it."""
 
-    The artifact is that of `describe_artifact`; the metric alarms on its threshold, and is proven
-    by the detector's own rows, which its servable must score exactly as here.
-    """
-    _require_same_artifact(metric, artifact)
-    require_same_fields(target, metric)
-    limit, operator = float(artifact["artifact.threshold"]), {"kind": OPERATOR}
-    config = {"modelVersionId": metric["id"], "threshold": limit, "thresholdCmpOperator": operator}
-    same_name = _attached(manager, target, "name", name)
-    others = [spec for spec in same_name if not _is_same(spec["config"], config, deployment)]
-    there = next((spec["id"] for spec in same_name if spec not in others), None)
-    if deployment:
-        config["deploymentConfigName"] = deployment
-    body = {"name": name, "modelVersionId": target["id"], "config": config}
-    where = f"{show(name)} ({name_version(metric)}) is attached to {name_version(target)}"
-    if there and not others:
-        print(f"{where} already: {_describe(config)}")
-    elif dry_run:
-        print(f"POST {show(manager.url('monitoring/metricspec'))}")
-        print(json.dumps(body, indent=2))
-    else:
-        _replace(manager, target, there, body, others, detector)
-        print(f"{where}: {_describe(config)}")
+    def __init__(self, manager: Manager, reference: str) -> None:
+        self.manager, self.target = manager, manager.version(reference)
+        self.name = name_version(self.target)
 
+    def attach(
+        self,
+        metric: Entry,
+        name: str,
+        detector: PortableKNN,
+        deployment: str | None,
+        dry_run: bool,
+    ) -> None:
+        """Let a metric alarm above the detector's threshold.
 
-def detach_metric(manager: Manager, target: Entry, name: str, dry_run: bool) -> None:
-    specs = _attached(manager, target, "name", name)
-    for spec in specs:
-        if dry_run:
-            print(f"DELETE {show(manager.url(_path(spec['id'])))}")
+        It is created unless it is there, must score the detector's own rows exactly as here, and
+        takes the place of others of its name once sonar checks by it.
+        """
+        require_same_fields(self.target, metric)
+        threshold, operator = float(detector.threshold_), {"kind": OPERATOR}
+        config: Entry = {"modelVersionId": metric["id"], "threshold": threshold}
+        config["thresholdCmpOperator"] = operator
+        specs = self._specs("name", name)
+        own = next((one for one in specs if _is_same(one["config"], config, deployment)), None)
+        others = [spec for spec in specs if spec is not own]
+        if deployment:
+            config["deploymentConfigName"] = deployment
+        body = {"name": name, "modelVersionId": self.target["id"], "config": config}
+        if dry_run and own is None:
+            print(f"POST {show(self.manager.url('monitoring/metricspec'))}")
+            print(json.dumps(body, indent=2))
+        elif not dry_run:
+            self._replace(own, body, others, detector)
+        if own or not dry_run:
+            already = " already" if own else ""
+            where = f"{show(name)} ({name_version(metric)}) is attached to {self.name}{already}"
+            print(f"{where}: {_describe(config)}")
+
+    def detach(self, name: str, dry_run: bool) -> None:
+        specs = self._specs("name", name)
+        for spec in specs:
+            if dry_run:
+                print(f"DELETE {show(self.manager.url(_path(spec['id'])))}")
+            else:
+                self._delete(spec["id"])
+                print(f"{show(name)} is detached from {self.name}")
+        if not specs:
+            print(f"{show(name)} is not attached to {self.name}")
+
+    def table(self) -> str:
+        versions = self.manager.versions()
+        rows = ["metric version servable status threshold".split()]
+        for spec in self.manager.metrics(self.target):
+            version = _name_metric(spec, versions)
+            servable = [show(text) if text else "-" for text in _read_servable(spec)[:2]]
+            rows.append([show(spec["name"]), version, *servable, _describe(spec["config"])])
+        return format_table(rows, "<<<<<")
+
+    def _specs(self, key: str, value: str) -> list[Entry]:
+        return [spec for spec in self.manager.metrics(self.target) if spec[key] == value]
+
+    def _delete(self, identity: str) -> None:
+        """Remove a metric; the manager answers 500 where it did, and the container was gone."""
+        try:
+            self.manager.call("DELETE", _path(identity))
+        except UserError:
+            if self._specs("id", identity):
+                raise
+
+    def _replace(
+        self, own: Entry | None, body: Entry, others: list[Entry], detector: PortableKNN
+    ) -> None:
+        """Let the new metric, which may be there already, prove itself before the others go."""
+        versions = self.manager.versions()
+        for spec in others:
+            version = _name_metric(spec, versions)
+            print(f"replacing {show(spec['name'])} ({version}): {_describe(spec['config'])}")
+        created = own or self.manager.call("POST", "monitoring/metricspec", body)
+        try:
+            print(self._prove(created["id"], detector))
+        except (UserError, KeyboardInterrupt) as error:
+            if own is None and self._specs("id", created["id"]):
+                self._delete(created["id"])
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            what = "it is not attached" if own is None else "it stays attached"
+            raise UserError(f"{error}; {what}") from error
+        try:
+            self._wait_for_check(created["id"], bool(others))
+        except HTTPProblem as error:
+            if error.status not in Sonar.REFUSALS:
+                raise
+            print(f"nothing will check by it: {show(str(error))}")
+        for spec in others:
+            self._delete(spec["id"])
+
+    def _prove(self, identity: str, detector: PortableKNN) -> str:
+        """Ask a metric's servable for the detector's own rows; say how it fared."""
+        for _ in range(PATIENCE):
+            specs = self._specs("id", identity)
+            if not specs:
+                raise UserError(f"{self.manager.address} lists no {identity}, which it created")
+            name, status, message = _read_servable(specs[0])
+            if not name:
+                return "what it answers is not proven, since the manager names no servable"
+            if status == SERVING:
+                break
+            if sys.stdout.isatty():
+                print(show(f"{name} is {status}, {message}"))
+            time.sleep(PAUSE)
         else:
-            _delete(manager, target, spec["id"])
-            print(f"{name} is detached from {name_version(target)}")
-    if not specs:
-        print(f"{name} is not attached to {name_version(target)}")
+            raise UserError(f"{name} is {status} after {PATIENCE} seconds, {message}")
+        gateway, path = Gateway(self.manager.address), f"servable/{quote(name, safe='')}"
+        names, rows = detector.feature_names_in_.tolist(), detector.self_test_rows_.tolist()
+        for row, score in zip(rows, detector.self_test_scores_.tolist(), strict=True):
+            inputs = [int(number) if number.is_integer() else number for number in row]
+            with gateway.reading():
+                said = gateway.call("POST", path, dict(zip(names, inputs, strict=True)))["value"]
+            if said != score:
+                raise UserError(f"{name} gives {said!r}, and the artifact here {score!r}")
+        return f"attached, serving, {len(rows)} of {len(rows)} rows score as here"
 
-
-def list_metrics(manager: Manager, target: Entry) -> str:
-    versions = manager.versions()
-    rows = ["metric version servable status threshold".split()]
-    for spec in manager.metrics(target):
-        config = spec["config"]
-        version = name_version(versions.get(config.get("modelVersionId")))
-        servable = [show(text) if text else "-" for text in _read_servable(spec)[:2]]
-        rows.append([show(spec["name"]), version, *servable, _describe(config)])
-    return format_table(rows, "<<<<<")
+    def _wait_for_check(self, identity: str, is_needed: bool) -> None:
+        """Wait until sonar has checked a request by the new metric, if there are any requests."""
+        sonar, quiet = Sonar(self.manager.address, self.target), 0
+        before: list[Request] = []
+        for _ in range(PATIENCE):
+            newest = sonar.newest(20)
+            specs = {check.spec for one in newest for check in one.checks.values()}
+            quiet = quiet + 1 if newest == before else 0
+            if not is_needed or identity in specs or quiet >= QUIET:
+                return
+            before = newest
+            time.sleep(PAUSE)
+        what = "sonar does not check by the new metric yet: both watch, so attach again later"
+        raise UserError(what)
 
 
 def require_same_fields(target: Entry, metric: Entry) -> None:
@@ -107,8 +188,11 @@ def require_same_fields(target: Entry, metric: Entry) -> None:
         raise UserError(f"{whose}{', '.join(problems)}")
 
 
-def _require_same_artifact(metric: Entry, ours: dict[str, str]) -> None:
-    """Refuse to give a version the threshold of another artifact than it was uploaded with."""
+def require_same_artifact(metric: Entry, ours: dict[str, str]) -> None:
+    """Refuse to give a version the threshold of another artifact than it was uploaded with.
+
+    Ours is what `describe_artifact` says of the one here.
+    """
     name = name_version(metric)
     theirs = metric.get("metadata") or {}
     if theirs.get("artifact.sha256") is None:
@@ -122,79 +206,8 @@ def _require_same_artifact(metric: Entry, ours: dict[str, str]) -> None:
         )
 
 
-def _attached(manager: Manager, target: Entry, key: str, value: str) -> list[Entry]:
-    return [spec for spec in manager.metrics(target) if spec[key] == value]
-
-
-def _replace(
-    manager: Manager,
-    target: Entry,
-    there: str | None,
-    body: Entry,
-    others: list[Entry],
-    detector: PortableKNN,
-) -> None:
-    """Let the new metric, which may be there already, prove itself before the old ones go."""
-    versions = manager.versions()
-    for spec in others:
-        version = name_version(versions.get(spec["config"].get("modelVersionId")))
-        print(f"replacing {show(spec['name'])} ({version}): {_describe(spec['config'])}")
-    identity = there or manager.call("POST", "monitoring/metricspec", body)["id"]
-    try:
-        print(_prove(manager, target, identity, detector))
-    except UserError:
-        if not there and _attached(manager, target, "id", identity):
-            _delete(manager, target, identity)
-        raise
-    _wait_for_check(Sonar(manager.address), target, identity, bool(others))
-    for spec in others:
-        _delete(manager, target, spec["id"])
-
-
-def _prove(manager: Manager, target: Entry, identity: str, detector: PortableKNN) -> str:
-    """Ask a metric's servable for the detector's own rows; say how it fared."""
-    for _ in range(PATIENCE):
-        specs = _attached(manager, target, "id", identity)
-        if not specs:
-            raise UserError(f"{manager.address} says that it created {identity}, and has none")
-        name, status, message = _read_servable(specs[0])
-        if not name:
-            return "attached; what it answers is not proven, since the manager names no servable"
-        if status == SERVING:
-            break
-        if sys.stdout.isatty():
-            print(show(f"{name} is {status}, {message}"))
-        time.sleep(PAUSE)
-    else:
-        raise UserError(f"{name} is {status} after {PATIENCE} seconds, {message}; not attached")
-    gateway, path = Gateway(manager.address), f"servable/{quote(name, safe='')}"
-    names, rows = detector.feature_names_in_.tolist(), detector.self_test_rows_.tolist()
-    for row, score in zip(rows, detector.self_test_scores_.tolist(), strict=True):
-        inputs = [int(number) if number.is_integer() else number for number in row]
-        with gateway.reading():
-            said = gateway.call("POST", path, dict(zip(names, inputs, strict=True)))["value"]
-        if said != score:
-            raise UserError(f"{name} gives {said!r}, and the artifact here {score!r}; not attached")
-    return f"attached, serving, {len(rows)} of {len(rows)} rows score as here"
-
-
-def _wait_for_check(sonar: Sonar, target: Entry, identity: str, is_needed: bool) -> None:
-    """Wait until sonar has checked a request by the new metric, if there are any requests."""
-    before: list[str] = []
-    quiet = 0
-    try:
-        for _ in range(PATIENCE):
-            newest = sonar.newest(target["id"], 20)
-            specs = {check.spec for one in newest for check in one.checks.values()}
-            quiet = quiet + 1 if [one.id for one in newest] == before else 0
-            if not is_needed or identity in specs or quiet >= QUIET:
-                return
-            before = [one.id for one in newest]
-            time.sleep(PAUSE)
-    except NoMonitoring as error:
-        print(f"nothing will check by it: {show(str(error))}")
-        return
-    raise UserError("sonar does not check by the new metric yet: both watch, so attach again later")
+def _name_metric(spec: Entry, versions: dict[object, Entry]) -> str:
+    return name_version(versions.get(spec["config"].get("modelVersionId")))
 
 
 def _read_servable(spec: Entry) -> tuple[str, str, str]:
@@ -204,15 +217,6 @@ def _read_servable(spec: Entry) -> tuple[str, str, str]:
     if isinstance(status, dict):
         status, message = [status.get(key) for key in ("status", "msg")]
     return str(servable.get("fullName") or ""), str(status or ""), str(message or "")
-
-
-def _delete(manager: Manager, target: Entry, identity: str) -> None:
-    """Remove a metric; the manager answers 500 where it did, and the container was gone before."""
-    try:
-        manager.call("DELETE", _path(identity))
-    except UserError:
-        if _attached(manager, target, "id", identity):
-            raise
 
 
 def _path(identity: str) -> str:

@@ -6,11 +6,10 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tqdm import tqdm
 
-from knn_metric.cli import UserError
 from knn_metric.data.cells import read_number
 from knn_metric.platform.manager import HTTPProblem, Service
 from knn_metric.platform.signatures import count_values
@@ -43,42 +42,31 @@ class Request(NamedTuple):
     version: object = None
 
 
-class NoMonitoring(UserError):
-    """The cluster has no sonar."""
-
-
 class Sonar(Service):
+    """The monitoring of a target, a version as the manager lists it."""
+
     NAME = "sonar"
     ROOT = "/monitoring/"
+    # By the UI's nginx, where nothing is behind it.
+    REFUSALS: ClassVar = {501: "has no monitoring: open-source platforms have it from 3.0 on"}
 
-    def __init__(self, address: str, target: dict[str, Any] | None = None) -> None:
+    def __init__(self, address: str, target: dict[str, Any]) -> None:
         super().__init__(address)
-        self._unsigned = count_values(target) if target else {}
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        try:
-            return super().call(method, path, body)
-        except HTTPProblem as error:
-            if error.status == 501:  # by the UI's nginx
-                what = "has no monitoring: open-source platforms have it from 3.0 on"
-                raise NoMonitoring(f"{self.address} {what}") from error
-            raise
+        self._version, self._unsigned = target["id"], count_values(target)
 
     def newest(
         self,
-        version: int,
         count: int | None = None,
         is_wanted: Callable[[Request], bool] = lambda request: True,
         margin: int = MARGIN,
     ) -> list[Request]:
-        """Return a version's newest requests, at most `count` that are wanted, the oldest first."""
+        """Return the newest requests, at most `count` that are wanted, the oldest first."""
         requests: list[Request] = []
         passed_over = 0
         # Only where it takes long.
         with tqdm(desc="reading", unit="request", disable=None, leave=False, delay=1) as bar:
-            for result in self._pages(f"checks/all/{version}"):
-                with self.reading():
-                    request = _read_request(result, self._unsigned)
+            for result in self._pages(f"checks/all/{self._version}"):
+                request = self._read(result)
                 passed_over = 0 if is_wanted(request) else passed_over + 1
                 if not passed_over:
                     requests.append(request)
@@ -87,19 +75,22 @@ class Sonar(Service):
                     break
         return requests[::-1]
 
-    def request(self, version: int, identity: str) -> Request | None:
-        """Return a version's request by its id or its UUID, if there is such a one."""
+    def request(self, identity: str) -> Request | None:
+        """Return the request of an id, of any target, or of a UUID; None if there is none."""
         if not re.fullmatch("[0-9a-f]{24}", identity):
-            found = self.newest(version, 1, lambda request: request.uuid == identity, FURTHEST)
+            found = self.newest(1, lambda request: request.uuid == identity, FURTHEST)
             return found[0] if found else None
         try:
             answer = self.call("GET", f"checks/{identity}")
         except HTTPProblem as error:
-            if error.status not in (404, 500):  # as which the real one answers an unknown id
+            if error.status not in (404, 500):  # it takes an id of digits alone for a version
                 raise
             return None
+        return None if answer is None else self._read(answer)
+
+    def _read(self, result: dict[str, Any]) -> Request:
         with self.reading():
-            return None if answer is None else _read_request(answer, self._unsigned)
+            return _read_request(result, self._unsigned)
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield what is listed, each once, although what arrives meanwhile moves the pages."""
@@ -129,14 +120,11 @@ def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
             inputs[name] = value + unsigned[name]
     checks, unread = {}, {}
     for name, check in (result.get("_hs_metric_checks") or {}).items():
+        said = check if isinstance(check, dict) else {}
         try:
-            value, threshold = _read_float(check["value"]), _read_float(check["threshold"])
-            checks[name] = Check(value, threshold, str(check.get("metricSpecId")))
-        except KeyError as error:
-            unread[name] = f"no {error.args[0]}"
-        except TypeError:
-            unread[name] = "no check"
-        except ValueError as error:
+            value, threshold = (_read_float(said.get(key)) for key in ("value", "threshold"))
+            checks[name] = Check(value, threshold, str(said.get("metricSpecId")))
+        except (OverflowError, TypeError, ValueError) as error:
             unread[name] = str(error)
     failure, uuid = (str(result.get(name) or "") for name in ("_hs_error", "_hs_request_id"))
     version = read_number(result.get("_hs_model_version_id"))
@@ -146,7 +134,7 @@ def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
 def _read_float(value: object) -> float:
     number = read_number(value)
     if not isinstance(number, (int, float)) or isinstance(number, bool):
-        raise ValueError("null" if number is None else f"a {type(number).__name__}")
+        raise TypeError("null" if number is None else f"a {type(number).__name__}")
     if not math.isfinite(number):
         raise ValueError(f"{number}")
     return float(number)

@@ -208,7 +208,7 @@ class TestProof:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"failing": {"POST": 500}}, "monitoring/metricspec: HTTP 500"),
+            ({"instead": {"POST ": (500, "text/plain", b"")}}, "monitoring/metricspec: HTTP 500"),
             ({"keeps": False}, "lists no spec-1, which it created"),
             ({"scorer": lambda _: 1.5}, "of-spec-1 gives 1.5, and the artifact"),
             ({"scorer": lambda _: None}, "of-spec-1: HTTP 404"),
@@ -252,7 +252,7 @@ class TestProof:
         assert manager.specs == []
 
     def test_a_cluster_without_monitoring(self, attach, manager):
-        manager.instead["/monitoring/"] = (501, "text/html", b"<html>Not Implemented</html>")
+        manager.instead["GET /monitoring/"] = (501, "text/html", b"<html>Not Implemented</html>")
         result = attach()
         assert result.status == 0
         assert "nothing will check by it: " in result.out

@@ -27,7 +27,7 @@ def test_passwords_are_not_shown(upload, manager, light_package, artifact):
     result = upload(light_package)
     assert (result.status, result.err) == (0, "")
     assert f"to {manager.address.replace('://', '://***@')} with hs 2.x" in result.out
-    manager.failing["GET"] = 500
+    manager.fail("GET ", 500)
     result = upload(light_package)
     assert_one_line(result, "://***@127.0.0.1")
     assert "secret" not in result.out + result.err

@@ -108,7 +108,7 @@ def test_plain_hs(hs, manager, repository):
 
 @pytest.mark.usefixtures("checked")
 def test_a_failure_is_told(send, manager, repository):
-    manager.failing["POST"] = 500
+    manager.fail("POST ", 500)
     result = send(repository)
     assert result.status == 2
     assert "failed (exit status" in result.err.splitlines()[-1]

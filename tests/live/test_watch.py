@@ -350,7 +350,7 @@ class TestFollow:
         """That, and what is noted of the requests, is said once."""
         monkeypatch.setattr("knn_metric.live.monitor.LEAST_SILENCE", 60)
         feed(healthy, 100)
-        away = {"/monitoring/": (503, "text/html", b"<html>")}
+        away = {"GET /monitoring/": (503, "text/html", b"<html>")}
         happens = [lambda: cluster.instead.update(away), *[lambda: None] * 5, cluster.instead.clear]
         result, pauses = live(*happens, lambda: feed(healthy, 10))
         noted, failed = result.err.splitlines()
@@ -391,8 +391,8 @@ class TestFollow:
 
     def test_an_alert_is_kept_until_it_is_accepted(self, live, feed, broken, cluster):
         feed(broken, 100)
-        cluster.failing["POST"] = 503
-        result, _ = live(lambda: None, cluster.failing.clear, lambda: None)
+        cluster.fail("POST ", 503)
+        result, _ = live(lambda: None, cluster.instead.clear, lambda: None)
         assert len(cluster.alerts) == 1
         assert result.err.count("/alerts/api/v2/alerts: HTTP 503") == 2
 
@@ -420,7 +420,8 @@ def listed(**changes):
     return ok(json.dumps([request]).encode())
 
 
-VERSIONS, METRICS, CHECKS = "/api/v2/model/version", "/api/v2/monitoring", "/monitoring/checks/all"
+VERSIONS, METRICS = "GET /api/v2/model/version", "GET /api/v2/monitoring"
+CHECKS = "GET /monitoring/checks/all"
 
 
 class TestStrangeAnswers:

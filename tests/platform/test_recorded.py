@@ -1,8 +1,9 @@
-"""What the real manager and sonar of both generations answered, beside what the stubs do."""
+"""What the real platform of both generations answered, beside what we read and the stubs do."""
 
 import json
 
 import pytest
+import requests
 from helpers import METRIC
 
 from knn_metric.contract import Field
@@ -13,29 +14,31 @@ from knn_metric.platform.signatures import read_signature
 from knn_metric.platform.sonar import Sonar
 
 RECORDED = json.loads((ROOT / "tests" / "stubs" / "recorded.json").read_text())
+EXCHANGES = RECORDED.pop("exchanges")
 
 
 @pytest.fixture(params=RECORDED)
-def recorded(request):
+def recorded(request, manager):
+    """What a generation answered, of which the stub is one; its target is a version there."""
+    manager.generation = int(request.param[0])
+    manager.versions.append(RECORDED[request.param]["version"])
     return RECORDED[request.param]
 
 
 def name_types(value):
-    """Return the names and types of what was answered, of all that lies within too."""
-    if isinstance(value, dict):
-        return {name: name_types(one) for name, one in value.items()}
-    return type(value).__name__
+    """Return the names and types of what was answered, of all but metadata that lies within too."""
+    if not isinstance(value, dict):
+        return type(value).__name__
+    return {name: name == "metadata" or name_types(one) for name, one in value.items()}
 
 
 def test_versions_and_metrics_are_read(manager, recorded):
-    manager.versions.append(recorded["version"])
     manager.specs.append(recorded["spec"])
-    client = Manager(manager.address)
-    target = client.version("adult:2")
+    watched = Watched(Manager(manager.address), "adult:2")
     named = [Field("age", "int64", (), "numerical"), Field("classes", "int64", (), "numerical")]
-    assert read_signature(target) == (named, [])
+    assert read_signature(watched.target) == (named, [])
     servable = recorded["spec"]["config"]["servable"]["fullName"]
-    assert f" {servable}  Serving  healthy if value LessEq " in Watched(client, "adult:2").table()
+    assert f" {servable}  Serving  healthy if value LessEq " in watched.table()
 
 
 def test_requests_are_read(manager, recorded):
@@ -58,11 +61,28 @@ def test_requests_of_the_stub(manager, recorded, kind, inputs):
     assert name_types(made) == name_types(recorded[kind])
 
 
-def test_a_metric_of_the_stub(manager):
-    recorded = RECORDED["3.0.3"]["spec"]
-    config = {name: one for name, one in recorded["config"].items() if name != "servable"}
+def test_a_metric_of_the_stub(manager, recorded):
+    spec = recorded["spec"]
+    servable = spec["config"]["servable"]
+    known = servable.get("modelVersion") or {"id": spec["config"]["modelVersionId"]}
+    manager.versions.append(known)
+    config = {name: one for name, one in spec["config"].items() if name != "servable"}
     client = Manager(manager.address)
-    client.call("POST", "monitoring/metricspec", {**recorded, "config": config})
+    client.call("POST", "monitoring/metricspec", {**spec, "config": config})
     for _ in range(2):
-        (made,) = client.metrics({"id": recorded["modelVersionId"]})
-    assert name_types(made) == name_types(recorded)
+        (made,) = client.metrics({"id": spec["modelVersionId"]})
+    assert name_types(made) == name_types(spec)
+
+
+@pytest.mark.parametrize(("request_line", "body", "status", "kind", "answer"), EXCHANGES)
+def test_the_stub_answers_as_recorded(manager, func_main, request_line, body, status, kind, answer):
+    for identity in (3, 10):
+        manager.add_version("adult", identity, id=identity)
+    is_known = "nobody" not in request_line
+    manager.scorer = lambda inputs: func_main.predict(**inputs)["value"] if is_known else None
+    method, path = request_line.split(" ")
+    response = requests.request(method, manager.address + path, json=body, timeout=30)
+    assert response.status_code == status
+    assert response.headers["Content-Type"].split(";")[0] == (kind or "text/plain")
+    said = response.json() if isinstance(answer, (dict, list)) else response.text
+    assert name_types(said) == name_types(answer)

@@ -1,4 +1,4 @@
-"""A manager, and sonar, on loopback that answer hs and the REST APIs as the released ones do."""
+"""A manager, gateway and sonar on loopback that answer as the released ones do."""
 
 import contextlib
 import email
@@ -14,10 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from stubs.sonar import Sonar
 
 STARTING = "Initialization"
-EVENTS = "event: Log\ndata: Step 1/4 : FROM runtime\n\nevent: EndOfStream\ndata: \n\n"
-VERSION = "/api/v2/model/version"
-SPEC = "/api/v2/monitoring/metricspec"
-CHECKS = r"/monitoring/checks/all/(\d+)\?limit=(\d+)&offset=(\d+)"
+EVENTS = b"event: Log\ndata: Step 1/4 : FROM runtime\n\nevent: EndOfStream\ndata: \n\n"
+OPERATORS = "Eq NotEq Greater Less GreaterEq LessEq".split()
+JSON, TEXT = "application/json", "text/plain; charset=UTF-8"
 
 
 class Manager(ThreadingHTTPServer):
@@ -25,20 +24,20 @@ class Manager(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
+        self.generation = 3
         self.uploads = []
         self.versions = []
         self.specs = []
         self.deployments = []
-        self.failing = {}
-        self.keeps = True  # the metrics that are created
-        self.redirects = {}  # by method: where it is sent to
-        self.drips = threading.Event()  # set, an answer never ends
-        self.instead = {}  # by the beginning of a path: status, content type, body and its length
         self.training_data = {}
-        self.built = "Released"  # the status of what is uploaded
         self.alerts = []  # that Alertmanager was sent
         self.sonar = Sonar()
         self.servables = {}  # by a metric's id; what was posted starts, and serves when asked again
+        self.instead = {}  # by the beginning of "GET /path": status, content type, body, its length
+        self.redirects = {}  # by method: where it is sent to
+        self.drips = threading.Event()  # set, an answer never ends
+        self.keeps = True  # the metrics that are created
+        self.built = "Released"  # the status of what is uploaded
         self.starting = STARTING  # why it has not: whatever else it is, it never serves
         self.scorer = lambda inputs: None  # what every servable answers; None: there is none
         self.lost = set()  # metrics whose container is gone: deleted, and answered with 500
@@ -60,6 +59,9 @@ class Manager(ThreadingHTTPServer):
         self.versions.append(version)
         return version
 
+    def fail(self, beginning, status):
+        self.instead[beginning] = (status, JSON, b"null")
+
 
 @contextmanager
 def running():
@@ -71,114 +73,44 @@ def running():
             manager.shutdown()
 
 
+class Refusal(Exception):
+    """What is answered, and how, where something is not there or malformed."""
+
+    def __init__(self, status, content, kind=JSON):
+        super().__init__(status, kind, write(content))
+
+
 class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = b"".join(self.read_body())
-        if self.path == "/api/v2/model/upload":
-            self.answer(self.take_upload(body))
-        elif self.path == SPEC:
-            self.take_spec(json.loads(body))
-        elif self.path.startswith("/gateway/servable/"):
-            value = self.server.scorer(json.loads(body))
-            self.answer(None if value is None else {"value": value})
-        elif self.path == "/api/v2/deployment_configuration":
-            self.answer(json.loads(body), lambda: self.server.deployments.append(json.loads(body)))
-        elif self.path == "/alerts/api/v2/alerts":
-            self.answer({}, lambda: self.server.alerts.append(json.loads(body)))
-        elif match := re.fullmatch(r"/monitoring/profiles/batch/(\d+)", self.path):
-            self.answer("ok", lambda: self.server.training_data.update({int(match[1]): body}))
-        else:
-            self.answer(None)
+    def respond(self):
+        body = b"".join(self.read_body()) if self.command == "POST" else b""
+        self.send(*self.find_answer(f"{self.command} {self.path}", body))
+
+    do_GET = do_POST = do_DELETE = respond
+
+    def find_answer(self, request, body):
+        for beginning, answer in self.server.instead.items():
+            if request.startswith(beginning):
+                return answer
+        if self.command in self.server.redirects:
+            return 302, JSON, b"null"
+        for pattern, answer in ANSWERS.items():
+            if match := re.fullmatch(pattern, request):
+                try:
+                    content = answer(self.server, body, *match.groups())
+                except Refusal as refusal:
+                    return refusal.args
+                is_stream = isinstance(content, bytes)
+                return 200, "text/event-stream" if is_stream else JSON, write(content)
+        return 404, TEXT, b"could not be found"
 
     def read_body(self):
         """Yield what was posted: whole, or in chunks as hs sends training data."""
         if "Content-Length" in self.headers:
+            self.server.posted_as = self.headers["Content-Type"]
             yield self.rfile.read(int(self.headers["Content-Length"]))
             return
         while chunk := self.rfile.read(int(self.rfile.readline(), 16) + 2)[:-2]:
             yield chunk
-
-    def do_GET(self):
-        versions, sonar = self.server.versions, self.server.sonar
-        for beginning, answer in self.server.instead.items():
-            if self.path.startswith(beginning):
-                self.send(*answer)
-                return
-        if self.path == VERSION:
-            self.answer(versions)
-        elif re.fullmatch(VERSION + r"/\d+/logs", self.path):
-            self.send(200, "text/event-stream", EVENTS.encode())
-        elif match := re.fullmatch(VERSION + r"/(.+)/(\d+)", self.path):
-            key = (match[1], int(match[2]))
-            found = [v for v in versions if (v["model"]["name"], v["modelVersion"]) == key]
-            self.answer(found[0] if found else None)
-        elif match := re.fullmatch(SPEC + r"/modelversion/(\d+)", self.path):
-            specs = [s for s in self.server.specs if s["modelVersionId"] == int(match[1])]
-            self.answer([self.with_servable(spec) for spec in specs])
-        elif match := re.fullmatch(CHECKS, self.path):
-            self.answer(sonar.requests(*map(int, match.groups())))
-        elif match := re.fullmatch(r"/monitoring/checks/([0-9a-f]{24})", self.path):
-            found = sonar.request(match[1])  # `null` where there is none
-            self.send(200, "application/json", json.dumps(found).encode())
-        else:
-            self.answer(None)
-
-    def take_spec(self, spec):
-        spec = {"id": f"spec-{len(self.server.specs)}", **spec}
-        used = spec["config"].get("deploymentConfigName", "hydrosphere_manager_default")
-        self.server.servables[spec["id"]] = {
-            "modelVersionId": spec["config"]["modelVersionId"],
-            "status": "Starting",
-            "statusMessage": self.server.starting,
-            "fullName": f"of-{spec['id']}",
-            "metadata": {},
-            "deploymentConfigurationName": used,
-        }
-        self.answer(spec, lambda: self.server.keeps and self.server.specs.append(spec))
-
-    def with_servable(self, spec):
-        """Return a metric as it is listed; its servable serves the next time."""
-        servable = self.server.servables.get(spec["id"])
-        if servable is None:
-            return spec
-        listed = {**spec, "config": {**spec["config"], "servable": dict(servable)}}
-        if servable["statusMessage"] == STARTING:
-            servable |= {"status": "Serving", "statusMessage": None}
-        return listed
-
-    def do_DELETE(self):
-        specs, identity = self.server.specs, self.path.rsplit("/", 1)[1]
-        found = next((spec for spec in specs if spec["id"] == identity), None)
-        if identity in self.server.lost:
-            specs.remove(found)
-            self.send(500, "application/json", b'{"error": "InternalException"}')
-        else:
-            self.answer(found, lambda: specs.remove(found))
-
-    def take_upload(self, body):
-        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        parts = {
-            part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
-            for part in email.message_from_bytes(head + body).get_payload()
-        }
-        sent = json.loads(parts["metadata"])
-        with tarfile.open(fileobj=io.BytesIO(parts["payload"])) as tar:
-            members = [member for member in tar if member.isfile()]
-            files = {member.name: tar.extractfile(member).read() for member in members}
-        modes = {member.name: member.mode for member in members}
-        self.server.uploads.append({"metadata": sent, "files": files, "modes": modes})
-        known = sum(version["model"]["name"] == sent["name"] for version in self.server.versions)
-        kept = {name: sent.get(name) for name in ("runtime", "modelSignature")}
-        kept |= {"metadata": sent.get("metadata") or {}, "status": self.server.built}
-        return self.server.add_version(sent["name"], known + 1, **kept)
-
-    def answer(self, content, change=lambda: None):
-        status = self.server.failing.get(self.command, 404 if content is None else 200)
-        if self.command in self.server.redirects:
-            status = 302
-        if status == 200:
-            change()
-        self.send(status, "application/json", json.dumps(content).encode())
 
     def send(self, status, kind, content, length=None):
         self.send_response(status)
@@ -195,3 +127,144 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def write(content):
+    return content if isinstance(content, bytes) else json.dumps(content).encode()
+
+
+def find(found, what):
+    if found is None:
+        raise Refusal(404, {"message": f"Can't find {what}", "error": "NotFound"})
+    return found
+
+
+def get_version(manager, _, name, number):
+    versions = {(one["model"]["name"], one["modelVersion"]): one for one in manager.versions}
+    return find(versions.get((name, int(number))), f"a ModelVersion {name}:{number}")
+
+
+def take_upload(manager, body):
+    head = f"Content-Type: {manager.posted_as}\r\n\r\n".encode()
+    parts = {
+        part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
+        for part in email.message_from_bytes(head + body).get_payload()
+    }
+    sent = json.loads(parts["metadata"])
+    with tarfile.open(fileobj=io.BytesIO(parts["payload"])) as tar:
+        members = [member for member in tar if member.isfile()]
+        files = {member.name: tar.extractfile(member).read() for member in members}
+    modes = {member.name: member.mode for member in members}
+    manager.uploads.append({"metadata": sent, "files": files, "modes": modes})
+    known = sum(version["model"]["name"] == sent["name"] for version in manager.versions)
+    kept = {name: sent.get(name) for name in ("runtime", "modelSignature")}
+    kept |= {"metadata": sent.get("metadata") or {}, "status": manager.built}
+    return manager.add_version(sent["name"], known + 1, **kept)
+
+
+def take_spec(manager, body):
+    spec = {"id": f"spec-{len(manager.specs)}", **json.loads(body)}
+    config, known = spec["config"], {version["id"] for version in manager.versions}
+    if not {spec["modelVersionId"], config["modelVersionId"]} <= known:
+        error = {"error": "InternalException", "message": "NoMonitoringModelFound"}
+        raise Refusal(500, error, TEXT)
+    if config["thresholdCmpOperator"]["kind"] not in OPERATORS:
+        raise Refusal(400, b"The request content was malformed", TEXT)
+    manager.servables[spec["id"]] = {
+        "modelVersionId": config["modelVersionId"],
+        "status": "Starting",
+        "statusMessage": manager.starting,
+        "fullName": f"of-{spec['id']}",
+        "metadata": {},
+        "deploymentConfigurationName": config.get(
+            "deploymentConfigName", "hydrosphere_manager_default"
+        ),
+    }
+    if manager.keeps:
+        manager.specs.append(spec)
+    return with_servable(manager, spec, serves=False)
+
+
+def with_servable(manager, spec, serves=True):
+    """Return a metric as it is listed; its servable serves the next time."""
+    servable = manager.servables.get(spec["id"])
+    if servable is None:
+        return spec
+    shown = dict(servable)
+    if manager.generation == 2:
+        del shown["deploymentConfigurationName"]
+        identity, message = shown.pop("modelVersionId"), shown.pop("statusMessage")
+        shown["modelVersion"] = next(one for one in manager.versions if one["id"] == identity)
+        shown["status"] = {
+            "host": "",
+            "msg": message or "ok",
+            "port": 9091,
+            "status": shown["status"],
+        }
+    listed = {**spec, "config": {**spec["config"], "servable": shown}}
+    if serves and servable["statusMessage"] == STARTING:
+        servable |= {"status": "Serving", "statusMessage": None}
+    return listed
+
+
+def list_specs(manager, _, target):
+    specs = [spec for spec in manager.specs if spec["modelVersionId"] == int(target)]
+    return [with_servable(manager, spec) for spec in specs]
+
+
+def delete_spec(manager, _, identity):
+    found = find(next((one for one in manager.specs if one["id"] == identity), None), identity)
+    manager.specs.remove(found)
+    if identity in manager.lost:
+        raise Refusal(500, {"error": "InternalException", "message": "gone"})
+    return found
+
+
+def ask_servable(manager, body, name):
+    try:
+        value = manager.scorer(json.loads(body))
+    except ValueError as error:
+        raise Refusal(400, {"error": "BadRequest", "information": str(error)}) from error
+    if value is None:
+        raise Refusal(404, {"error": "NotFound", "information": f"no servable {name}"})
+    return {"value": value}
+
+
+def get_checks(manager, _, target, query):
+    asked = dict(one.split("=") for one in query.split("&"))
+    if not {"limit", "offset"} <= asked.keys():
+        raise Refusal(500, {"errors": ["Required param not present in the request."]})
+    if not all(number.isdigit() for number in asked.values()):
+        raise Refusal(400, {"errors": ["param cannot be converted to int"]})
+    return manager.sonar.requests(int(target), int(asked["limit"]), int(asked["offset"]))
+
+
+def get_check(manager, _, identity):
+    # An id of few digits is a version's there, and lacks `from` and `to`.
+    if not re.fullmatch("[0-9a-f]{24}", identity) or not int(identity, 16):
+        raise Refusal(500, {"errors": ["invalid hexadecimal representation of an ObjectId"]})
+    return manager.sonar.request(identity)  # `null` where there is none
+
+
+VERSION, SPEC = "/api/v2/model/version", "/api/v2/monitoring/metricspec"
+ANSWERS = {
+    f"GET {VERSION}": lambda manager, _: manager.versions,
+    rf"GET {VERSION}/\d+/logs": lambda *_: EVENTS,
+    rf"GET {VERSION}/(.+)/(\d+)": get_version,
+    "POST /api/v2/model/upload": take_upload,
+    f"POST {SPEC}": take_spec,
+    rf"GET {SPEC}/modelversion/(\d+)": list_specs,
+    f"DELETE {SPEC}/(.+)": delete_spec,
+    "POST /gateway/servable/(.+)": ask_servable,
+    "POST /api/v2/deployment_configuration": lambda manager, body: (
+        manager.deployments.append(json.loads(body)) or json.loads(body)
+    ),
+    "POST /alerts/api/v2/alerts": lambda manager, body: (
+        manager.alerts.append(json.loads(body)) or {}
+    ),
+    r"POST /monitoring/profiles/batch/(\d+)": lambda manager, body, version: (
+        manager.training_data.update({int(version): body}) or "ok"
+    ),
+    r"GET /monitoring/checks/all/(\d+)\?(.*)": get_checks,
+    "GET /monitoring/checks/(.+)": get_check,
+}

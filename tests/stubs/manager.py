@@ -117,7 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         if status == 302:
             self.send_header("Location", self.server.redirects[self.command] + self.path)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content) if length is None else length))
+        promised = 2**30 if self.server.drips.is_set() else length or len(content)
+        self.send_header("Content-Length", str(promised))
         self.end_headers()
         with contextlib.suppress(OSError):  # the reader leaves
             while self.server.drips.is_set():

@@ -103,6 +103,18 @@ class TestLoad:
         assert load_census(str(copy)).source == "sample"
 
     @pytest.mark.parametrize(
+        ("names", "expected"),
+        [
+            (", ".join(census.COLUMNS), True),
+            (",".join([*census.FEATURES, "_hs_request_id", "_hs_timestamp"]), False),
+            (",".join(map(str, range(15))), False),
+        ],
+    )
+    def test_a_header_of_15_names_may_be_anothers(self, names, expected, tmp_path):
+        (tmp_path / "rows.csv").write_text(f"{names}\n")
+        assert census.is_census(str(tmp_path / "rows.csv")) == expected
+
+    @pytest.mark.parametrize(
         ("name", "source"), [("mine.csv", "mine.csv"), ("uci", "./uci"), ("sample", "./sample")]
     )
     def test_another_file_goes_by_its_name(self, name, source, tmp_path):
@@ -114,7 +126,7 @@ class TestLoad:
         """There is no server, or the file has been altered."""
         monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
         monkeypatch.setattr(census, "UCI_URL", "http://127.0.0.1:1/adult.data")
-        words = "ConnectionError.*with --data path/to/adult.data, or --data sample"
+        words = "Connect call failed.*with --data path/to/adult.data, or --data sample"
         with pytest.raises(UserError, match=words):
             load_census("uci")
         census.UCI_PATH.write_text(ROW)
@@ -139,7 +151,7 @@ def test_a_download_replaces_what_was_there_or_leaves_it(tmp_path, monkeypatch):
         assert path.read_text() == ROW
         path.write_text("old")
         fail(url, "0" * 64, "expected 0000")
-        fail(f"{url}x", SHA256, "HTTP 404")
+        fail(f"{url}x", SHA256, "FileNotFoundError")
         # The server promises more than it sends.
         monkeypatch.setattr(SimpleHTTPRequestHandler, "copyfile", lambda *_: None)
-        fail(url, SHA256, "cannot download")
+        fail(url, SHA256, "payload is not completed")

@@ -13,6 +13,7 @@ from pyarrow.csv import write_csv
 
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract, Field
+from knn_metric.data.cells import NO_TIME
 from knn_metric.data.census import load_census
 from knn_metric.data.loading import load_rows
 from knn_metric.files import ROOT
@@ -108,6 +109,20 @@ def test_an_input_that_is_no_number(table, tmp_path):
     fields = (*FIELDS, Field("note", "string"))
     with pytest.raises(UserError, match="input note is scalar string, and a metric takes scalar"):
         load_rows([str(tmp_path / "rows.csv")], replace(CONTRACT, inputs=fields))
+
+
+def test_times_that_are_not_everywhere_are_counted(table, tmp_path, capsys):
+    """They may stop after the rows that are looked at first; without any, --time is wrong."""
+    times = [f"2026-11-{1 + number // 100:02}" for number in range(1500)]
+    rows = pa.concat_tables([table] * 50)
+    write_csv(
+        rows.append_column("at", [[*times, *["later"] * 1000]]).append_column("no", rows["other"]),
+        tmp_path / "a.csv",
+    )
+    assert np.sum(load_rows([str(tmp_path / "a.csv")], CONTRACT).times == NO_TIME) == 1000
+    assert capsys.readouterr().err == "1,000 rows have no time in at\n"
+    with pytest.raises(UserError, match="--time no: no cell of that column is a time"):
+        load_rows([str(tmp_path / "a.csv")], CONTRACT, time="no")
 
 
 def test_a_header_that_begins_with_a_digit_is_no_census(tmp_path):

@@ -1,6 +1,9 @@
-"""Which files names, folders, globs and links mean: each file once, and only what is rows."""
+"""Which files names, folders, globs, links and URLs mean: each file once, and only what is rows."""
 
+import gzip
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
 import pytest
@@ -8,6 +11,7 @@ from histories import read_all
 from pyarrow import parquet
 
 from knn_metric.cli import UserError
+from knn_metric.data import sources
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +26,18 @@ def write_ages(path):
 
 
 def test_links(folder, tmp_path):
+    """Hard ones too; one that leads to itself is named."""
     (tmp_path / "latest").symlink_to("day")
     (tmp_path / "a.parquet").symlink_to("day/a.parquet")
     (folder / "up").symlink_to(tmp_path)
     write_ages(tmp_path / "elsewhere" / "b.parquet")
+    os.link(tmp_path / "elsewhere" / "b.parquet", folder / "c.parquet")
     (folder / "link").symlink_to(tmp_path / "elsewhere")
     assert len(read_all(tmp_path, "age")) == len(read_all(folder, "age")) == 2
+    (folder / "self.csv").symlink_to("self.csv")
+    for name in (folder, folder / "*.csv"):
+        with pytest.raises(UserError, match=r"self\.csv: Too many levels of symbolic links"):
+            read_all(name, "age")
 
 
 def test_odd_names_are_names(tmp_path):
@@ -36,6 +46,9 @@ def test_odd_names_are_names(tmp_path):
     (tmp_path / ".csv").write_text("age\n1\n")
     assert len(read_all(tmp_path / "a::b.parquet", "age")) == 1
     assert len(read_all(tmp_path / ".csv", "age")) == 1
+    (tmp_path / os.fsdecode(b"caf\xe9.csv")).write_text("age\n1\n")
+    kept = read_all(tmp_path / "caf*", "age").kept
+    assert kept["file"].to_pylist() == [rf"{tmp_path}/caf\xe9.csv"]
 
 
 @pytest.mark.parametrize("name", ["", "/*"])
@@ -50,7 +63,7 @@ def test_what_is_not_read_is_named(name, folder, capsys):
 
 def test_pipes_are_passed_over(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
-    assert len(read_all(tmp_path, "age")) == 1
+    assert len(read_all(tmp_path, "age")) == len(read_all(tmp_path / "*", "age")) == 1
     with pytest.raises(UserError, match="expected a file or a folder, got a pipe"):
         read_all(tmp_path / "pipe.csv", "age")
 
@@ -60,13 +73,17 @@ def test_names_of_partitions_are_decoded(tmp_path):
         write_ages(tmp_path / "cities" / f"city={name}" / "a.parquet")
     kept = read_all(tmp_path / "cities", "age", keep=["city"]).kept
     assert kept["city"].to_pylist() == ["New York", None]
+    write_ages(tmp_path / "times" / "at=2026-11-24 13%3A00%3A00" / "a.parquet")
+    assert read_all(tmp_path / "times", "age").times.tolist() == [1_795_525_200]
 
 
-def test_a_delta_table(folder):
-    (folder / "_delta_log").mkdir()
-    (folder / "_delta_log" / "0.json").touch()
-    with pytest.raises(UserError, match=r"a table, whose _delta_log .*: expected plain Parquet"):
-        read_all(folder, "age")
+@pytest.mark.parametrize("name", ["", "*.parquet", "a.parquet", "at=1"])
+@pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
+def test_a_table_with_a_log(log, name, folder):
+    (folder / log).mkdir()
+    write_ages(folder / "at=1" / "a.parquet")
+    with pytest.raises(UserError, match=rf"a table, whose {log} .*: expected plain Parquet"):
+        read_all(folder / name, "age")
 
 
 def test_scores_of_an_earlier_run_are_left_out(tmp_path, capsys):
@@ -76,6 +93,8 @@ def test_scores_of_an_earlier_run_are_left_out(tmp_path, capsys):
         parquet.write_table(pa.table([[1]] * len(names), names), tmp_path / f"{last[0]}.parquet")
     assert len(read_all(tmp_path, "age")) == 1
     assert capsys.readouterr().err == "2 files of scores are not read\n"
+    (tmp_path / "day" / "a.parquet").unlink()
+    assert read_all(tmp_path, "age").kept["file"].to_pylist() == [f"{tmp_path}/value.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -96,3 +115,65 @@ def test_what_cannot_be_read(name, words, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=words):
         read_all(name, "age")
+
+
+CSV = b"age\n" + b"7\n" * 3_000_000  # more than fsspec asks a server for at once
+
+
+class Web(BaseHTTPRequestHandler):
+    """Answers by the path that is asked for."""
+
+    def do_GET(self):
+        name = self.path.strip("/")
+        content = gzip.compress(CSV, 1) if name.endswith(".gz") else CSV
+        if name == "silent.csv":
+            self.server.ended.wait()
+            return
+        self.send_response(302 if name == "loop.csv" else 200)
+        if name == "loop.csv":
+            self.send_header("Location", self.path)
+        if name == "packed.csv.gz":
+            self.send_header("Content-Encoding", "gzip")
+        if name == "chunks.csv":
+            self.send_header("Transfer-Encoding", "chunked")
+            content = b"5\r\nage\n7\r\n"
+        else:
+            self.send_header("Content-Length", str(len(content) + (name == "cut.csv")))
+        self.end_headers()
+        self.wfile.write(b"" if name == "loop.csv" else content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def web():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
+        server.ended = threading.Event()
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield f"http://me:secret@127.0.0.1:{server.server_port}"
+        server.ended.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "packed.csv.gz"])
+def test_text_of_a_web_server(name, web):
+    """It sends whole files only, and may call a .gz packed for the way."""
+    part = read_all(f"{web}/{name}", "age", rows=1_000_000)
+    assert len(part.values) == 3_000_000
+    assert part.kept["file"][0].as_py() == f"{web}/{name}".replace("me:secret", "***")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cut.csv", "ClientPayloadError: .*not completed"),
+        ("chunks.csv", "ClientPayloadError: .*not completed"),
+        ("loop.csv", "TooManyRedirects"),
+        ("silent.csv", "SocketTimeoutError"),
+    ],
+)
+def test_a_web_server_that_fails(name, words, web, monkeypatch):
+    monkeypatch.setattr(sources, "PATIENCE", 0.5)
+    with pytest.raises(UserError, match=rf"^http://\*\*\*@127[^\n]*{name}: {words}[^\n]*$"):
+        read_all(f"{web}/{name}", "age")

@@ -1,5 +1,6 @@
 """Scoring a history: the same rows from every format, nothing lost, complete or not at all."""
 
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -90,8 +91,11 @@ class TestScores:
     def test_a_file_of_the_platforms_feature_lake(self, scoring, tmp_path):
         """As sonar wrote it, by parquet-mr 1.11.0: the scores are those of its own checks."""
         lake = Path(__file__).with_name("feature_lake.parquet")
+        shutil.copy(lake, tmp_path / "again.parquet")
         keep = ("--keep", "_hs_metric_checks")
-        assert scoring(lake, *keep, *keep).status == 0  # named twice, kept once
+        result = scoring(lake, tmp_path, *keep, *keep)  # named twice, kept once
+        assert result.status == 0
+        assert [line.split()[:2] for line in result.out.splitlines()][1] == ["copies", "101"]
         found = read(tmp_path / "out")
         checks = [dict(one)["census_monitoring"] for one in found["_hs_metric_checks"].to_pylist()]
         assert found["value"].to_pylist() == [one["value"] for one in checks]

@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from knn_metric.cli import FAILED, REPORTS, Parser, UserError
+from knn_metric.cli import FAILED, REPORTS, Parser, UserError, complain
 
 
 def add_arguments(parser: Parser) -> None:
@@ -79,8 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
         n_rows = total.scored + total.rejected.total()
         if not n_rows:
             raise UserError(f"{', '.join(arguments.data)}: no rows")
-        if arguments.time and total.scored and not total.days:
-            raise UserError(f"--time {arguments.time}: no cell of that column is a time")
+        if wanted.time and total.scored and not total.days:
+            problem = f"{wanted.time}: no cell of that column is a time"
+            if arguments.time:
+                raise UserError(f"--time {problem}")
+            complain(problem)
     changed = find_changes(detector, total.periods())
     expected = calibration["alarms"] / calibration["rows"]
     seconds = time.perf_counter() - began

@@ -160,8 +160,7 @@ def _read_iso(text: str) -> int:
 
 
 def look_like_times(cells: Iterable[str]) -> bool:
-    """Tell whether cells of a text file are times in ISO 8601 or Mongo's spelling, and not none."""
+    """Tell whether most cells of a text file are times in ISO 8601 or Mongo's spelling."""
     texts = [cell for cell in map(str.strip, cells) if cell.lower() not in MISSING]
-    return bool(texts) and all(
-        not NUMBER.fullmatch(text) and _read_text(text) != NO_TIME for text in texts
-    )
+    times = [one for one in texts if not NUMBER.fullmatch(one) and _read_text(one) != NO_TIME]
+    return len(times) > len(texts) / 2

@@ -8,17 +8,17 @@ Hydrosphere published for this metric, 4.236688464332743, to the last digit.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import requests
 from tqdm import tqdm
 
 from knn_metric.cli import UserError
-from knn_metric.data.rows import Rows
-from knn_metric.data.sources import kind_of
+from knn_metric.data.rows import SAMPLE, Rows
+from knn_metric.data.sources import kind_of, name_of, opening
 from knn_metric.files import ROOT, replacing_file
 
 UCI_PATH = ROOT / "data" / "adult.data"
@@ -113,34 +113,31 @@ def read(content: bytes, path: Path | str) -> list[tuple[str, ...]]:
 
     A UserError names the file, the line and the field that is wrong.
     """
-    records: list[tuple[str, ...]] = []
+    records = []
     for position, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
         if line.strip() and not line.startswith("|"):
-            fields = tuple(field.strip() for field in line.strip().rstrip(".").split(","))
-            problem = _problem(fields, is_first=not records)
-            if problem:
+            record = tuple(field.strip() for field in line.strip().rstrip(".").split(","))
+            if problem := next(_find_problems(record), None):
                 raise UserError(f"{path}:{position}: {problem}")
-            records.append(fields)
+            records.append(record)
     if not records:
         raise UserError(f"{path}: no rows")
     return records
 
 
-def _problem(fields: Sequence[str], is_first: bool) -> str | None:
-    if is_first and fields[0].lower() == COLUMNS[0]:
-        return "a header, which UCI's file has none of: delete this line"
-    if len(fields) != len(COLUMNS):
-        return f"expected {len(COLUMNS)} columns, got {len(fields)}"
-    for name, field in zip(COLUMNS, fields, strict=True):
+def _find_problems(record: Sequence[str]) -> Iterator[str]:
+    if record[0].lower() == COLUMNS[0]:
+        yield "a header, which UCI's file has none of: delete this line"
+    if len(record) != len(COLUMNS):
+        yield f"expected {len(COLUMNS)} columns, got {len(record)}"
+    for name, field in zip(COLUMNS, record, strict=False):
         if name in CATEGORIES:
             if field not in CATEGORIES[name]:
-                return f"unknown {name} {field!r}"
+                yield f"unknown {name} {field!r}"
         elif not (field.isascii() and field.isdigit() and len(field) < 10):
-            return f"{name} must be a whole number below 1,000,000,000, got {field!r}"
-    return None
+            yield f"{name} must be a whole number below 1,000,000,000, got {field!r}"
 
 
-TIMEOUT = 30  # seconds, to connect and between two blocks
 # What UCI's numbers reach from and to, with room: columns in another order leave it.
 RANGES = {"age": (15, 120), "education_num": (1, 16), "hours_per_week": (1, 168)}
 RANGES |= {"capital_gain": (0, 999_999), "capital_loss": (0, 9_999)}
@@ -149,75 +146,74 @@ RANGES |= {"capital_gain": (0, 999_999), "capital_loss": (0, 9_999)}
 def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
     """Turn raw fields into the codes that the contract's inputs carry, as `Rows` of `FEATURES`."""
     columns = dict(zip(COLUMNS, zip(*records, strict=True), strict=True))
-    if odd := "; ".join(_describe_ranges(columns)):
-        print(f"{source}: {odd}: are the columns in UCI's order?", file=sys.stderr)
-    codes = [_encode_column(name, columns[name]) for name in FEATURES]
+    numbers = {name: np.array(columns[name], np.int64) for name in RANGES}
+    odd = [
+        f"{name} is from {column.min():,} to {column.max():,}, expected {low:,} to {high:,}"
+        for (name, column), (low, high) in zip(numbers.items(), RANGES.values(), strict=True)
+        if column.min() < low or column.max() > high
+    ]
+    if odd:
+        print(f"{source}: {'; '.join(odd)}: are the columns in UCI's order?", file=sys.stderr)
+    codes = dict(numbers)
+    for name, high in HIGH_ABOVE.items():
+        amounts = numbers[name]
+        codes[name] = np.select([amounts == 0, amounts <= high], [NONE, LOW], HIGH)
+    for name, known in CATEGORIES.items():
+        codes[name] = np.array([known[field] for field in columns[name]])
     return Rows(
         names=FEATURES,
-        values=np.array(codes, dtype=np.float64).T.copy(),
+        values=np.column_stack([codes[name] for name in FEATURES]).astype(np.float64),
         is_code=IS_CODE,
         types=("int64",) * len(FEATURES),
         source=source,
         sha256=sha256,
         corruptions=CORRUPTIONS,
-        raw={name: np.array(columns[name], dtype=np.float64) for name in HIGH_ABOVE},
+        raw={name: numbers[name].astype(np.float64) for name in HIGH_ABOVE},
         is_published=True,
     )
 
 
-def _describe_ranges(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Say which columns of numbers cannot be what their name says."""
-    for name, (low, high) in RANGES.items():
-        numbers = [int(field) for field in columns[name]]
-        if min(numbers) < low or max(numbers) > high:
-            found = f"{min(numbers):,} to {max(numbers):,}"
-            yield f"{name} is from {found}, expected {low:,} to {high:,}"
-
-
-def _encode_column(name: str, fields: Sequence[str]) -> list[int]:
-    if name in CATEGORIES:
-        return [CATEGORIES[name][field] for field in fields]
-    numbers, high = map(int, fields), HIGH_ABOVE.get(name)
-    if high is None:
-        return list(numbers)
-    return [NONE if n == 0 else LOW if n <= high else HIGH for n in numbers]
-
-
 def load_census(data: str) -> Rows:
-    """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest."""
+    """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest.
+
+    The source is named by its content, so that a copy of the sample is still the sample.
+    """
     content, path = read_content(data)
     sha256 = hashlib.sha256(content).hexdigest()
-    return encode(read(content, path), _name_source(path, sha256), sha256)
+    is_sample = SAMPLE_PATH.exists() and content == SAMPLE_PATH.read_bytes()
+    source = "uci" if sha256 == UCI_SHA256 else SAMPLE if is_sample else name_path(path)
+    return encode(read(content, path), source, sha256)
+
+
+def name_path(path: Path) -> str:
+    return f"./{path.name}" if path.name in ("uci", SAMPLE) else name_of(path.name)
 
 
 def is_census(data: str) -> bool:
     """Tell whether data are UCI's file, the sample, or a file that begins with UCI's 15 cells."""
-    if data in ("uci", "sample"):
+    if data in ("uci", SAMPLE):
         return True
     if not Path(data).is_file() or kind_of(data) not in (None, "csv"):
         return False
     with open(data, "rb") as file:
         lines = [file.readline(10_000).decode("utf-8", "replace") for _ in range(10)]
     first = next((line for line in lines if line.strip() and not line.startswith("|")), "")
-    cells = [cell.strip() for cell in first.split(",")]
-    return len(cells) == len(COLUMNS) and (
-        cells[1] in CATEGORIES["workclass"] or cells[0].lower() == COLUMNS[0]
-    )
+    cells = [cell.strip() for cell in first.lower().split(",")]
+    is_row = cells[1:2] and cells[1] in map(str.lower, CATEGORIES["workclass"])
+    return len(cells) == len(COLUMNS) and (is_row or cells[:3] == [*COLUMNS[:3]])
 
 
 def read_content(data: str) -> tuple[bytes, Path]:
     """Return the content and the path of a file in UCI's format."""
-    path = {"uci": UCI_PATH, "sample": SAMPLE_PATH}.get(data, Path(data))
+    path = {"uci": UCI_PATH, SAMPLE: SAMPLE_PATH}.get(data, Path(data))
     if data == "uci" and not path.exists():
         try:
             download(UCI_URL, path, UCI_SHA256)
         except UserError as error:
             advice = "name another file with --data path/to/adult.data, or --data sample"
             raise UserError(f"{error}: {advice}") from error
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+    with opening(str(path)) as file:
+        content = file.read()
     sha256 = hashlib.sha256(content).hexdigest()
     if data == "uci" and sha256 != UCI_SHA256:
         raise UserError(
@@ -226,38 +222,12 @@ def read_content(data: str) -> tuple[bytes, Path]:
     return content, path
 
 
-def _name_source(path: Path, sha256: str) -> str:
-    """Name the source by content, so that a copy of the sample is still the sample."""
-    if sha256 == UCI_SHA256:
-        return "uci"
-    if SAMPLE_PATH.exists() and sha256 == hashlib.sha256(SAMPLE_PATH.read_bytes()).hexdigest():
-        return "sample"
-    return name_path(path)
-
-
-def name_path(path: Path) -> str:
-    return f"./{path.name}" if path.name in ("uci", "sample") else path.name
-
-
 def download(url: str, path: Path, sha256: str) -> None:
     """Fetch a file and move it into place once its SHA-256 is right; else leave nothing behind."""
-    digest = hashlib.sha256()
-    try:
-        with (
-            replacing_file(path) as new,
-            requests.get(url, stream=True, timeout=TIMEOUT) as response,
-            new.open("wb") as file,
-        ):
-            response.raise_for_status()
-            size = int(response.headers.get("Content-Length", 0)) or None
-            with tqdm(total=size, unit="B", unit_scale=True, desc=new.name, disable=None) as bar:
-                for block in response.iter_content(65536):
-                    file.write(block)
-                    digest.update(block)
-                    bar.update(len(block))
-            if digest.hexdigest() != sha256:
-                raise UserError(f"{url}: SHA-256 {digest.hexdigest()}, expected {sha256}")
-    except requests.RequestException as error:
-        status = getattr(error.response, "status_code", None)
-        reason = f"HTTP {status}" if status else type(error).__name__
-        raise UserError(f"cannot download {url} ({reason})") from error
+    with replacing_file(path) as new, opening(url) as source, new.open("wb") as file:
+        with tqdm.wrapattr(source, "read", desc=new.name, disable=None) as measured:
+            shutil.copyfileobj(measured, file)
+        file.flush()
+        found = hashlib.sha256(new.read_bytes()).hexdigest()
+        if found != sha256:
+            raise UserError(f"{url}: SHA-256 {found}, expected {sha256}")

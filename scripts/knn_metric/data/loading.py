@@ -85,7 +85,7 @@ def _read_table(
     n_untimed = int(np.sum(part.times == NO_TIME))
     if time and n_untimed == len(part.times):
         raise UserError(f"--time {time}: no cell of that column is a time")
-    if 0 < n_untimed < len(part.times):
+    if wanted.time and n_untimed:
         print(f"{n_untimed:,} rows have no time in {wanted.time}", file=sys.stderr)
     if part.copies:
         print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)

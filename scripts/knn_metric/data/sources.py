@@ -106,7 +106,7 @@ def find_files(inputs: Iterable[str]) -> list[str]:
             found = _find(filesystem, path, others)
             _require_no_table(filesystem, found)
         except Exception as error:  # a driver's own may be anything, a missing one an ImportError
-            raise UserError(f"{name_of(name)}: {error}") from error
+            raise UserError(f"{name_of(name)}: {str(error) or type(error).__name__}") from error
         endings = ", ".join(f"{count:,} {show(ending)}" for ending, count in sorted(others.items()))
         if not found:
             also = f", but {endings}" if others else ""

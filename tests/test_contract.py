@@ -1,5 +1,7 @@
 """serving.yaml as a class."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_its_fields(read, tmp_path):
     types = [np.float64, np.int32, np.str_, np.float32]
     assert [field.numpy_type for field in contract.inputs] == types
     assert [field.holds_codes for field in contract.inputs] == [False, True, False, False]
-    assert [field.shape for field in contract.inputs] == [*["scalar"] * 3, "[28, -1]"]
+    assert [field.shape for field in contract.inputs] == [*["scalar"] * 3, [28, -1]]
     assert contract.inputs[3].dims == (28, -1)
 
 
@@ -50,7 +52,12 @@ def test_its_fields(read, tmp_path):
     ("old", "new", "problem"),
     [
         (SERVING, "name: [", "serving.yaml cannot be read: ParserError"),
-        (SERVING, "name: echo", "cannot be read: it has no runtime"),
+        ("runtime:", "image:", "cannot be read: it has no runtime"),
+        ("name: churn", "name: [a]", "name is ['a'], expected a str"),
+        ("  name: score", "  name: [a]", "name is ['a'], expected a str"),
+        ("kind: Model", "training-data: [a]", "training-data is ['a'], expected a str"),
+        ("kind: Model", "install-command: {a: b}", "install-command is {'a': 'b'}, expected a str"),
+        (SERVING, "[" * 3000, "cannot be read: RecursionError"),
         (SERVING, "7", "it holds no fields by name"),
         ("payload: [src/]", "payload: src/", "payload is 'src/', expected a list"),
         ("payload: [src/]\n", "", "cannot be read: it has no payload"),
@@ -73,8 +80,9 @@ def test_what_is_malformed_is_one_line(old, new, problem, read):
 
 
 def test_names_are_text_whatever_yaml_makes_of_them(read):
-    names = ("no", "on", "null", "~", "12", "1e3", "2026-11-24", "0x1f", "true")
-    fields = "".join(f"    {name}: {{<<: *base}}\n" for name in names)
+    keys = ("no", "on", "null", "~", "12", "1e3", "2026-11-24", "0x1f", "true", "!!int 7")
+    names = tuple(key.removeprefix("!!int ") for key in keys)
+    fields = "".join(f"    {key}: {{<<: *base}}\n" for key in keys)
     text = SERVING.replace("    tenure: {", "    tenure: &base {").replace("  outputs", "REST")
     text = text.replace("REST", f"{fields}  outputs").replace("name: churn", "name: 7")
     contract = read(f"{text}training-data:\ninstall-command: ~\n")
@@ -83,6 +91,16 @@ def test_names_are_text_whatever_yaml_makes_of_them(read):
     assert (contract.name, contract.install_command, contract.training_data) == ("7", None, None)
 
 
-def test_a_missing_one(tmp_path):
-    with pytest.raises(UserError, match=r"serving\.yaml is not there: name the folder"):
-        Contract.read(tmp_path)
+def test_what_is_no_text(tmp_path):
+    path = tmp_path / "serving.yaml"
+
+    def fail(words):
+        with pytest.raises(UserError, match=rf"serving\.yaml {words}"):
+            Contract.read(tmp_path)
+        path.unlink(missing_ok=True)
+
+    fail("is not there: name the folder")
+    os.mkfifo(path)
+    fail("cannot be read: it is no regular file")
+    path.write_bytes(b"name: \xff")
+    fail("cannot be read: byte 6 is not UTF-8")

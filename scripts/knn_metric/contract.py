@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import yaml
 
 from knn_metric.cli import UserError
+from knn_metric.files import read_text
 
 # Where serving.yaml has another name for a type than numpy.
 NUMPY_NAMES = {"double": "float64", "float": "float32", "string": "str"}
@@ -22,23 +24,12 @@ PROFILES = ("none", *CODE_PROFILES, *NUMBER_PROFILES, "image", "video", "audio",
 
 @dataclass(frozen=True)
 class Field:
-    """An input or output of the function.
-
-    Attributes
-    ----------
-    name : str
-    type : str
-        As serving.yaml has it: ``'int64'``, ``'double'``, ...
-    dims : tuple of int
-        The shape, empty for a scalar; -1 for any length.
-    profile : str
-        What the numbers are: ``'numerical'``, ``'categorical'``, ..., or ``'none'``.
-    """
+    """An input or output of the function."""
 
     name: str
-    type: str
-    dims: tuple[int, ...] = ()
-    profile: str = "none"
+    type: str  # as serving.yaml has it: 'int64', 'double', ...
+    dims: tuple[int, ...] = ()  # the shape, empty for a scalar; -1 for any length
+    profile: str = "none"  # what the numbers are: 'numerical', 'categorical', ...
 
     @property
     def numpy_type(self) -> Any:
@@ -60,35 +51,27 @@ class Field:
         return self.profile in CODE_PROFILES
 
     @property
-    def shape(self) -> str:
+    def shape(self) -> list[int] | str:
         """The shape as serving.yaml has it."""
-        return str(list(self.dims)) if self.dims else "scalar"
+        return list(self.dims) or "scalar"
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What serving.yaml has under the field's name."""
+        profile = {} if self.profile == "none" else {"profile": self.profile}
+        return {"shape": self.shape, "type": self.type, **profile}
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What serving.yaml says of a package.
+    """What serving.yaml says of a package."""
 
-    Attributes
-    ----------
-    name : str
-        Of the model.
-    runtime : str
-        The image that the function runs in.
-    payload : tuple of str
-        Files and folders to upload.
-    install_command, training_data : str or None
-    function : str
-        Its name in func_main.
-    inputs, outputs : tuple of Field
-    """
-
-    name: str
-    runtime: str
-    payload: tuple[str, ...]
+    name: str  # of the model
+    runtime: str  # the image that the function runs in
+    payload: tuple[str, ...]  # files and folders to upload
     install_command: str | None
     training_data: str | None
-    function: str
+    function: str  # its name in func_main
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
 
@@ -100,23 +83,18 @@ class Contract:
     def read(cls, folder: Path, runtime: str | None = None) -> Contract:
         """Read the serving.yaml of a package's folder, or one that is named itself.
 
-        A runtime that is given replaces the one that is read.
-
-        Raises
-        ------
-        UserError
-            If it is missing, malformed, or has a type that the platform does not know.
+        A runtime that is given replaces the one that is read. A UserError says what is missing,
+        malformed, or of a type that the platform does not know.
         """
         path = folder if folder.is_file() else folder / "serving.yaml"
+        if not path.exists():
+            raise UserError(f"{path} is not there: name the folder of a package")
+        text = read_text(path)
         try:
-            return _parse(yaml.load(path.read_text(encoding="utf-8"), _Loader), runtime)
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is not there: name the folder of a package") from error
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from error
+            return _parse(yaml.load(text, _Loader), runtime)
         except KeyError as error:
             raise UserError(f"{path} cannot be read: it has no {error.args[0]}") from error
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        except (yaml.YAMLError, AttributeError, RecursionError, TypeError, ValueError) as error:
             problem = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"{path} cannot be read: {problem}") from error
 
@@ -130,40 +108,46 @@ class _Loader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, times in Counter(key.value for key in keys).items():
+            if times > 1:
                 raise ValueError(f"{key} stands twice")
-        for key, _ in node.value:
-            if key.tag.endswith(":null"):
-                key.tag = "tag:yaml.org,2002:str"
+        for one in keys:
+            if not one.tag.endswith(":merge"):
+                one.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)
 
 
 def _parse(definition: Any, runtime: str | None) -> Contract:
     if not isinstance(definition, dict):
         raise ValueError("it holds no fields by name")
-    for key, kind in (("name", str), ("runtime", str), ("payload", list), ("contract", dict)):
-        if not isinstance(definition[key], kind):
-            raise ValueError(f"{key} is {definition[key]!r}, expected a {kind.__name__}")
-    for entry in definition["payload"]:
+    definition = {"install-command": None, "training-data": None, **definition}
+    payload = _take(definition, "payload", list)
+    for entry in payload:
         if Path(entry).is_absolute() or ".." in Path(entry).parts:
             raise ValueError(f"payload: {entry} is outside the package")
-    signature = definition["contract"]
+    signature = _take(definition, "contract", dict)
     inputs, outputs = (
-        tuple(_parse_field(name, field) for name, field in (signature[side] or {}).items())
+        tuple(_parse_field(*one) for one in (_take(signature, side, dict, None) or {}).items())
         for side in ("inputs", "outputs")
     )
     return Contract(
-        definition["name"],
-        runtime or definition["runtime"],
-        tuple(definition["payload"]),
-        definition.get("install-command"),
-        definition.get("training-data"),
-        signature["name"],
+        _take(definition, "name", str),
+        runtime or _take(definition, "runtime", str),
+        tuple(payload),
+        _take(definition, "install-command", str, None),
+        _take(definition, "training-data", str, None),
+        _take(signature, "name", str),
         inputs,
         outputs,
     )
+
+
+def _take(mapping: dict[str, Any], key: str, kind: type, *others: None) -> Any:
+    value = mapping[key]
+    if not isinstance(value, kind) and value not in others:
+        raise ValueError(f"{key} is {value!r}, expected a {kind.__name__}")
+    return value
 
 
 def _parse_field(name: str, field: dict[str, Any]) -> Field:

@@ -39,6 +39,18 @@ def make_readable(path: Path) -> None:
         path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
 
 
+def read_text(path: Path) -> str:
+    """Read a text; raise UserError if it cannot be, or never ends, as a pipe may not."""
+    try:
+        if not (path.is_file() or path.is_dir()) and path.exists():
+            raise OSError(None, "it is no regular file")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} cannot be read: byte {error.start} is not UTF-8") from error
+
+
 def copy_file(source: Path, copy: Path) -> None:
     """Copy a file into a folder that need not be there, its mode too where modes can be set."""
     copy.parent.mkdir(parents=True, exist_ok=True)

@@ -80,14 +80,17 @@ class _Unpickler(pickle.Unpickler):
 def _require_plain(content: bytes, kind: type) -> None:
     """Refuse a pickle of another object, or of plain values that are without an end once read."""
     memo: List[bool] = []  # whether what may stand in several places is a short text
-    n_containers = 0
+    n_objects = n_containers = 0
     last: Any = ""
     for opcode, argument, _ in pickletools.genops(content):
         name = opcode.name
         if name == "STACK_GLOBAL" and last != kind.__name__:
             raise TypeError(f"expected a {kind.__name__}, got a {last}")
-        if name not in OPCODES:
+        n_objects += name == "STACK_GLOBAL"
+        if name not in OPCODES or n_objects > 1:
             raise TypeError(f"expected plain values, got a pickle with {name}")
+        if name == "LONG1" and abs(int(argument or 0)) >= 2**63:  # as keys they may be of one hash
+            raise ValueError("it holds an integer beyond 64 bits")
         if name in ("BINGET", "LONG_BINGET") and not memo[int(argument or 0)]:
             raise ValueError("a part of it stands in two places")
         n_containers += name in ("EMPTY_LIST", "EMPTY_DICT")
@@ -108,8 +111,11 @@ def seal(content: Dict[str, Any]) -> Dict[str, Any]:
 def unseal(state: Dict[str, Any]) -> Dict[str, Any]:
     """Return what `seal` was given; raise ValueError if it is damaged or of another format."""
     content = state.get("content")
-    if not isinstance(content, dict) or state.get("digest") != digest(content):
-        raise ValueError("the content is damaged: it does not match its digest")
+    try:
+        if not isinstance(content, dict) or state.get("digest") != digest(content):
+            raise ValueError("the content is damaged: it does not match its digest")
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']} found, format {FORMAT} expected")
     return content
@@ -128,7 +134,10 @@ def shrink(array: np.ndarray) -> np.ndarray:
     """Return integers in the smallest type that holds them all, and other numbers as they are."""
     array = np.asarray(array)
     if (np.rint(array) == array).all() and np.abs(array).max() < 2**53:
-        return array.astype(_smallest_integer_type(array.min(), array.max()))
+        low, high = array.min(), array.max()
+        kinds = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
+        fits = (kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+        return array.astype(next(fits))
     return array
 
 
@@ -137,11 +146,6 @@ def to_npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.asfortranarray(shrink(array)), allow_pickle=False)
     return buffer.getvalue()
-
-
-def _smallest_integer_type(low: Any, high: Any) -> str:
-    types = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
-    return next(t for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
 
 
 def from_npy(content: bytes) -> np.ndarray:

@@ -226,7 +226,6 @@ class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
         origin: Optional[Dict[str, Any]],
         calibration: Dict[str, Any],
     ) -> None:
-        """Keep the names of the columns, where the rows came from, and the calibration."""
         if feature_names is not None:
             self.feature_names_in_ = np.array([str(name) for name in feature_names], dtype=object)
         elif hasattr(self, "feature_names_in_"):  # of an earlier fit

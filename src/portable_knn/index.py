@@ -97,10 +97,7 @@ class NeighborIndex:
 
 
 def _variance(column: np.ndarray) -> np.float32:
-    """Return a column's variance, whatever adds it up and however it lies in memory.
-
-    In float32, in which artifacts of before have their order.
-    """
+    """In float32, as earlier artifacts have it, whatever adds it up and however it lies."""
     with np.errstate(over="ignore"):
         gaps = column - _mean(column)
         return np.float32(_mean(gaps * gaps))

@@ -1,9 +1,15 @@
-"""`upload`, with a stand-in for hs: what it says, and what it refuses."""
+"""`upload`, with a stand-in for hs: where to, what, what it says, and what it refuses."""
 
-import shutil
+import os
 
 import pytest
+import yaml
 from helpers import assert_one_line, make_home, run
+
+from knn_metric.cli import UserError
+from knn_metric.contract import Contract
+from knn_metric.package.payload import staging
+from knn_metric.platform.hs import selected_cluster
 
 HS = """\
 #!/bin/sh
@@ -22,13 +28,13 @@ def upload(manager, tmp_path, monkeypatch):
     return lambda folder: run("upload", "--package", folder, "--hs", hs, "--allow-sample")
 
 
-def test_passwords_are_not_shown(upload, manager, light_package, artifact):
-    shutil.copy(artifact, light_package)
-    result = upload(light_package)
+@pytest.mark.usefixtures("checked")
+def test_passwords_are_not_shown(upload, manager, package):
+    result = upload(package)
     assert (result.status, result.err) == (0, "")
     assert f"to {manager.address.replace('://', '://***@')} with hs 2.x" in result.out
     manager.fail("GET ", 500)
-    result = upload(light_package)
+    result = upload(package)
     assert_one_line(result, "://***@127.0.0.1")
     assert "secret" not in result.out + result.err
 
@@ -42,3 +48,41 @@ def test_private_files_are_refused(upload, light_package):
     assert "FAIL  payload        src/\\x1b[2J.pem is private or a leftover" in result.out
     assert "FAIL  payload        src/.env is private or a leftover" in result.out
     assert not list(light_package.glob(".tmp-*"))
+
+
+def test_no_hs(package):
+    result = run("upload", "--package", package, "--hs", "no-such-hs")
+    assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")
+
+
+@pytest.mark.parametrize("data", ["s3://bucket/known.csv", "data/known.csv"])
+def test_what_hs_reads(data, light_package):
+    """Training data is found, names are texts, and everybody may read it, whatever the umask."""
+    path = light_package / "serving.yaml"
+    definition = yaml.safe_load(path.read_text()) | {"training-data": data, "name": 7}
+    inputs = definition["contract"]["inputs"]
+    definition["contract"]["inputs"] = {"no": inputs.pop("age"), **inputs}
+    path.write_text(yaml.safe_dump(definition, sort_keys=False).replace("'no':", "no:"))
+    (light_package / "monitoring_model.joblib").unlink()
+    (light_package / "requirements.txt").chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        contract = Contract.read(light_package)
+        with staging(light_package, contract) as folder:
+            staged = yaml.safe_load((folder / "serving.yaml").read_text())
+            modes = [path.stat().st_mode for path in folder.rglob("*")]
+    finally:
+        os.umask(before)
+    assert all(mode & 0o444 == 0o444 for mode in modes)
+    assert staged["training-data"] == (data if ":" in data else str(light_package / data))
+    assert (staged["name"], list(staged["contract"]["inputs"])[:2]) == ("7", ["no", "workclass"])
+
+
+def test_the_cluster_is_that_of_either_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://two.example")["HOME"])
+    assert selected_cluster() == selected_cluster(2) == "http://two.example"
+    make_home(tmp_path, 3, "http://three.example")
+    assert selected_cluster(3) == "http://three.example"
+    words = r"http://three\.example and http://two\.example: say which with --cluster ADDRESS"
+    with pytest.raises(UserError, match=words):
+        selected_cluster()

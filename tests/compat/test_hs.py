@@ -7,13 +7,9 @@ import pytest
 import yaml
 from helpers import assert_one_line, make_home, run
 
-from knn_metric.cli import UserError
 from knn_metric.contract import Contract
 from knn_metric.files import ROOT
-from knn_metric.package import findings
-from knn_metric.package.findings import Finding
-from knn_metric.package.payload import Payload, staging
-from knn_metric.platform.hs import selected_cluster
+from knn_metric.package.payload import Payload
 from knn_metric.platform.manager import describe_artifact
 from knn_metric.platform.signatures import read_signature
 from portable_knn import load
@@ -63,12 +59,6 @@ def send(hs, manager, tmp_path, monkeypatch):
     """Return a function that uploads a folder with either hs to the stub manager."""
     monkeypatch.setenv("HOME", make_home(tmp_path, hs[1], manager.address)["HOME"])
     return lambda folder, *options: run("upload", "--package", folder, "--hs", hs[0], *options)
-
-
-@pytest.fixture
-def checked(monkeypatch):
-    """Take the check as passed, which is tested by itself and takes seconds."""
-    monkeypatch.setattr(findings, "inspect_package", lambda *_: [Finding("import")])
 
 
 @pytest.mark.usefixtures("checked")
@@ -132,27 +122,3 @@ def test_a_deployment_configuration(hs, manager):
     for key in ("name", "hpa", "deployment"):
         assert sent[key] == wanted[key]
     assert sent["container"]["resources"] == wanted["container"]["resources"]
-
-
-@pytest.mark.parametrize("data", ["s3://bucket/known.csv", "data/known.csv"])
-def test_training_data_is_found_from_where_hs_runs(data, repository):
-    with (repository / "serving.yaml").open("a") as file:
-        file.write(f"training-data: {data}\n")
-    with staging(repository, Contract.read(repository)) as folder:
-        staged = Contract.read(folder).training_data
-    assert staged == (data if data.startswith("s3:") else str(repository / data))
-
-
-def test_no_hs(package):
-    result = run("upload", "--package", package, "--hs", "no-such-hs")
-    assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")
-
-
-def test_the_cluster_is_that_of_either_configuration(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://two.example")["HOME"])
-    assert selected_cluster() == selected_cluster(2) == "http://two.example"
-    make_home(tmp_path, 3, "http://three.example")
-    assert selected_cluster(3) == "http://three.example"
-    words = r"http://three\.example and http://two\.example: say which with --cluster ADDRESS"
-    with pytest.raises(UserError, match=words):
-        selected_cluster()

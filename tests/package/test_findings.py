@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run
+from helpers import assert_one_line, run
 
 from knn_metric.contract import Contract, Field
 from knn_metric.files import ROOT
 from knn_metric.package import findings as checks
-from knn_metric.package import payload, requirements
+from knn_metric.package import payload
 from knn_metric.platform.releases import USUAL_RUNTIME_3X
 
 PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64"),), ())
@@ -52,7 +52,7 @@ def inspect(folder, runtime):
     """Return the last problem of each aspect."""
     contract = Contract.read(folder, runtime)
     found = checks.inspect_package(folder, contract, None, allow_sample=False)
-    return {one.aspect: one.problem for one in found}
+    return {aspect: problems[-1] if problems else "" for aspect, problems in found.items()}
 
 
 class TestWhole:
@@ -136,6 +136,12 @@ class TestContract:
 def test_training(source, n_above, allow_sample, problem):
     found = {"source": source, "n_above": n_above}
     assert_said(checks.problems_of_training(found, allow_sample), problem)
+
+
+@pytest.mark.parametrize("name", ["serving.yaml", "requirements.txt"])
+def test_what_is_no_text(light_package, name):
+    (light_package / name).write_bytes(b"\xff")
+    assert_one_line(run("check", "--package", light_package), f"{name} cannot be read: byte 0")
 
 
 class TestPayload:
@@ -242,8 +248,8 @@ class TestPayload:
 )
 def test_requirements(folder, old, new, problem):
     edit(folder / "requirements.txt", old, new)
-    lines = requirements.read_requirements(folder)
-    assert_said(requirements.problems_of_requirements(lines, USUAL_RUNTIME_3X), problem)
+    lines = checks.read_requirements(folder)
+    assert_said(checks.problems_of_requirements(lines, USUAL_RUNTIME_3X), problem)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +292,7 @@ def test_name():
 def test_install(command, entries, problem):
     contract = replace(PACKAGE, install_command=command, payload=tuple(entries))
     lines = ["pyod"] if entries else []
-    assert_said(requirements.problems_of_install(contract, lines), problem)
+    assert_said(checks.problems_of_install(contract, lines), problem)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,6 @@ from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
 
 from knn_metric.contract import Contract, Field
 from knn_metric.files import ROOT
-from knn_metric.package import findings
-from knn_metric.package.findings import Finding
 from knn_metric.package.image import format_dockerfile, serialize_contract
 
 RUNTIMES = {
@@ -87,15 +85,11 @@ class TestCheck:
         ]
 
 
+@pytest.mark.usefixtures("checked")
 class TestImage:
     @pytest.fixture
     def context(self, tmp_path):
         return tmp_path / "out" / "image" / "census_monitoring"
-
-    @pytest.fixture(autouse=True)
-    def checked(self, monkeypatch):
-        """Take the check as passed, which is tested by itself and takes seconds."""
-        monkeypatch.setattr(findings, "inspect_package", lambda *_: [Finding("import")])
 
     def test_files_are_what_hs_sends(self, hs, manager, make, context, package, tmp_path):
         """With a folder and a file below others, which the generations pack differently."""

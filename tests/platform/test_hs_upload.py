@@ -1,5 +1,6 @@
 """What became of an upload is what the manager says, whatever hs says: by a stand-in for hs."""
 
+import os
 import re
 import sys
 from contextlib import nullcontext
@@ -58,7 +59,7 @@ def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status
         (b"", "no cluster is selected"),
         (b"clusters: []\ncurrent-cluster: null\n", "no cluster is selected"),
         (b"[", r"config\.yaml cannot be read, ParserError"),
-        (b"clusters: \xe9", r"config\.yaml cannot be read, UnicodeDecodeError"),
+        (b"clusters: \xe9", r"config\.yaml cannot be read: byte 10 is not UTF-8"),
         (b"{clusters: [{name: a, cluster: {server: 7}}], current-cluster: a}", "a server, got 7"),
     ],
 )
@@ -66,4 +67,16 @@ def test_no_cluster_is_selected(content, words, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
     (tmp_path / "home" / hs_module.CONFIGS[2]).write_bytes(content)
     with pytest.raises(UserError, match=words):
+        hs_module.selected_cluster()
+
+
+def test_a_pipe_and_no_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
+    (tmp_path / "home" / hs_module.CONFIGS[2]).unlink()
+    os.mkfifo(tmp_path / "home" / hs_module.CONFIGS[2])
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read: it is no regular file"):
+        hs_module.selected_cluster()
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user without an entry
+    with pytest.raises(UserError, match="not determine home directory: --cluster says which"):
         hs_module.selected_cluster()

@@ -1,6 +1,7 @@
 """The local runtime, over real gRPC: it answers or refuses, and goes on."""
 
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -196,7 +197,7 @@ class TestProcess:
 
     @pytest.mark.parametrize(
         ("number", "count"),
-        [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGINT, 200_000)],
+        [(signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGINT, 1), (signal.SIGINT, 200_000)],
     )
     def test_it_stops_cleanly(self, echo_package, number, count):
         """On one signal, or on as many as come up to its last moment."""
@@ -206,6 +207,19 @@ class TestProcess:
                 process.send_signal(number)
             assert process.wait(timeout=20) == (130 if number == signal.SIGINT else 0)
             assert process.stderr.read() == ""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_it_ends_while_the_function_is_imported(self, tmp_path, number):
+        (tmp_path / "src").mkdir()
+        (tmp_path / "src" / "func_main.py").write_text(
+            "print(flush=True); import time; time.sleep(99)"
+        )
+        (tmp_path / "serving.yaml").write_text(CONTRACT)
+        line = [sys.executable, "-m", "knn_metric", "serve", "--port", "0", "--package", tmp_path]
+        with subprocess.Popen(line, **PIPES, text=True) as process:
+            process.stdout.readline()
+            process.send_signal(number)
+            assert process.wait(timeout=20) == -number
 
     def test_an_address_of_ipv6(self, echo_package):
         try:
@@ -258,6 +272,9 @@ def test_a_taken_port(echo_package, monkeypatch):
 def test_a_function_that_does_not_import(tmp_path):
     (tmp_path / "serving.yaml").write_text(CONTRACT)
     assert_one_line(run("serve", "--package", tmp_path), "cannot import answer")
+    (tmp_path / "src").mkdir()
+    os.mkfifo(tmp_path / "src" / "func_main.py")
+    assert_one_line(run("serve", "--package", tmp_path), "func_main.py is no file")
 
 
 REQUESTS, FIRST, CLIENTS = 1_000_000, 10_000, 10

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+import sys
 import time
 import zlib
 
@@ -18,6 +19,9 @@ import portable_knn
 from knn_metric.platform.server import load_module
 from portable_knn import PortableKNN, artifact
 
+NEW = b"\x8c\x0cportable_knn\x8c\x0bPortableKNN\x93)\x81"
+HASHES_OF_0 = (number * sys.hash_info.modulus for number in range(1, 30_000))
+EQUAL_KEYS = b"".join(pickle.dumps(key, protocol=2)[2:-1] + b"N" for key in HASHES_OF_0)
 NAMES = [f"field_{number}" for number in range(12)]
 
 
@@ -208,18 +212,19 @@ class TestRefusedFiles:
             (b"]\x94" + b"".join(b"](h%ch%ce\x94" % (n, n) for n in range(40)), "two places"),
             (b")\x94" + b"".join(b"h%ch%c\x86\x94" % (n, n) for n in range(40)), "two places"),
             (b")" + b"\x85" * 10**5, "TUPLE1"),
-            (b"]" * 50_000 + b"a" * 49_999, "RecursionError"),
+            (b"]" * 50_000 + b"a" * 49_999, "its values are nested too deep"),
+            (b"](" + 2 * NEW + b"e", "expected plain values, got a pickle with STACK_GLOBAL"),
+            (b"}(" + EQUAL_KEYS + b"u", "it holds an integer beyond 64 bits"),
             (b"]" * 10**6 + b"a" * (10**6 - 1), "more than 100000 lists and dictionaries"),
             (b"](X\x40\x42\x0f\0" + b"a" * 10**6 + b"\x94" + b"h\0" * 10**6 + b"e", "two places"),
         ],
-        ids="lists tuples tuple deep deeper text".split(),
+        ids="lists tuples tuple deep objects keys deeper text".split(),
     )
     def test_what_has_no_end_once_it_is_read(self, tmp_path, values, words):
         """Each is refused within a second."""
-        named = b"\x8c\x0cportable_knn\x8c\x0bPortableKNN\x93)\x81"
         state = b"}(\x8c\x07content}(\x8c\x06format" + values + b"u\x8c\x06digestNu"
         start = time.process_time()
-        assert words in self.fail(tmp_path, b"\x80\x04" + named + state + b"b.")
+        assert words in self.fail(tmp_path, b"\x80\x04" + NEW + state + b"b.")
         assert time.process_time() - start < 1
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")

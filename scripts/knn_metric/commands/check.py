@@ -23,9 +23,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from knn_metric.contract import Contract
-    from knn_metric.package.findings import inspect_package, passes
+    from knn_metric.package.findings import passes
 
-    folder = arguments.package
-    contract = Contract.read(folder, arguments.image)
-    findings = inspect_package(folder, contract, arguments.platform, arguments.allow_sample)
-    return 0 if passes(findings) else FOUND
+    contract = Contract.read(arguments.package, arguments.image)
+    good = passes(arguments.package, contract, arguments.platform, arguments.allow_sample)
+    return 0 if good else FOUND

@@ -26,14 +26,13 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from knn_metric.contract import Contract
     from knn_metric.files import shorten
-    from knn_metric.package.findings import inspect_package, passes
+    from knn_metric.package.findings import passes
     from knn_metric.package.image import build_image, write_context
     from knn_metric.tables import format_table
 
     folder = arguments.package
     contract = Contract.read(folder, arguments.image)
-    findings = inspect_package(folder, contract, None, arguments.allow_sample)
-    if not passes(findings, "nothing was written"):
+    if not passes(folder, contract, None, arguments.allow_sample, "nothing was written"):
         return FOUND
     context = arguments.out / "image" / contract.name
     write_context(folder, contract, context)

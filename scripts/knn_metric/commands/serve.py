@@ -12,12 +12,11 @@ import argparse
 import os
 import signal
 import socket
-from pathlib import Path
 
 from knn_metric.cli import INTERRUPTED, Parser, UserError
 
 GRACE = 5  # seconds that requests under way get to finish
-ENDS = (signal.SIGTERM, signal.SIGINT)
+ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -28,30 +27,36 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # Only this thread waits for them: all that libraries start from here on inherit the mask.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
-    try:
-        ended_by = serve(arguments.package, arguments.host, arguments.port)
-    except UserError:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise
-    return INTERRUPTED if ended_by == signal.SIGINT else 0
-
-
-def serve(package: Path, host: str, port: int) -> int:
-    """Serve until a signal ends it, and return that; others after it are never delivered."""
+    """Serve until a signal comes; before there is anything to finish, it ends the process."""
     from knn_metric.contract import Contract
     from knn_metric.platform.server import load_function, start_server
 
-    name = Contract.read(package).name
-    function = load_function(package)
+    name = Contract.read(arguments.package).name
+    function = load_function(arguments.package)
+    host = arguments.host
     try:
-        socket.getaddrinfo(host, port)
+        socket.getaddrinfo(host, arguments.port)
     except socket.gaierror as error:
         raise UserError(f"--host: {host} is no address: {error.strerror}") from error
     shown = f"[{host}]" if ":" in host else host
-    server, port = start_server(function, f"{shown}:{port}")
+    server, port = start_server(function, f"{shown}:{arguments.port}")
+    signals = catch_signals()
     print(f"serving {name} on {shown}:{port}, stop with Ctrl-C", flush=True)
-    ended_by = signal.sigwait(ENDS)
+    ended_by = 0
+    while ended_by not in ENDS:
+        ended_by = os.read(signals, 1)[0]
+    for one in ENDS:  # what comes up to the last moment is too late
+        signal.signal(one, signal.SIG_IGN)
     server.stop(GRACE).wait()
-    return ended_by
+    return INTERRUPTED if ended_by == signal.SIGINT else 0
+
+
+def catch_signals() -> int:
+    """Return a pipe from which signals are read, whichever thread they come to."""
+    signals, sent = os.pipe()
+    os.set_blocking(sent, False)
+    signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
+    for one in ENDS:
+        if signal.getsignal(one) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(one, lambda *_: None)
+    return signals

@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from knn_metric.contract import Contract
-    from knn_metric.package.findings import inspect_package, passes
+    from knn_metric.package.findings import passes
     from knn_metric.package.payload import staging
     from knn_metric.platform.hs import generation_of_hs, selected_cluster, upload
     from knn_metric.platform.manager import Manager
@@ -33,8 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     image = arguments.image or (USUAL_RUNTIME_3X if generation == 3 else None)
     address = selected_cluster(generation)
     contract = Contract.read(folder, image)
-    findings = inspect_package(folder, contract, generation, arguments.allow_sample)
-    if not passes(findings, "nothing was uploaded"):
+    if not passes(folder, contract, generation, arguments.allow_sample, "nothing was uploaded"):
         return FOUND
     manager = Manager(address)
     manager.versions()  # hs 3.x would end in a traceback
@@ -42,10 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     with staging(folder, contract) as staged:
         version = upload(arguments.hs, generation, staged, manager, contract.name)
     if version:
-        print(
-            f"{version} is Released; next: `knn-metric attach TARGET --metric {version}` where it"
-        )
-        print("is a metric of TARGET, the model to watch")
+        next_ = f"`knn-metric attach TARGET --metric {version}` where it"
+        print(f"{version} is Released; next: {next_}\nis a metric of TARGET, the model to watch")
     else:
         print(f"the manager lists no new version of {contract.name}: look at it before it is used")
     return 0

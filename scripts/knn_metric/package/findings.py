@@ -1,4 +1,4 @@
-"""What is known to go wrong after a package's upload: findings, a look at each aspect of it."""
+"""What is known to go wrong after a package's upload, by the aspect of it that is looked at."""
 
 from __future__ import annotations
 
@@ -7,76 +7,74 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from knn_metric.cli import clean, complain, last_line
 from knn_metric.contract import Contract, lost_by_sonar
-from knn_metric.package import requirements as pins
+from knn_metric.files import read_text
 from knn_metric.package.payload import Payload, problems_of_payload
-from knn_metric.platform.releases import IMAGE, RELEASES, generation_of_image, gives_messages
+from knn_metric.platform import releases
 from knn_metric.platform.tensors import TO_TENSOR
 from knn_metric.tables import format_table
 
 PROBE = Path(__file__).with_name("probe.py")
 NAME = re.compile(r"[a-z0-9_-]+")  # what the manager takes
 FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by a fifth or so
+UNKNOWN = "not known, because the function cannot be imported"
 
 
-class Finding(NamedTuple):
-    """What is found of an aspect of a package: a problem, or '' where there is none."""
-
-    aspect: str
-    problem: str = ""
+def passes(
+    folder: Path, contract: Contract, platform: int | None, allow_sample: bool, refusal: str = ""
+) -> bool:
+    """Print what is found of each aspect, and say what follows if something is a problem."""
+    found = inspect_package(folder, contract, platform, allow_sample)
+    rows = [
+        ["FAIL" if problem else "ok", aspect, clean(problem)]
+        for aspect, problems in found.items()
+        for problem in problems or [""]
+    ]
+    print(format_table(rows, "<<<"), flush=True)
+    if refusal and any(found.values()):
+        complain(f"{refusal}: the check found problems")
+    return not any(found.values())
 
 
 def inspect_package(
     folder: Path, contract: Contract, platform: int | None, allow_sample: bool
-) -> list[Finding]:
+) -> dict[str, list[str]]:
     """Say of each aspect of a package what would go wrong after its upload to 2.x, 3.x or any."""
-    requirements = pins.read_requirements(folder)
+    requirements = read_requirements(folder)
     found, failure = probe_payload(folder, contract)
     problems = {
         "name": problems_of_name(contract.name),
         "runtime": problems_of_runtime(contract.runtime, platform),
         "payload": problems_of_payload(folder, contract, platform),
-        "install": pins.problems_of_install(contract, requirements),
-        "requirements": pins.problems_of_requirements(requirements, contract.runtime),
+        "install": problems_of_install(contract, requirements),
+        "requirements": problems_of_requirements(requirements, contract.runtime),
         "import": [failure] if failure else [],
         "contract": problems_of_contract(contract, found),
         "training data": problems_of_training(found, allow_sample),
     }
-    return [
-        Finding(aspect, problem)
-        for aspect, of_aspect in problems.items()
-        for problem in (list(of_aspect) or [""])
-    ]
-
-
-def passes(findings: Sequence[Finding], refusal: str = "") -> bool:
-    """Print the findings, and say what follows if one of them is a problem."""
-    rows = [["FAIL" if one.problem else "ok", one.aspect, clean(one.problem)] for one in findings]
-    print(format_table(rows, "<<<"), flush=True)
-    found = any(one.problem for one in findings)
-    if found and refusal:
-        complain(f"{refusal}: the check found problems")
-    return not found
+    return {aspect: list(of_aspect) for aspect, of_aspect in problems.items()}
 
 
 def probe_payload(folder: Path, contract: Contract) -> tuple[dict[str, Any], str]:
     """Return what `probe.py` finds in the payload alone, or nothing and why it has no function."""
     kinds = {field.name: field.numpy_type for field in contract.inputs}
     inputs = {name: (np.dtype(kind).name, *TO_TENSOR[kind]) for name, kind in kinds.items()}
-    how = "messages" if gives_messages(contract.runtime) else "numbers"
+    how = "messages" if releases.gives_messages(contract.runtime) else "numbers"
     with tempfile.TemporaryDirectory() as alone:
-        flat = generation_of_image(contract.runtime) == 2
+        flat = releases.generation_of_image(contract.runtime) == 2
         Payload(folder, contract.payload).copy(Path(alone), flat)
         line = [sys.executable, "-I", "-B", str(PROBE), contract.function, json.dumps(inputs), how]
-        result = subprocess.run(line, cwd=alone, capture_output=True, text=True)
+        result = subprocess.run(line, cwd=alone, capture_output=True, text=True, errors="replace")
     if result.returncode:
         return {}, last_line(result).replace(f"{alone}/", "")
     return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
@@ -88,18 +86,64 @@ def problems_of_name(name: str) -> Iterator[str]:
 
 
 def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
-    image = IMAGE.fullmatch(runtime)
+    image = releases.IMAGE.fullmatch(runtime)
     if image is None:
         yield f"{runtime} is not hydrosphere/serving-runtime-python-<X.Y>:<release>"
         return
     python, release = image.groups()
-    ranges = [(Version(low), Version(high), pythons) for low, high, pythons in RELEASES]
+    ranges = [(Version(low), Version(high), own) for low, high, own in releases.RELEASES]
     pythons = next((own for low, high, own in ranges if low <= Version(release) <= high), ())
     if python not in pythons:
         names = f"Python {', '.join(pythons)}" if pythons else "none from 2.1.0 to 3.0.3"
         yield f"no image {runtime} to use: of release {release} there is {names}"
     if platform is not None and not release.startswith(f"{platform}."):
         yield f"{runtime} is of another generation than the {platform}.x platform"
+
+
+def read_requirements(folder: Path) -> list[str]:
+    path = folder / "requirements.txt"
+    lines = read_text(path).splitlines() if path.exists() else []
+    return [text for line in lines if (text := line.split("#")[0].strip())]
+
+
+def problems_of_install(contract: Contract, requirements: list[str]) -> Iterator[str]:
+    command = contract.install_command or ""
+    if not command.strip().isprintable():
+        yield "install-command has a line break or another control character"
+    if requirements and "requirements.txt" not in command:
+        yield "install-command does not install requirements.txt, which the function needs"
+    if requirements and "requirements.txt" not in contract.payload:
+        yield "the payload has no requirements.txt, which install-command needs"
+
+
+def problems_of_requirements(requirements: list[str], runtime: str) -> Iterator[str]:
+    """Hold what a package installs against what its image has."""
+    image = releases.IMAGE.fullmatch(runtime)
+    for text in requirements:
+        try:
+            yield from _problems_of_requirement(Requirement(text), image[1] if image else None)
+        except InvalidRequirement:
+            yield f"{text!r} is not a requirement that can be checked"
+
+
+def _problems_of_requirement(requirement: Requirement, python: str | None) -> Iterator[str]:
+    name = canonicalize_name(requirement.name)
+    pin = re.fullmatch(r"==([\w.*+!]+)", str(requirement.specifier))
+    if name in releases.IMAGE_OWNS:
+        yield f"{name} is the image's own and must stay as it is"
+    if not pin:
+        yield f"{requirement.name} is not pinned: expected ==VERSION, got {requirement.specifier}"
+        return
+    environment = {"python_version": python or ""}
+    if python is None or (requirement.marker and not requirement.marker.evaluate(environment)):
+        return
+    own = releases.IMAGE_NUMPY
+    last = releases.LAST_BESIDE_NUMPY.get(name, {}).get(python)
+    if name == "numpy" and pin[1] != own:
+        yield f"numpy {pin[1]} replaces the image's own: expected {own}"
+    elif last and Version(pin[1].rstrip(".*")) > Version(last):
+        beside = f"numpy {own} on Python {python}"
+        yield f"{name} {pin[1]} breaks the image: {last} is the last beside {beside}"
 
 
 def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[str]:
@@ -111,7 +155,7 @@ def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[
         if not field.is_number and "trained" in found:
             yield f"input {field.name} is {field.shape} {field.type}, expected a scalar number"
     if not found:
-        yield "not known, because the function cannot be imported"
+        yield UNKNOWN
         return
     inputs = list(contract.input_names)
     if inputs != found["features"]:
@@ -134,10 +178,8 @@ def _problems_of_types(contract: Contract, trained: dict[str, Any]) -> Iterator[
         low, high, is_whole = trained[field.name]
         kind = np.dtype(field.numpy_type)
         least, most = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
-        if not is_whole:
-            yield f"input {field.name} is {field.type}, and the artifact was trained on fractions"
-        elif low < least or high > most:
-            numbers = f"{low:.15g} to {high:.15g}"
+        if not is_whole or low < least or high > most:
+            numbers = f"{low:.15g} to {high:.15g}" if is_whole else "fractions"
             yield f"input {field.name} is {field.type}, and the artifact was trained on {numbers}"
 
 
@@ -156,11 +198,11 @@ def _problems_of_outputs(contract: Contract, found: dict[str, tuple[str, int]]) 
 
 def problems_of_training(found: dict[str, Any], allow_sample: bool) -> Iterator[str]:
     if not found:
-        yield "not known, because the function cannot be imported"
-        return
-    if found["source"] == "sample" and not allow_sample:
-        yield "the synthetic sample: `knn-metric train`, or --allow-sample for a trial"
-    above = found["n_above"]
-    if above is not None and above < FEWEST_ABOVE and not allow_sample:
-        what = f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on"
-        yield f"{what}: more rows, or --allow-sample for a trial"
+        yield UNKNOWN
+    elif not allow_sample:
+        if found["source"] == "sample":
+            yield "the synthetic sample: `knn-metric train`, or --allow-sample for a trial"
+        above = found["n_above"]
+        if above is not None and above < FEWEST_ABOVE:
+            what = f"{above} rows above the threshold, {FEWEST_ABOVE} or more make one to rely on"
+            yield f"{what}: more rows, or --allow-sample for a trial"

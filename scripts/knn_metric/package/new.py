@@ -35,11 +35,8 @@ def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
         raise UserError("the model has no scalar numbers, and a metric takes nothing else")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder} is there already: name a new folder, or an empty one")
-    described = {}
-    for field in inputs:
-        profile = {} if field.profile == "none" else {"profile": field.profile}
-        described[field.name] = {"shape": "scalar", "type": field.type, **profile}
-    dumped = yaml.safe_dump({"inputs": described}, sort_keys=False, allow_unicode=True)
+    described = {"inputs": {field.name: field.definition for field in inputs}}
+    dumped = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
     template = (ROOT / "serving.yaml").read_text(encoding="utf-8")
     named = re.sub("^name: .*$", f"name: {name}", template, flags=re.MULTILINE)
     block = textwrap.indent(dumped, "  ")

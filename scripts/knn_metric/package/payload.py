@@ -14,7 +14,7 @@ import yaml
 
 from knn_metric.contract import Contract
 from knn_metric.detection.detectors import load_detector
-from knn_metric.files import artifact_path, command, copy_file, shorten, temporary
+from knn_metric.files import artifact_path, command, copy_file, make_readable, shorten, temporary
 from knn_metric.platform.manager import describe_artifact
 from knn_metric.platform.releases import generation_of_image
 
@@ -122,12 +122,14 @@ def staging(folder: Path, contract: Contract) -> Iterator[Path]:
     It lies in the package's folder, where hs still finds the repository that it describes.
     """
     definition = yaml.safe_load((folder / "serving.yaml").read_text(encoding="utf-8"))
-    definition["runtime"] = contract.runtime
-    signature = definition["contract"]
-    for side, fields in (("inputs", contract.inputs), ("outputs", contract.outputs)):
-        # What YAML takes for a truth or a number is a name.
-        names = (field.name for field in fields)
-        signature[side] = dict(zip(names, signature[side].values(), strict=True))
+    # What YAML takes for a truth or a number is a name.
+    definition |= {"name": contract.name, "runtime": contract.runtime}
+    definition["payload"] = list(contract.payload)
+    definition["contract"] = {
+        "name": contract.function,
+        "inputs": {field.name: field.definition for field in contract.inputs},
+        "outputs": {field.name: field.definition for field in contract.outputs},
+    }
     if contract.training_data and "://" not in contract.training_data:
         definition["training-data"] = str((folder / contract.training_data).resolve())
     artifact = artifact_path(folder)
@@ -138,4 +140,6 @@ def staging(folder: Path, contract: Contract) -> Iterator[Path]:
         Payload(folder, contract.payload).copy(staged)
         text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True)
         (staged / "serving.yaml").write_text(text, encoding="utf-8")
+        for path in staged.rglob("*"):
+            make_readable(path)
         yield staged

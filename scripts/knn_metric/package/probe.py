@@ -8,16 +8,12 @@ as a JSON object in its last line.
 
 import json
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import Any
 
-Inputs = dict[str, tuple[str, int, str]]
-Function = Callable[..., Any]
 
-
-def main(name: str, inputs: Inputs, how: str) -> dict[str, Any]:
+def main(name: str, inputs: dict[str, tuple[str, int, str]], how: str) -> dict[str, Any]:
     sys.path.insert(0, "src")
     # What the payload lacks must not be found where this program is installed.
     for package in ("portable_knn", "knn_metric"):
@@ -47,7 +43,7 @@ def main(name: str, inputs: Inputs, how: str) -> dict[str, Any]:
     return found
 
 
-def call_with_numbers(function: Function, inputs: Inputs) -> dict[str, tuple[str, int]]:
+def call_with_numbers(function: Any, inputs: dict[str, Any]) -> dict[str, tuple[str, int]]:
     """Return numpy's type and the dimensions of each output."""
     import numpy as np
 
@@ -56,14 +52,12 @@ def call_with_numbers(function: Function, inputs: Inputs) -> dict[str, tuple[str
     return {field: (value.dtype.name, value.ndim) for field, value in outputs.items()}
 
 
-def call_with_messages(function: Function, inputs: Inputs) -> dict[str, tuple[str, int]]:
+def call_with_messages(function: Any, inputs: dict[str, Any]) -> dict[str, tuple[str, int]]:
     from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
     kinds = {dtype: kind for kind, dtype, _ in inputs.values()} | {2: "float64", 9: "int64"}
-    messages = {
-        name: Tensor(dtype=dtype, **{field: [1]}) for name, (_, dtype, field) in inputs.items()
-    }
-    answer = function(**messages)
+    sent = {name: Tensor(dtype=dtype, **{at: [1]}) for name, (_, dtype, at) in inputs.items()}
+    answer = function(**sent)
     if not hasattr(answer, "outputs"):
         raise TypeError(f"expected a PredictResponse, got {type(answer).__name__}")
     outputs = answer.outputs.items()

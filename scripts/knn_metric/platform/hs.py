@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from knn_metric.cli import UserError, clean, last_line, show
+from knn_metric.files import read_text
 from knn_metric.platform.manager import ASSEMBLING, RELEASED, Entry, Manager, name_version
 from knn_metric.platform.releases import HS
 
@@ -45,15 +46,17 @@ def _read_selected(config: str) -> str | None:
         path = path.expanduser()
         if not path.exists():
             return None
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(read_text(path)) or {}
         current = content.get("current-cluster") or content.get("current_cluster")
         clusters = content.get("clusters") or ()
         servers = {entry["name"]: entry["cluster"]["server"] for entry in clusters}
         server: str | None = servers.get(current)
         if not isinstance(server, (str, type(None))):
             raise TypeError(f"expected the address of a server, got {server!r}")
+    except UserError:
+        raise
     except Exception as error:  # what a file may hold ends in any
-        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")
         raise UserError(f"{path} cannot be read, {problem}: --cluster says which") from error
     return server
 

@@ -58,6 +58,8 @@ def load_function(folder: Path) -> Callable[..., dict[str, Any]]:
 def load_module(folder: Path) -> ModuleType:
     """Import a package's func_main, beside those of other packages."""
     path = folder / "src" / "func_main.py"
+    if not path.is_file():  # a pipe would be read for ever
+        raise FileNotFoundError(f"{path} is no file")
     sys.path.insert(0, str(path.parent))
     loader = SourceFileLoader("func_main", str(path))
     module = ModuleType(loader.name)

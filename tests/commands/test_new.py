@@ -117,7 +117,7 @@ def test_what_is_there_stays(new, adult_package, tmp_path):
 def test_nothing_to_take(manager, new, tmp_path):
     manager.add_version("churn", 3)
     manager.add_version("text", 1, modelSignature=sign([describe(FIELDS[3])]))
-    assert_one_line(new("churn:3"), "the version has no contract")
+    assert_one_line(new("churn:3"), "the model has no scalar numbers")
     assert_one_line(new("text:1"), "the model has no scalar numbers")
     assert_one_line(new(tmp_path / "none"), "none/serving.yaml is not there")
     assert_one_line(new("none:1"), "no model none at")

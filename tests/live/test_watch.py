@@ -65,16 +65,6 @@ class TestVerdict:
         assert details == {"began": f"about {onset}", "goes on": "yes", "field": "hours_per_week"}
         assert float(read_row(result)["evidence"].replace(",", "")) >= 100_000
 
-    def test_repeated_requests(self, look, feed, healthy, detector):
-        """They are known as such without the artifact, too."""
-        feed(healthy, 100)
-        feed(healthy.take([detector.decision_function(healthy.values).argmax()] * 300))
-        feed(healthy, 9)
-        result = look(artifact=NONE)
-        assert read_details(result)["field"] == "repeated requests"
-        example = int(re.search(r"--request (.{8})", result.out)[1], 16)
-        assert FIRST_SECOND + 100 <= example < FIRST_SECOND + 400
-
     @pytest.mark.parametrize(
         ("calibration", "status", "note"),
         [

@@ -14,15 +14,12 @@ exit status:
   2  it could not tell: no such model or metric, no checks yet, the cluster does not answer, or no
      metric has a calibration to test by
 
-Each request bets against healthy traffic, and the evidence is what the bets have won. It may be
+Each request bets against healthy traffic, and the evidence is what the bets have won, which may be
 looked at any time: on average, at least 100,000 healthy requests of a metric pass between false
-alerts, however often they are read, if the bounds from its held-out rows hold, as 99.9% do. The
-same requests give the same verdict, read one by one or all at once. The levels to bet on come from
-held-out rows of the artifact that the metric was uploaded with, or of the one at hand. Only with
-that at hand are fields tested beside the score, and one is named. Checks before the metric's first
-one are not missing; nor are up to 200 seconds without a check of any metric, once an hour, which a
-restart of the platform's monitoring takes. Requests in which the target failed are counted apart.
-While it follows, a change that is over is reported once.
+alerts, if the bounds from its held-out rows hold, as 99.9% do. The levels to bet on come from the
+artifact that the metric was uploaded with, or the one at hand; only with that at hand are fields
+tested beside the score, and one is named. Up to 200 seconds without a check of any metric, once an
+hour, are a restart of the platform's monitoring. While it follows, what is over is reported once.
 
 --json prints an object with target, cluster, alert, line, newest (the time of the newest request),
 and metrics: a list of objects, of the target too if it failed, with name, alert, requests, checked,

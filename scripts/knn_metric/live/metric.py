@@ -21,12 +21,13 @@ KEPT = 10_000  # requests, the newest, as many as a stream looks into a change b
 # For a metric without levels: no score exceeds this one, so that only missing checks win a bet.
 UNTESTED: dict[str, Any] = {"score": [[math.inf], [0], [1]], "fields": {}, "confidence": 0.999}
 UNTESTED |= {"copies": 1, "rejected": [0, 10**6], "window": 0}
-NOTHING, SCORE = "only missing checks are tested: ", "the score alone is tested"
+# Why not all is tested.
+NOTHING = "only missing checks are tested: "
 UNKNOWN = f"{NOTHING}it was uploaded without a calibration, and no artifact here is its own"
 OLD = f"{NOTHING}its calibration has no levels of fields, train and upload it again"
-NOT_AT_HAND = f"{SCORE}, and no field is named, since its artifact is not at hand"
-SERVED = "the cluster serves another artifact than the one at hand"
-OTHER = f"{SCORE}: {{:,}} of {{:,}} requests have another value here: {SERVED}"
+NOT_AT_HAND = "the score alone is tested, and no field is named, since its artifact is not at hand"
+OTHER = "the score alone is tested: {:,} of {:,} requests have another value here: the cluster"
+OTHER += " serves another artifact than the one at hand"
 
 
 class Seen(NamedTuple):
@@ -63,15 +64,12 @@ class Metric:
     ) -> None:
         self.name, self.threshold = name, threshold
         self.is_tested = known is not None and "fields" in known
-        self._calibration = known if known and self.is_tested else UNTESTED
-        self.rejected: list[int] = self._calibration["rejected"]
-        is_own = detector is not None and detector.calibration_ == self._calibration
+        self.calibration = known if known and self.is_tested else UNTESTED
+        is_own = detector is not None and detector.calibration_ == self.calibration
         self._detector = detector if is_own else None
-        self._limit = UNKNOWN if known is None else OLD  # why not all is tested
-        if self.is_tested:
-            self._limit = "" if is_own else NOT_AT_HAND
+        self._limit = "" if is_own else NOT_AT_HAND if self.is_tested else OLD if known else UNKNOWN
         self.remarks: list[str] = []  # what else is to be known of it
-        alarms, rows = (self._calibration.get(key) for key in ("alarms", "rows"))
+        alarms, rows = (self.calibration.get(key) for key in ("alarms", "rows"))
         # The proportion of healthy requests that raise an alarm.
         self.expected_rate: float | None = None if alarms is None else alarms / rows
         self._compared = self._others = 0
@@ -163,7 +161,7 @@ class Metric:
         self._told: set[int] = set()  # the changes that are over, and of which that was said
         self.requests: dict[int, Seen] = {}
         self.since: int | None = None  # the second of the first request
-        self._stream = Stream(self._calibration, self.threshold, surprise)
+        self._stream = Stream(self.calibration, self.threshold, surprise)
         self.verdict: Verdict = self._stream.verdict()
 
     def _feed(self, new: Sequence[Seen]) -> None:
@@ -185,7 +183,7 @@ class Metric:
 
     def _read(self, request: Request) -> Seen:
         """Take the artifact's fields; NaN throughout where one of them cannot be read."""
-        names = list(self._calibration["fields"])
+        names = list(self.calibration["fields"])
         try:
             if self._detector is not None:
                 from portable_knn.messages import read  # compiles, which is not always needed

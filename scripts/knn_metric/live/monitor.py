@@ -96,7 +96,7 @@ class Monitor:
         if not self.metrics:
             names = ", ".join(map(show, specs))
             raise UserError(f"no metric {metric} on {target}, there is {names}")
-        self.failures = Failures(self.metrics[0].rejected)
+        self.failures = Failures(self.metrics[0].calibration["rejected"])
         self.newest = 0  # the second of the newest request
         self._first = self._count = 0
         self._gap = Gap()
@@ -192,9 +192,8 @@ def _make_metric(
         metric.remarks.append("it has no threshold: nothing is checked, `knn-metric attach` anew")
     if operator != OPERATOR:
         metric.remarks.append(
-            f"attached the wrong way round, with {operator}: the platform takes alarms for healthy;"
-            f" `knn-metric attach` attaches it with {OPERATOR}; here a score above the threshold is"
-            " an alarm"
+            f"attached the wrong way round, with {operator} in place of {OPERATOR}: `knn-metric"
+            " attach` attaches it anew; here a score above the threshold is an alarm"
         )
     try:
         require_same_fields(target, version)

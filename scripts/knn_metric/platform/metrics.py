@@ -168,11 +168,8 @@ class Watched:
 
 def require_same_fields(target: Entry, metric: Entry) -> None:
     """Refuse a target that does not have what the metric takes, or whose requests are lost."""
-    try:
-        known = {field.name: field for field in read_signature(target)[0]}
-        taken = read_signature(metric, ("inputs",))[0]
-    except UserError:  # one that was made without a contract says nothing
-        return
+    known = {field.name: field for field in read_signature(target)[0]}
+    taken = read_signature(metric, ("inputs",))[0]
     whose = f"{name_version(target)} cannot be watched by {name_version(metric)}: "
     if lost := ", ".join(map(show, lost_by_sonar(known))):
         raise UserError(f"{whose}sonar keeps no request with fields of such names: {lost}")

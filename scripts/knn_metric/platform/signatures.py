@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from knn_metric.cli import UserError
 from knn_metric.contract import NUMPY_NAMES, TYPES, Field
 
 # Where serving.yaml has another name for a type than the platform's DT_... in small letters.
@@ -15,9 +14,8 @@ def read_signature(
     version: dict[str, Any], kinds: tuple[str, ...] = ("inputs", "outputs")
 ) -> tuple[list[Field], list[str]]:
     """Read a version's fields, and why others, maps and unknown types, are none."""
-    signature = version.get("modelSignature") or (version.get("modelContract") or {}).get("predict")
-    if not signature:
-        raise UserError("the version has no contract")
+    contract = version.get("modelContract") or {}  # of 2.x
+    signature = version.get("modelSignature") or contract.get("predict") or {}
     fields, others = [], []
     for one in (field for kind in kinds for field in signature.get(kind, ())):
         name, kind = one["name"], str(one.get("dtype", "")).removeprefix("DT_").lower()
@@ -30,13 +28,3 @@ def read_signature(
         profile = str(one.get("profile") or "none").lower()
         fields.append(Field(name, YAML_NAMES.get(kind, kind), tuple(map(int, dims)), profile))
     return fields, others
-
-
-def count_values(version: dict[str, Any]) -> dict[str, int]:
-    """Return how many values the type of each unsigned field of a version has."""
-    try:
-        fields = read_signature(version)[0]
-    except UserError:
-        return {}
-    sizes = {"uint32": 2**32, "uint64": 2**64}
-    return {field.name: sizes[field.type] for field in fields if field.type in sizes}

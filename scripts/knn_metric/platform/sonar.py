@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from knn_metric.data.cells import read_number
 from knn_metric.platform.manager import HTTPProblem, Service
-from knn_metric.platform.signatures import count_values
+from knn_metric.platform.signatures import read_signature
 
 PAGE = 200  # results at a time
 STALE_PAGES = 10  # without anything new, after which there is nothing more
@@ -52,7 +52,10 @@ class Sonar(Service):
 
     def __init__(self, address: str, target: dict[str, Any]) -> None:
         super().__init__(address)
-        self._version, self._unsigned = target["id"], count_values(target)
+        self._version = target["id"]
+        # How many values the type of each unsigned field has.
+        unsigned = [field for field in read_signature(target)[0] if field.type.startswith("uint")]
+        self._sizes = {field.name: 2 ** int(field.type.removeprefix("uint")) for field in unsigned}
 
     def newest(
         self,
@@ -90,7 +93,7 @@ class Sonar(Service):
 
     def _read(self, result: dict[str, Any]) -> Request:
         with self.reading():
-            return _read_request(result, self._unsigned)
+            return _read_request(result, self._sizes)
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield what is listed, each once, although what arrives meanwhile moves the pages."""
@@ -108,16 +111,16 @@ class Sonar(Service):
             yield from new.values()
 
 
-def _read_request(result: dict[str, Any], unsigned: dict[str, int]) -> Request:
+def _read_request(result: dict[str, Any], sizes: dict[str, int]) -> Request:
     identity = result["_id"]
     if not re.fullmatch("[0-9a-f]{24}", identity):
         raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
     names = [name for name in result if not name.startswith("_hs_") and name != "_id"]
     inputs = {name: read_number(result[name]) for name in names}
-    for name in unsigned.keys() & inputs.keys():
+    for name in sizes.keys() & inputs.keys():
         value = inputs[name]
         if isinstance(value, int) and value < 0:  # as which sonar keeps what its type cannot hold
-            inputs[name] = value + unsigned[name]
+            inputs[name] = value + sizes[name]
     checks, unread = {}, {}
     for name, check in (result.get("_hs_metric_checks") or {}).items():
         said = check if isinstance(check, dict) else {}

@@ -100,11 +100,11 @@ def test_names_that_yaml_takes_for_something_else(new, tmp_path):
 
 
 def test_names_that_sonar_cannot_store(manager, new):
-    names = ("capital.gain", "$x", "age")
+    names = ("capital.gain", "$\x1b[2J", "age")
     signature = sign([describe((name, "DT_INT64", None, [])) for name in names])
     manager.add_version("churn", 3, modelSignature=signature)
     warned = re.findall("^warning   (.*): has a dot or begins with", new("churn:3").out, re.M)
-    assert warned == ["capital.gain", "$x"]
+    assert warned == ["capital.gain", r"$\x1b[2J"]
 
 
 def test_what_is_there_stays(new, adult_package, tmp_path):

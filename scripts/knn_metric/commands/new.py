@@ -13,7 +13,7 @@ import argparse
 import re
 from pathlib import Path
 
-from knn_metric.cli import Parser
+from knn_metric.cli import Parser, clean
 
 
 def add_arguments(parser: Parser) -> None:
@@ -46,9 +46,10 @@ def run(arguments: argparse.Namespace) -> None:
     write_package(folder, f"{name}_monitoring", inputs)
     print(f"{shorten(folder)} has the package of {name}_monitoring: {len(inputs)} inputs, src/,")
     print("requirements.txt and serving.yaml, where a profile says whether a field holds codes")
-    for line in [*left_out, *others]:
-        print(f"left out  {line}")
+    lines = [f"left out  {line}" for line in [*left_out, *others]]
     names = [*(field.name for field in fields), *(other.partition(": ")[0] for other in others)]
-    for field in lost_by_sonar(names):
-        print(f"warning   {field}: has a dot or begins with $, and sonar loses every such request")
+    lost = "has a dot or begins with $, and sonar loses every such request"
+    lines += [f"warning   {field}: {lost}" for field in lost_by_sonar(names)]
+    for line in lines:
+        print(clean(line))
     print(f"next      `knn-metric train --package {shorten(folder)} --data REQUESTS`")

@@ -59,18 +59,18 @@ class Target(NamedTuple):
     inputs: Sequence[Field]  # the metric's
     answered: tuple[str, ...]
 
-    def answer(self, rows: Rows, description: str = "asking the target") -> Rows:
+    def answer(self, rows: Rows) -> Rows:
         """Return rows with the target's answers in place of the columns that it answers."""
         values, names = rows.values.copy(), [field.name for field in self.inputs]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            answers = pool.map(self._answer_one, values, chunksize=1)
-            bar = tqdm(answers, description, len(values), disable=None, leave=False, delay=1)
+            answers = pool.map(self._answer_one, values)
+            what = "asking the target"
+            bar = tqdm(answers, what, len(values), disable=None, leave=False, delay=1)
             for row, answer in zip(values, bar, strict=True):
-                for name, number in answer.items():
-                    row[names.index(name)] = number
+                row[[names.index(name) for name in self.answered]] = answer
         return replace(rows, values=values)
 
-    def _answer_one(self, row: np.ndarray) -> dict[str, float]:
+    def _answer_one(self, row: np.ndarray) -> list[float]:
         sent = {
             field.name: field.numpy_type(number)
             for field, number in zip(self.inputs, row, strict=True)
@@ -78,7 +78,7 @@ class Target(NamedTuple):
         }
         outputs = self.ask(sent)
         try:
-            return {name: float(outputs[name]) for name in self.answered}
+            return [float(outputs[name]) for name in self.answered]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the target's answer cannot be read: {error!r}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ TRUTHS, BYTE, DOUBLE, BYTES, LISTS, STRUCT = (1, 2), 3, 7, 8, (9, 10), 12
 
 def read_parquet(
     url: str, names: Sequence[str] | None, rows: int, first: int, last: int
-) -> Iterator[tuple[pa.Table, np.ndarray, tuple[()]]]:
+) -> Iterator[tuple[pa.Table, np.ndarray, Sequence[Any]]]:
     """Yield the rows from `first` to before `last`, so many at a time, and their numbers."""
     with opening(url) as file:
         content = open_parquet(file)

@@ -22,9 +22,9 @@ from knn_metric.data.validation import (
     Block,
     Piece,
     Wanted,
-    gather,
     plain_type,
     read_piece,
+    read_rows,
     to_text,
 )
 
@@ -58,7 +58,7 @@ def plan(
     keep: Sequence[str],
     rows: int,
     time: str | None = None,
-) -> tuple[Wanted, list[Block]]:
+) -> tuple[Wanted, list[tuple[Piece, ...]]]:
     """Look at every file, and divide them into blocks of about so many rows.
 
     `kinds` are the columns of numbers, which every file must have, with numpy's name of each one's
@@ -122,10 +122,10 @@ def _look_at_text(url: str, rows: int) -> Header:
     """Read the first rows; a file that ends with them has so many."""
     cells: dict[str, list[str]] = {}
     count = 0
-    for lines in read_piece(Piece(url), None, SAMPLE):
-        for name, column in zip(lines.table.column_names, lines.table.columns, strict=True):
+    for table, numbers, malformed in read_piece(Piece(url), None, SAMPLE):
+        for name, column in zip(table.column_names, table.columns, strict=True):
             cells.setdefault(name, []).extend(filter(None, column.to_pylist()))
-        count += len(lines)
+        count += len(numbers) + len(malformed)
         if count > SAMPLE:
             break
     times = [name for name, there in cells.items() if look_like_times(there)]
@@ -138,13 +138,11 @@ def _look_at_text(url: str, rows: int) -> Header:
 def _read_ids(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows whose requests have an id, and hashes of these."""
     rows, ids = [NO_ROWS.astype(np.uint32)], [NO_ROWS]
-    for lines in read_piece(piece, [REQUEST], BLOCK):
-        if REQUEST in lines.table.column_names:
-            texts = to_text(lines.table[REQUEST])
-            has_id = texts.is_valid().to_numpy()
-            hashes = np.fromiter(map(hash, texts.to_pylist()), np.int64, len(texts))
-            rows.append(lines.rows[has_id].astype(np.uint32))
-            ids.append(hashes[has_id])
+    for table, numbers, _ in read_piece(piece, [REQUEST], BLOCK):
+        texts = to_text(table[REQUEST]).to_pylist()
+        has_id = np.array([text is not None for text in texts], bool)
+        rows.append(numbers[has_id].astype(np.uint32))
+        ids.append(np.fromiter(map(hash, texts), np.int64, len(texts))[has_id])
     return np.concatenate(rows), np.concatenate(ids)
 
 
@@ -205,7 +203,7 @@ def _find_type(name: str, headers: Iterable[Header]) -> pa.DataType:
     return pa.string() if len(kinds) > 1 else (kinds or {pa.null()}).pop()
 
 
-def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[Block]:
+def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[tuple[Piece, ...]]:
     """Put pieces together until they have so many rows.
 
     A text file whose rows are not counted is a block of its own.
@@ -224,9 +222,9 @@ def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[Block]:
 
 
 def stream(blocks: Iterable[Block], wanted: Wanted, rows: int) -> Iterator[Block]:
-    """Yield blocks as they are, of text whose rows are not counted the rows, so many in a block."""
+    """Yield blocks as they are, of text whose rows are not counted what was read, so many rows."""
     for block in blocks:
         if isinstance(block[0], Piece) and not block[0].size:
-            yield from gather(read_piece(block[0], wanted.names, rows), rows)
+            yield from ((part,) for part in read_rows(wanted, block, rows))
         else:
             yield block

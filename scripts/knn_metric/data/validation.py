@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from knn_metric.data.cells import MISSING, PROBLEMS, read_numbers, read_times
 from knn_metric.data.parquet import read_parquet
 from knn_metric.data.sources import kind_of, name_of, partitions_of
-from knn_metric.data.text import Malformed, Read, read_text
+from knn_metric.data.text import Malformed, read_text
 
 ERROR = "_hs_error"
 FAILED = "the target failed"
@@ -27,31 +26,11 @@ class Piece(NamedTuple):
     url: str
     first: int = 0
     last: int = 0
-    copies: np.ndarray = NO_ROWS  # rows of requests that were read before
+    copies: np.ndarray = NO_ROWS  # rows of requests that are read elsewhere
 
     @property
     def size(self) -> int:
         return self.last - self.first
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Rows that were read: their file, a table, the number of each row, lines that are no rows.
-
-    The table is as it is in Parquet; text from CSV and JSON lines, null where there is none.
-    """
-
-    url: str
-    table: pa.Table
-    rows: np.ndarray
-    malformed: Sequence[Malformed] = ()
-    copies: int = 0  # rows that are not in the table, since they were read before
-
-    def __len__(self) -> int:
-        return len(self.rows) + len(self.malformed) + self.copies
-
-
-Block = tuple[Piece | Lines, ...]  # that is scored together
 
 
 class Wanted(NamedTuple):
@@ -79,9 +58,8 @@ class Wanted(NamedTuple):
     def rejected(self) -> pa.Schema:
         own = ("file", "row", "line", "reason")
         inputs = [f"{name} (input)" if name in own else name for name in self.beside]
-        return pa.schema(
-            [*self.scored, *((name, pa.string()) for name in (*inputs, "line", "reason"))]
-        )
+        texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
+        return pa.schema([*self.scored, *texts])
 
 
 class Part(NamedTuple):
@@ -91,7 +69,7 @@ class Part(NamedTuple):
     values: np.ndarray  # their features: (n, n_features), float64
     times: np.ndarray  # of each its epoch second, or `NO_TIME`: (n,), int64
     rejected: pa.Table  # the other rows, all that was read of them as text, and the reason
-    copies: int  # rows of requests that were read before
+    copies: int  # rows of requests that are read elsewhere
 
     def __len__(self) -> int:
         return len(self.values) + len(self.rejected) + self.copies
@@ -103,39 +81,7 @@ class Part(NamedTuple):
         return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected), sum(copies))
 
 
-Some = TypeVar("Some", bound=Sized)
-
-
-def gather(some: Iterable[Some], rows: int) -> Iterator[tuple[Some, ...]]:
-    """Put what holds rows together as soon as there are so many."""
-    waiting: list[Some] = []
-    for one in some:
-        waiting.append(one)
-        if sum(map(len, waiting)) >= rows:
-            yield tuple(waiting)
-            waiting = []
-    if any(map(len, waiting)):
-        yield tuple(waiting)
-
-
-def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Lines]:
-    """Read the columns that are there, all if none is named, at most so many rows at a time.
-
-    A UserError names the file, if it is damaged or cannot be read.
-    """
-    url, first, last, copies = piece
-    read: Iterable[Read] = read_text(url, names, rows)
-    if kind_of(url) == "parquet":
-        read = read_parquet(url, names, rows, first, last)
-    for table, numbers, malformed in read:
-        for name, value in partitions_of(url).items():
-            if (names is None or name in names) and name not in table.column_names:
-                column = pa.repeat(pa.scalar(value, pa.string()), len(table))
-                table = table.append_column(name, column)
-        new = ~np.isin(numbers, copies)
-        if not new.all():
-            table = table.filter(pa.array(new))
-        yield Lines(url, table, numbers[new], malformed, int(np.sum(~new)))
+Block = tuple[Piece | Part, ...]  # that is scored together
 
 
 def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
@@ -143,17 +89,50 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
 
     A UserError names a file that is damaged.
     """
-    lines = chain.from_iterable(
-        [one] if isinstance(one, Lines) else read_piece(one, wanted.names, rows) for one in block
-    )
-    return map(Part.join, gather((_check(wanted, one) for one in lines), rows))
+    parts = ([one] if isinstance(one, Part) else _read_parts(wanted, one, rows) for one in block)
+    waiting: list[Part] = []
+    for part in chain.from_iterable(parts):
+        waiting.append(part)
+        if sum(map(len, waiting)) >= rows:
+            yield Part.join(waiting)
+            waiting = []
+    if any(map(len, waiting)):
+        yield Part.join(waiting)
 
 
-def _check(wanted: Wanted, lines: Lines) -> Part:
+def _read_parts(wanted: Wanted, piece: Piece, rows: int) -> Iterator[Part]:
+    for table, numbers, malformed in read_piece(piece, wanted.names, rows):
+        new = ~np.isin(numbers, piece.copies)
+        some = table if new.all() else table.filter(pa.array(new))
+        checked = _check(wanted, name_of(piece.url), some, numbers[new], malformed)
+        yield Part(*checked, copies=int(np.sum(~new)))
+
+
+def read_piece(
+    piece: Piece, names: Sequence[str] | None, rows: int
+) -> Iterator[tuple[pa.Table, np.ndarray, Sequence[Malformed]]]:
+    """Read the columns that are there, all if none is named, at most so many rows at a time.
+
+    Beside a table, of Parquet as it is there, else of text, are the numbers of its rows, and lines
+    that are no rows. A UserError names the file, if it is damaged or cannot be read.
+    """
+    url = piece.url
+    read = read_text(url, names, rows)
+    if kind_of(url) == "parquet":
+        read = read_parquet(url, names, rows, piece.first, piece.last)
+    for table, *others in read:
+        for name, value in partitions_of(url).items():
+            if (names is None or name in names) and name not in table.column_names:
+                column = pa.repeat(pa.scalar(value, pa.string()), len(table))
+                table = table.append_column(name, column)
+        yield table, *others
+
+
+def _check(
+    wanted: Wanted, file: str, table: pa.Table, rows: np.ndarray, lines: Sequence[Malformed]
+) -> tuple[pa.Table, np.ndarray, np.ndarray, pa.Table]:
     """Part a table into rows to score and rejected rows, the lines that are none among these."""
-    file = name_of(lines.url)
-    plain = [(field.name, plain_type(field.type)) for field in lines.table.schema]
-    table = lines.table.cast(pa.schema(plain))
+    table = table.cast(pa.schema((one.name, plain_type(one.type)) for one in table.schema))
     values = np.empty((len(table), len(wanted.kinds)))
     problems = np.zeros(values.shape, np.int8)
     for place, (name, kind) in enumerate(wanted.kinds.items()):
@@ -161,11 +140,15 @@ def _check(wanted: Wanted, lines: Lines) -> Part:
     error = pc.utf8_lower(pc.utf8_trim_whitespace(to_text(_column(table, ERROR))))
     failed = pc.invert(pc.is_in(error.fill_null(""), pa.array(MISSING))).to_numpy()
     times = read_times(_column(table, wanted.time or ""))
-    fields = zip(wanted.kept.names, wanted.kept.types, strict=True)
-    columns = [_cast(_column(table, name), kind) for name, kind in fields]
-    places = [pa.repeat(file, len(table)), pa.array(lines.rows, pa.int64())]
-    kept = pa.table([*columns, *places], wanted.scored)
-    malformed = [{"file": file, **one._asdict()} for one in lines.malformed]
+    kept = pa.table(
+        [
+            *(_cast(_column(table, one.name), one.type) for one in wanted.kept),
+            pa.repeat(file, len(table)),
+            pa.array(rows, pa.int64()),
+        ],
+        wanted.scored,
+    )
+    malformed = [{"file": file, **line._asdict()} for line in lines]
     rejected = pa.Table.from_pylist(malformed, wanted.rejected)
     bad = problems.any(axis=1) | failed
     if bad.any():
@@ -176,7 +159,7 @@ def _check(wanted: Wanted, lines: Lines) -> Part:
         columns = [*kept.filter(mask).columns, *texts, pa.nulls(len(odd), pa.string()), reasons]
         rejected = pa.concat_tables([pa.table(columns, wanted.rejected), rejected])
         kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
-    return Part(kept, values, times, rejected, lines.copies)
+    return kept, values, times, rejected
 
 
 def _describe_problems(

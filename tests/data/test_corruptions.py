@@ -118,7 +118,7 @@ class TestVocabulary:
             ("age-in-months", "'age-in-months' is no corruption"),
             ("drop:tenure", "'drop:tenure' is no corruption: expected scale:FIELD:BY, fill:"),
             ("scale:tenure", "expected scale:FIELD:BY, got 1 words after scale"),
-            ("scale:tenure:much", "got 'much' where a number belongs"),
+            ("scale:tenure:much", "got 'much' where a finite number belongs"),
             ("swap:tenure:age", "expected swap:FIELD:FIELD; age is not one of"),
             ("raw:plan", "churn.csv has no raw numbers of plan"),
             ("", "'' is no corruption"),

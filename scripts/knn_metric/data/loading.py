@@ -35,8 +35,7 @@ def load_rows(
 ) -> Rows:
     """Read rows, downloading UCI's file if it is asked for and not there.
 
-    `data` is ``'uci'`` for data/adult.data, ``'sample'`` for data/census_sample.csv, a file in
-    UCI's format; or files, folders, globs and URLs of Parquet, CSV with a header, or JSON lines,
+    `data` is ``'uci'``, ``'sample'`` or a file in UCI's format; or files, folders, globs and URLs,
     whose columns are the contract's inputs. `most_rejected` is the proportion of rows that may be
     left out, `time` the column of times (default: the platform's, else the only one that has them).
     """
@@ -70,17 +69,17 @@ def _read_table(
     kinds = {one.name: np.dtype(one.numpy_type).name for one in fields}
     wanted, blocks = plan(data, kinds, [], BLOCK, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
-    named = ", ".join(data)
     if not parts:
-        raise UserError(f"{named}: no rows")
+        raise UserError(f"{', '.join(data)}: no rows")
     part = Part.join(parts)
     rejected = Counter(part.rejected["reason"].to_pylist())
     n_rows = len(part.values) + rejected.total()
     if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
+        advice = "; --most-rejected 1 allows as many" if len(part.values) else ""
         raise UserError(
-            f"{rejected.total():,} of {n_rows:,} rows of {named} cannot be used: {reasons}"
-            "; --most-rejected 1 allows as many"
+            f"{rejected.total():,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
+            f" {reasons}{advice}"
         )
     n_untimed = int(np.sum(part.times == NO_TIME))
     if time and n_untimed == len(part.times):
@@ -90,6 +89,8 @@ def _read_table(
     if part.copies:
         print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
     urls = sorted({one.url for block in blocks for one in block})
+    digests = [_digest(url) for url in urls]
+    several = hashlib.sha256("".join(digests).encode("ascii"))
     name = " ".join(census.name_path(Path(one)) or one for one in data)
     return Rows(
         names=contract.input_names,
@@ -98,20 +99,15 @@ def _read_table(
         types=tuple(kinds.values()),
         corruptions=census.CORRUPTIONS if contract.input_names == census.FEATURES else {},
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
-        sha256=digest(urls),
+        sha256=digests[0] if len(digests) == 1 else several.hexdigest(),
         rejected=rejected,
         times=None if n_untimed == len(part.times) else part.times,
     )
 
 
-def digest(urls: Sequence[str]) -> str:
-    """Return the SHA-256 of a file; of several files, that of all of theirs one after the other."""
-    digests = []
-    for url in urls:
-        with opening(url) as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    several = hashlib.sha256("".join(digests).encode("ascii"))
-    return digests[0] if len(digests) == 1 else several.hexdigest()
+def _digest(url: str) -> str:
+    with opening(url) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:

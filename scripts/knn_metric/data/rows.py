@@ -52,10 +52,8 @@ class Rows:
 
     def number_distinct(self) -> np.ndarray:
         """Number the distinct rows as they come; return the number of each row."""
-        _, firsts, numbers = np.unique(self.values, axis=0, return_index=True, return_inverse=True)
-        order = np.empty(len(firsts), np.int64)
-        order[np.argsort(firsts)] = np.arange(len(firsts))
-        return order[numbers.ravel()]
+        known: dict[bytes, int] = {}  # of one zero, not two
+        return np.array([known.setdefault(row.tobytes(), len(known)) for row in self.values + 0.0])
 
     def column(self, name: str) -> np.ndarray:
         return self.values[:, self.names.index(name)]
@@ -120,10 +118,6 @@ def _each(change: Change) -> Callable[..., Columns]:
     }
 
 
-def _swap(fields: Sequence[str], _: object, rows: Rows, __: object) -> Columns:
-    return {one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)}
-
-
 def _recode(order: Callable[[np.ndarray], np.ndarray]) -> Change:
     """Put in each code's place the one that stands there in another order."""
 
@@ -134,22 +128,19 @@ def _recode(order: Callable[[np.ndarray], np.ndarray]) -> Change:
     return change
 
 
-def _draw(column: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    codes = np.unique(column)
-    return codes[random.integers(0, len(codes), len(column))]
-
-
 # FIELD stands for one, BY or WITH for a number; without words an operation changes all fields that
 # are given, or those that `_choose_fields` says.
 FORMS: dict[str, Callable[..., Columns]] = {
     "scale:FIELD:BY": _each(lambda column, _, by: column * by),
     "fill:FIELD:WITH": _each(lambda column, _, value: np.full(len(column), value)),
-    "swap:FIELD:FIELD": _swap,
+    "swap:FIELD:FIELD": lambda fields, _, rows, __: {
+        one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)
+    },
     "mix": _each(lambda column, random: random.permutation(column)),
     "shuffle:FIELD": _each(lambda column, random: random.permutation(column)),
     "shift:FIELD": _each(_recode(lambda codes: np.roll(codes, -1))),
     "flip:FIELD": _each(_recode(np.flip)),
-    "random:FIELD": _each(_draw),
+    "random:FIELD": _each(lambda column, random: random.choice(np.unique(column), len(column))),
     "constant:FIELD": _each(lambda column, _: np.full(len(column), column.max())),
     "raw:FIELD": lambda fields, _, rows, __: {field: rows.raw[field] for field in fields},
     "zero-codes": _each(lambda column, _: np.zeros(len(column))),
@@ -177,7 +168,12 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
             raise UserError(f"{expected}; {one} is not one of {', '.join(rows.names)}")
         if name == "raw" and one not in rows.raw:
             raise UserError(f"{expected}: {rows.source} has no raw numbers of {one}")
-    numbers = [_read_number(words[-1], expected)] if has_number else []
+    try:
+        numbers = [float(word) for word in words[len(fields) :]]
+    except ValueError:
+        numbers = [np.nan]
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{expected}, got {words[-1]!r} where a finite number belongs")
     return Corruption(text, cause, fields, partial(FORMS[forms[name]], fields, numbers))
 
 
@@ -186,16 +182,6 @@ def _choose_fields(name: str, rows: Rows) -> list[str]:
     coded = [one for one, is_code in zip(rows.names, rows.is_code, strict=True) if is_code]
     chosen = {"zero-codes": coded, "mix": list(rows.names)}
     return [rows.names[-1]] if name in OF_ANSWERS else chosen.get(name, [])
-
-
-def _read_number(word: str, expected: str) -> float:
-    try:
-        number = float(word)
-    except ValueError as error:
-        raise UserError(f"{expected}, got {word!r} where a number belongs") from error
-    if not np.isfinite(number):
-        raise UserError(f"{expected}, got {word!r} where a finite number belongs")
-    return number
 
 
 def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,7 @@ SCORES = ["value", "alarm", "p_value", "top_feature"]  # the last columns that `
 REJECTED = ["line", "reason"]  # and the last ones of rejected rows
 WRITTEN = ("file", "row", *SCORES, *REJECTED)  # beside what is kept
 SAMPLE = 1000  # rows of a text file, to learn which columns JSON has and which hold times
-SLICES = 16  # of a row group at most
+SLICES = 16  # of a row group at most, each of which is read from its beginning on
 AT_A_TIME = 16  # files to look at, which over a network is waiting
 BLOCK = 100_000  # rows
 
@@ -110,10 +110,9 @@ def _look_at_parquet(url: str, rows: int) -> Header:
     if len(set(schema.names)) < len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
         raise UserError(f"{name_of(url)}: two columns are named {twice}")
-    # A piece is read from the beginning of its row group on.
-    step = max(rows, -(-int(np.max(np.diff(bounds), initial=0)) // SLICES))
-    end = bounds[-1]
-    pieces = [Piece(url, first, min(first + step, end)) for first in range(0, end, step)]
+    step = max(rows, -(-max(np.diff(bounds).tolist(), default=0) // SLICES))
+    ends = [*range(0, bounds[-1], step), bounds[-1]]
+    pieces = [Piece(url, first, last) for first, last in pairwise(ends)]
     times = [field.name for field in schema if is_time(field.type)]
     return Header(url, dict(zip(schema.names, schema.types, strict=True)), pieces, times)
 

@@ -1,32 +1,45 @@
 """What README.md and docs/ tell their reader to type, and what they say comes of it."""
 
+import contextlib
+import json
+import math
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
+from distributed import LocalCluster
 from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from helpers import UNIT, copy_package, make_home, run, served_package
+from helpers import METRIC, UNIT, attach, make_home, run, served_package, train_adult
+from pyarrow import csv, parquet
 
 from knn_metric.__main__ import SUBCOMMANDS, make_parser
-from knn_metric.data import census
+from knn_metric.contract import Contract
+from knn_metric.data.census import load_census
 from knn_metric.files import ROOT
+from knn_metric.live import monitor
+from knn_metric.platform import metrics
+from knn_metric.platform.manager import describe_artifact
 from knn_metric.platform.server import PREDICT
 from portable_knn import load
 
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 PLATFORM = (ROOT / "docs" / "platform.md").read_text()
-ANOTHER = (ROOT / "docs" / "another-model.md").read_text()
+(CONTRACT,) = re.findall(
+    r"```yaml\n(  inputs:.*?)```", (ROOT / "docs" / "another-model.md").read_text(), re.DOTALL
+)
 ADDRESS = "127.0.0.1:9090"
 LINE = re.compile(r"^ {4,}((?:make|knn-metric|python|cd) .*)$", re.MULTILINE)
 # In text: what begins with a subcommand's name, or names an option or a target.
@@ -124,66 +137,6 @@ class TestClients:
         assert float(said) == pytest.approx(detector.decision_function(codes)[0], rel=UNIT, abs=0)
 
 
-class Checkout:
-    """A copy of what a clone has to run from, in which lines run as a user types them."""
-
-    def __init__(self, folder, environment):
-        self.folder = copy_package(folder)
-        programs = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
-        self.environment = {**environment, "PATH": programs}
-        ignore = shutil.ignore_patterns("__pycache__", "*.json", "training_data.csv")
-        shutil.copytree(ROOT / "examples", folder / "examples", ignore=ignore)
-
-    def run(self, line):
-        if line.startswith("cd "):
-            self.folder /= line.removeprefix("cd ")
-            return subprocess.CompletedProcess(line, 0, "", "")
-        words, own = shlex.split(line), {"cwd": self.folder, "env": self.environment}
-        return subprocess.run(words, **own, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-class TestReadme:
-    def test_its_lines_run(self, uci, hs, manager, tmp_path):
-        """All but the demo and the benchmark, in order, on UCI's data and with the real hs."""
-        hs, generation = hs
-        if generation == 2:
-            pytest.skip("once is enough: with hs 3.x")
-        environment = make_home(tmp_path, generation, manager.address)
-        environment["PATH"] = f"{hs.parent}:{os.environ['PATH']}"
-        checkout = Checkout(tmp_path / "checkout", environment)
-        git = ["git", "-C", checkout.folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
-        subprocess.run([*git[:3], "init", "-q"], check=True)
-        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "all"], check=True)
-        lines = LINE.findall(README.read_text())
-        assert lines[0] == "make demo"
-        assert lines[-1] == "make bench"
-        printed = {}
-        lines.remove(
-            "knn-metric evaluate --target examples/adult"
-        )  # which tests/cli/test_evaluate.py does with UCI's data
-        for line in lines[1:-1]:
-            if line.startswith("knn-metric watch"):
-                self.send_requests(manager, checkout.folder)
-            result = checkout.run(line)
-            printed[line] = result.stdout
-            assert (result.returncode, result.stderr) == (0, ""), line
-        assert "threshold_  4.236688464332743" in printed["knn-metric train"]
-        assert "4.236688464332743" in README.read_text()
-        assert printed["knn-metric watch adult:1"].endswith("ok\n")
-        assert [spec["name"] for spec in manager.specs] == ["census_monitoring"]
-
-    def send_requests(self, manager, folder):
-        """Let Sonar keep healthy requests, with the metric's scores."""
-        (target,) = (one for one in manager.versions if one["model"]["name"] == "adult")
-        detector = load(folder / "monitoring_model.joblib")
-        values = np.random.default_rng(0).permutation(detector.training_rows_)[:200].astype(int)
-        inputs = [dict(zip(census.FEATURES, row, strict=True)) for row in values.tolist()]
-        scores = {"census_monitoring": detector.decision_function(values).tolist()}
-        thresholds = {"census_monitoring": float(detector.threshold_)}
-        manager.sonar.add(target, inputs, scores, thresholds)
-
-
 def make_customers(n=1500):
     """Return the example's requests: two inputs, and whether the model said that they leave."""
     random = np.random.default_rng(0)
@@ -200,46 +153,138 @@ def predict(**inputs):
 """
 
 
-class TestAnotherModel:
-    @pytest.fixture
-    def inputs(self):
-        (block,) = re.findall(r"```yaml\n(  inputs:.*?)```", ANOTHER, re.DOTALL)
-        return block
+@pytest.fixture
+def churn(tmp_path):
+    """The package of the model that a page watches, by that page's contract."""
+    fields = yaml.safe_load(CONTRACT)["inputs"]
+    outputs = {"churned": fields.pop("churned")}
+    contract = {"name": "predict", "inputs": fields, "outputs": outputs}
+    runtime = "hydrosphere/serving-runtime-python-3.7:2.4.3"
+    package = {"name": "churn", "runtime": runtime, "payload": ["src/"], "contract": contract}
+    folder = tmp_path / "churn"
+    (folder / "src").mkdir(parents=True)
+    (folder / "serving.yaml").write_text(yaml.safe_dump(package, sort_keys=False))
+    (folder / "src" / "func_main.py").write_text(CHURN)
+    return folder
 
-    @pytest.fixture
-    def target(self, inputs, tmp_path):
-        """The watched model's package, by the page's contract."""
-        fields = yaml.safe_load(inputs)["inputs"]
-        outputs = {"churned": fields.pop("churned")}
-        contract = {"name": "predict", "inputs": fields, "outputs": outputs}
-        runtime = "hydrosphere/serving-runtime-python-3.7:2.4.3"
-        package = {"name": "churn", "runtime": runtime, "payload": ["src/"], "contract": contract}
-        folder = tmp_path / "churn"
-        (folder / "src").mkdir(parents=True)
-        (folder / "serving.yaml").write_text(yaml.safe_dump(package, sort_keys=False))
-        (folder / "src" / "func_main.py").write_text(CHURN)
-        return folder
 
-    def test_the_contract_is_what_new_writes(self, inputs, target, tmp_path):
-        assert run("new", tmp_path / "written", "--for", target).status == 0
-        assert inputs in (tmp_path / "written" / "serving.yaml").read_text()
+def test_the_contract_is_what_new_writes(churn, tmp_path):
+    assert run("new", tmp_path / "written", "--for", churn).status == 0
+    assert CONTRACT in (tmp_path / "written" / "serving.yaml").read_text()
 
-    @pytest.mark.slow
-    def test_its_lines_run(self, inputs, target, manager, tmp_path):
-        """From the contract to a detected change, as far as no upload is needed."""
-        checkout = Checkout(tmp_path / "checkout", make_home(tmp_path, 3, manager.address))
-        header = ",".join(yaml.safe_load(inputs)["inputs"])
-        rows = [",".join(map(str, row)) for row in zip(*make_customers(), strict=True)]
-        printed = {}
-        for line in LINE.findall(ANOTHER):
-            if re.search("knn-metric (upload|attach|watch)", line):
-                continue
-            line = line.replace("--for churn:3", f"--for {target}")
-            result = checkout.run(line.replace("path/to/package", str(target)))
-            assert (result.returncode, result.stderr) == (0, ""), line
-            printed[shlex.split(line)[1]] = result.stdout
-            (checkout.folder / "requests.csv").write_text("\n".join([header, *rows]))
-        assert {"new", "train", "check", "explain", "evaluate", "replay"} <= printed.keys()
-        assert "alarm at threshold" in printed["explain"]
-        assert "change detected at request 3" in printed["replay"]
-        assert printed["replay"].splitlines()[-1].startswith("tenure: ")
+
+@pytest.fixture(scope="module")
+def uci_adult(uci, tmp_path_factory):
+    return train_adult(tmp_path_factory.mktemp("adult") / "adult", uci)
+
+
+@pytest.fixture
+def checkout(uci_package, uci_adult, churn, tmp_path, monkeypatch):
+    """The working folder: this package, the models that the pages watch, and their requests."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(uci_package[0], folder)
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=lambda *_: ["adult"])
+    for path in ("examples/adult", "path/to/model"):
+        shutil.copytree(uci_adult, folder / path)
+    shutil.copy(ROOT / "examples" / "adult" / "train.py", folder / "examples" / "adult")
+    for path in ("path/to/churn", "path/to/package"):
+        shutil.copytree(churn, folder / path)
+    tenure, plan, churned = make_customers()
+    customers = pa.table({"tenure": tenure, "plan": plan, "churned": churned})
+    csv.write_csv(customers, folder / "requests.csv")
+    known = load_census("sample")
+    columns = dict(zip(known.names, known.values.astype(int).T, strict=True))
+    requests = pa.table(columns | {"_hs_timestamp": 1000 * (1_700_000_000 + 60 * np.arange(7000))})
+    parquet.write_table(requests, folder / "requests.parquet")
+    (folder / "requests.json").write_text("\n".join(map(json.dumps, requests.to_pylist())))
+    git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "all"], check=True)
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def platform(checkout, manager, monkeypatch):
+    """A stub of the platform: two models, this metric attached to one, no time between looks."""
+    monkeypatch.setattr(metrics, "PAUSE", 0)
+    monkeypatch.setattr(monitor, "LEAST_SILENCE", math.inf)
+    for name, number, folder in (("adult", 1, "examples/adult"), ("churn", 3, "path/to/churn")):
+        contract = Contract.read(Path(folder))
+        sides = {"inputs": contract.inputs, "outputs": contract.outputs}
+        fields = {side: list(map(describe_field, fields)) for side, fields in sides.items()}
+        signature = {"signatureName": "predict", **fields}
+        manager.add_version(name, number, modelSignature=signature)
+    artifact = Path("monitoring_model.joblib")
+    detector = load(artifact)
+    manager.add_version(METRIC, 1, metadata=describe_artifact(artifact, detector))
+    attach(manager, METRIC, float(detector.threshold_), 13)
+    manager.scorer = lambda inputs: score(find_package(inputs), [list(inputs.values())])[0]
+    return manager
+
+
+def describe_field(field):
+    kind, dims = f"DT_{field.type.upper()}", {"dims": []}
+    return {"name": field.name, "dtype": kind, "shape": dims, "profile": field.profile.upper()}
+
+
+def find_package(names):
+    """Return the folder of the package whose fields these are."""
+    folders = [one for one in (Path(), Path("churn-metric")) if (one / "serving.yaml").exists()]
+    return next(one for one in folders if set(Contract.read(one).input_names) == set(names))
+
+
+def score(folder, rows):
+    return load(folder / "monitoring_model.joblib").decision_function(rows).tolist()
+
+
+def let_requests_arrive(manager, target):
+    """Let Sonar keep healthy requests of a model, with the scores of its metric."""
+    model = target.partition(":")[0]
+    version = next(one for one in manager.versions if one["model"]["name"] == model)
+    read, file = {
+        "adult": (parquet.read_table, "requests.parquet"),
+        "churn": (csv.read_csv, "requests.csv"),
+    }[model]
+    table = read(file).slice(0, 300)
+    names = [name for name in table.column_names if name != "_hs_timestamp"]
+    rows, folder = table.select(names), find_package(names)
+    name = Contract.read(folder).name
+    values = np.array([column.to_numpy() for column in rows.columns]).T
+    threshold = float(load(folder / "monitoring_model.joblib").threshold_)
+    manager.sonar.add(version, rows.to_pylist(), {name: score(folder, values)}, {name: threshold})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [README, *PAGES], ids=name)
+@pytest.mark.parametrize("hs", [3], indirect=True, ids=[""])
+def test_its_lines_run(path, uci_package, hs, platform, uci_adult, tmp_path, monkeypatch):
+    """In the order of the page, on UCI's data and with the real hs; make and containers aside."""
+    environment = make_home(tmp_path, 3, platform.address)
+    programs = f"{hs[0].parent}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", programs)
+    monkeypatch.setenv("HOME", environment["HOME"])
+    with contextlib.ExitStack() as stack:
+        known = {
+            "127.0.0.1:9091": lambda: stack.enter_context(served_package(uci_package[0])),
+            "127.0.0.1:9092": lambda: stack.enter_context(served_package(uci_adult)),
+            "tcp://HOST:8786": lambda: stack.enter_context(LocalCluster(1)).scheduler_address,
+        }
+        for line in LINE.findall(path.read_text()):
+            for address, begin in known.items():
+                line = line.replace(address, begin()) if address in line else line
+            run_line(platform, *shlex.split(line))
+
+
+def run_line(manager, program, *words):
+    if program == "cd":
+        folder = Path.cwd()
+        os.chdir(words[0])
+        for link in ("path", "requests.csv"):
+            Path(link).symlink_to(folder / link)
+    elif program == "python":
+        subprocess.run([sys.executable, *words], check=True)
+    elif program == "knn-metric":
+        if words[0] == "watch" and not manager.sonar.documents:
+            let_requests_arrive(manager, words[1])
+        result = run(*words)
+        assert (result.status, result.err) == (0, ""), (words, result)

@@ -163,7 +163,8 @@ def clean(text: str) -> str:
 
 
 def hide_password(text: str) -> str:
-    return re.sub(r"(?<=://)[^/?#\s]*@", "***@", text)
+    # One that is not encoded may hold a slash; what is a port before a path is none.
+    return re.sub(r"(?<=://)(?:[^/?#\s]*|[^/?#\s:]+:(?!\d+/)\S*)@", "***@", text)
 
 
 def show(text: str) -> str:

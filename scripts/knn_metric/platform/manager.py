@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -55,6 +55,14 @@ class HTTPProblem(UserError):
     status = 0
 
 
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class Service:
     """A REST API of a cluster, errors turned into one line each."""
 
@@ -63,7 +71,7 @@ class Service:
     REFUSALS: ClassVar[dict[int, str]] = {}  # by status what is said of the cluster
 
     def __init__(self, address: str) -> None:
-        if not address.startswith(("http://", "https://")):
+        if not _is_address(address):
             raise UserError(f"a cluster's address is http://HOST or https://HOST, got {address!r}")
         self.address = address
 

@@ -105,8 +105,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def read_body(self):
         """Yield what was posted: whole, or in chunks as hs sends training data."""
+        self.server.posted_as = self.headers["Content-Type"]
         if "Content-Length" in self.headers:
-            self.server.posted_as = self.headers["Content-Type"]
             yield self.rfile.read(int(self.headers["Content-Length"]))
             return
         while chunk := self.rfile.read(int(self.rfile.readline(), 16) + 2)[:-2]:
@@ -140,6 +140,11 @@ def find(found, what):
     return found
 
 
+def keep(where, body):
+    where.append(json.loads(body))
+    return where[-1]
+
+
 def get_version(manager, _, name, number):
     versions = {(one["model"]["name"], one["modelVersion"]): one for one in manager.versions}
     return find(versions.get((name, int(number))), f"a ModelVersion {name}:{number}")
@@ -171,15 +176,14 @@ def take_spec(manager, body):
         raise Refusal(500, error, TEXT)
     if config["thresholdCmpOperator"]["kind"] not in OPERATORS:
         raise Refusal(400, b"The request content was malformed", TEXT)
+    deployed = config.get("deploymentConfigName", "hydrosphere_manager_default")
     manager.servables[spec["id"]] = {
         "modelVersionId": config["modelVersionId"],
         "status": "Starting",
         "statusMessage": manager.starting,
         "fullName": f"of-{spec['id']}",
         "metadata": {},
-        "deploymentConfigurationName": config.get(
-            "deploymentConfigName", "hydrosphere_manager_default"
-        ),
+        "deploymentConfigurationName": deployed,
     }
     if manager.keeps:
         manager.specs.append(spec)
@@ -257,12 +261,8 @@ ANSWERS = {
     rf"GET {SPEC}/modelversion/(\d+)": list_specs,
     f"DELETE {SPEC}/(.+)": delete_spec,
     "POST /gateway/servable/(.+)": ask_servable,
-    "POST /api/v2/deployment_configuration": lambda manager, body: (
-        manager.deployments.append(json.loads(body)) or json.loads(body)
-    ),
-    "POST /alerts/api/v2/alerts": lambda manager, body: (
-        manager.alerts.append(json.loads(body)) or {}
-    ),
+    "POST /api/v2/deployment_configuration": lambda manager, body: keep(manager.deployments, body),
+    "POST /alerts/api/v2/alerts": lambda manager, body: keep(manager.alerts, body),
     r"POST /monitoring/profiles/batch/(\d+)": lambda manager, body, version: (
         manager.training_data.update({int(version): body}) or "ok"
     ),

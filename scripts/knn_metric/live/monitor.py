@@ -44,17 +44,16 @@ class Gap:
         """Return the requests that metrics are to take now."""
         taken = []
         for request in requests:
-            is_checked = bool(request.checks or request.unread)
-            if is_checked:
-                taken += self._end()
+            if request.checks or request.unread:
+                taken += [*self._end(), request]
                 self._has_checks, self._is_outage = True, False
-            if is_checked or request.error or self._is_outage:
+            elif request.error or self._is_outage:
                 taken.append(request)
-                continue
-            self._held.append(request)
-            if request.second - self._held[0].second > RESTART:
-                taken += self._held
-                self._held, self._is_outage = [], True
+            else:
+                self._held.append(request)
+                if request.second - self._held[0].second > RESTART:
+                    taken += self._held
+                    self._held, self._is_outage = [], True
         return taken
 
     def _end(self) -> list[Request]:

@@ -227,4 +227,4 @@ def test_workers_need_no_more_than_is_uploaded():
     line = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
     result = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
-    assert not {"tqdm", "requests", "grpc", "dask"} & set(result.stdout.split())
+    assert not {"tqdm", "requests", "aiohttp", "grpc", "dask"} & set(result.stdout.split())

@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
-from aiohttp import ClientError, ClientTimeout
 from fsspec.compression import compr
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
@@ -31,8 +30,8 @@ LOCAL = "file://"
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # stands for null
 HIDDEN = re.compile(r"(^|/)[._][^/=]*(/|$)")
 LOGS = ("_delta_log", ".hoodie")  # of tables of Delta Lake and Hudi
-# What drivers and decompression raise beside OSError, EOFError and ValueError.
-DAMAGED = (ClientError, zlib.error, lzma.LZMAError, pa.ArrowException)
+# What reading and decompression raise.
+DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException)
 WEB = ("http://", "https://")
 PATIENCE = 20  # seconds, for a web server to answer and between two parts of its answer
 
@@ -70,7 +69,10 @@ def opening(url: str) -> Iterator[BufferedIOBase]:
         packed = filesystem.open(path, "rb", **settings)
         with packed, compr[compression](packed, mode="rb") as file:
             yield file
-    except (*DAMAGED, OSError, EOFError, ValueError) as error:
+    except Exception as error:
+        # Workers of a cluster need not have what reads web servers, and its errors.
+        if not (isinstance(error, DAMAGED) or type(error).__module__.startswith("aiohttp")):
+            raise
         # Of whatever goes wrong with a web server, fsspec says that the file is not there.
         cause = (isinstance(error, OSError) and error.__cause__) or error
         problem = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
@@ -84,6 +86,8 @@ def _locate(name: str) -> tuple[Any, str]:
     if "::" in name:
         raise ValueError("a chain of file systems is not read: unpack it first")
     if name.startswith(WEB):
+        from aiohttp import ClientTimeout
+
         timeout = ClientTimeout(None, sock_connect=PATIENCE, sock_read=PATIENCE)
         # A file's own compression is not the server's business, though some say that it is.
         client = {"timeout": timeout, "auto_decompress": False, "trust_env": True}

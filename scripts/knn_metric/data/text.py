@@ -167,7 +167,7 @@ def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Mal
         whole = [line for line in lines if len(line) == table.num_columns > 1]
         if sum(any(map(is_number, line)) for line in whole) > 1:
             raise ValueError(
-                f"row {row:,}, after the header: a quoted cell holds other rows, {show(text)}:"
+                f"row {row:,}, after the header: a quoted cell holds other rows, {show(text[:60])}:"
                 " expected a quote in it as two quotes, with no backslash"
             )
 

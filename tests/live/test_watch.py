@@ -171,11 +171,12 @@ class TestRequestsThatAreNotJudged:
         ],
     )
     def test_a_metric_that_is_attached_in_another_way(
-        self, look, feed, healthy, cluster, config, note
+        self, look, feed, healthy, cluster, tmp_path, config, note
     ):
         cluster.specs[0]["config"] |= config
+        del cluster.versions[1]["metadata"]["artifact.threshold"]
         feed(healthy, 300)
-        result = look()
+        result = look("--plot", tmp_path / "watch.png")
         assert (result.status, int(read_row(result)["alarms"]) < 30) == (0, True)
         assert read_details(result)["note"].startswith(note)
 

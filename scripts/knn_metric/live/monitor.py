@@ -178,10 +178,11 @@ def _make_metric(
 ) -> Metric:
     """Make a metric with the calibration that its version was uploaded with, else the one here."""
     config = spec["config"]
-    known = (version.get("metadata") or {}).get("artifact.calibration")
+    metadata = version.get("metadata") or {}
+    known = metadata.get("artifact.calibration")
     calibration = parse_calibration(known) if known else None
-    # A metric without a threshold checks nothing.
-    threshold = float("inf" if config.get("threshold") is None else config["threshold"])
+    limits = (config.get("threshold"), metadata.get("artifact.threshold"), "inf")
+    threshold = float(next(one for one in limits if one is not None))
     own = detector if detector is not None and detector.threshold_ == threshold else None
     if own is not None:
         calibration = calibration or own.calibration_ or None

@@ -27,7 +27,8 @@ def plot(streams: Sequence[Metric], target: str, path: Path) -> None:
         times = [datetime.fromtimestamp(request.second) for request in requests]
         scores = np.array([request.score for request in requests])
         evidence = [request.evidence for request in requests] if metric.is_tested else []
-        plot_stream(own, times, scores, evidence, metric.threshold, ALERT)
+        limit = metric.threshold if np.isfinite(metric.threshold) else np.nanmax([1, *scores])
+        plot_stream(own, times, scores, evidence, limit, ALERT)
         said = describe_metric(metric, is_one=False)
         own[0].set_title(said, loc="left", fontsize=10, wrap=True, parse_math=False)
         if metric.change:

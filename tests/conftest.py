@@ -118,9 +118,14 @@ def uci_package(uci, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rows():
+def sample():
+    return load_census("sample")
+
+
+@pytest.fixture(scope="session")
+def rows(sample):
     """The sample's rows, encoded: int64, shape (7000, 13)."""
-    return load_census("sample").values.astype(int)
+    return sample.values.astype(int)
 
 
 @pytest.fixture(scope="session", params=[2, 3], ids=["hs-2.4.0", "hs-3.0.3"])

@@ -7,7 +7,6 @@ import pytest
 
 from knn_metric.cli import UserError
 from knn_metric.data import census
-from knn_metric.data.census import load_census
 from knn_metric.data.rows import (
     Rows,
     corrupt,
@@ -32,11 +31,6 @@ VALUES = {
     "mix": ("tenure", lambda tenure, plan, random: random.permutation(tenure)),
     "random:plan": ("plan", lambda tenure, plan, random: random.integers(0, 4, 300)),
 }
-
-
-@pytest.fixture(scope="module")
-def sample():
-    return load_census("sample")
 
 
 @pytest.fixture

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from knn_metric.cli import UserError
-from knn_metric.data.census import load_census
 from knn_metric.data.loading import describe_traffic, hold_out
 from knn_metric.data.rows import count_copies, describe_origin, split
 from knn_metric.detection.training import train
-
-
-@pytest.fixture(scope="module")
-def sample():
-    return load_census("sample")
 
 
 @pytest.mark.parametrize(("test_size", "seed"), [(0.2, 0), (0.25, 7), (0.001, 2**32 - 1)])

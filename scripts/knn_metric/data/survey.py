@@ -190,15 +190,14 @@ def _find_time(headers: Sequence[Header]) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _find_type(name: str, headers: Iterable[Header]) -> pa.DataType:
+def _find_type(name: str, headers: Sequence[Header]) -> pa.DataType:
     """Return the type that holds a column of all files without loss, which text always does."""
-    kinds = {
-        plain_type(one.columns.get(name, pa.string() if one.is_open else pa.null()))
-        for one in headers
-    } - {pa.null()}
+    missing = [pa.string() if one.is_open else pa.null() for one in headers]
+    found = [one.columns.get(name, other) for one, other in zip(headers, missing, strict=True)]
+    kinds = {*map(plain_type, found)} - {pa.null()}
     if len(kinds) > 1 and all(map(pa.types.is_integer, kinds)):
-        kinds = {pa.from_numpy_dtype(np.result_type(*(kind.to_pandas_dtype() for kind in kinds)))}
-        return kinds.pop() if all(map(pa.types.is_integer, kinds)) else pa.string()
+        wider = np.result_type(*(kind.to_pandas_dtype() for kind in kinds))
+        kinds = {pa.from_numpy_dtype(wider) if wider.kind in "iu" else pa.string()}
     return pa.string() if len(kinds) > 1 else (kinds or {pa.null()}).pop()
 
 

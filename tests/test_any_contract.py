@@ -58,7 +58,7 @@ def make_rows(fields, kinds):
         column = random.normal(50, 12, N_ROWS)
         if n_classes:
             column = random.integers(0, int(n_classes), N_ROWS)
-        elif field.is_whole:
+        elif np.dtype(field.numpy_type).kind in "biu":
             column = np.rint(column)
         columns[field.name] = column.astype(field.numpy_type)
     return pa.table(columns)

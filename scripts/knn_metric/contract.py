@@ -41,11 +41,6 @@ class Field:
         return not self.dims and self.numpy_type is not np.str_
 
     @property
-    def is_whole(self) -> bool:
-        """Whether its type holds whole numbers only."""
-        return np.dtype(self.numpy_type).kind in "biu"
-
-    @property
     def holds_codes(self) -> bool:
         """Whether the numbers are codes of categories."""
         return self.profile in CODE_PROFILES

@@ -3,15 +3,10 @@
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 
 import pytest
 import yaml
 from helpers import assert_one_line, make_home, run
-from hydro_serving_grpc.serving.contract import types_pb2 as types
-from hydro_serving_grpc.serving.contract.field_pb2 import ModelField
-from hydro_serving_grpc.serving.contract.signature_pb2 import ModelSignature
-from hydro_serving_grpc.serving.contract.tensor_pb2 import TensorShape
 
 from knn_metric.contract import Contract, Field
 from knn_metric.files import ROOT
@@ -21,7 +16,7 @@ RUNTIMES = {
     2: "hydrosphere/serving-runtime-python-3.7:2.4.3",
     3: "hydrosphere/serving-runtime-python-3.8.11:3.0.3",
 }
-# Fields of each kind of type, shape and profile, and their contract as 2.x's own library writes it.
+# Fields of each kind of type, shape and profile, and their contracts as each library writes them.
 FIELDS = (
     Field("age", "int64", (), "numerical"),
     Field("pixels", "uint8", (2,), "image"),
@@ -29,11 +24,18 @@ FIELDS = (
     Field("plan", "string", (), "ordinal"),
 )
 VALUE = Field("value", "double", (), "continuous")
-CONTRACT_2X = bytes.fromhex(
-    "0a056d6f64656c12640a0770726564696374120b0a0361676512002009500212120a06706978656c73120412020802"
-    "20045003121b0a04726f77731211120b08ffffffffffffffffff01120208032001120c0a04706c616e12002007500c"
-    "1a0d0a0576616c7565120020025015"
-)
+CONTRACTS = {
+    2: bytes.fromhex(
+        "0a056d6f64656c12640a0770726564696374120b0a0361676512002009500212120a06706978656c7312"
+        "041202080220045003121b0a04726f77731211120b08ffffffffffffffffff01120208032001120c0a04"
+        "706c616e12002007500c1a0d0a0576616c7565120020025015"
+    ),
+    3: bytes.fromhex(
+        "0a0770726564696374120b0a0361676512002009280212110a06706978656c7312030a01022004280312"
+        "170a04726f7773120d0a0bffffffffffffffffff01032001120c0a04706c616e12002007280c1a0d0a05"
+        "76616c7565120020022815"
+    ),
+}
 
 
 @pytest.fixture
@@ -160,23 +162,11 @@ class TestImage:
         assert not any(context.iterdir())
 
 
-def test_contracts_to_the_last_byte():
-    """2.x's beside what its own library wrote, 3.x's beside what its library writes here."""
-    contract = Contract("churn", RUNTIMES[2], (), None, None, "predict", FIELDS, (VALUE,))
-    assert serialize_contract(contract) == CONTRACT_2X
-    kinds = (types.DT_INT64, types.DT_UINT8, types.DT_FLOAT, types.DT_STRING, types.DT_DOUBLE)
-    *inputs, output = (
-        ModelField(
-            name=field.name,
-            dtype=kind,
-            shape=TensorShape(dims=field.dims),
-            profile=types.DataProfileType.Value(field.profile.upper()),
-        )
-        for field, kind in zip((*FIELDS, VALUE), kinds, strict=True)
-    )
-    signature = ModelSignature(signature_name="predict", inputs=inputs, outputs=[output])
-    written = serialize_contract(replace(contract, runtime=RUNTIMES[3]))
-    assert written == signature.SerializeToString()
+@pytest.mark.parametrize("generation", [2, 3])
+def test_contracts_to_the_last_byte(generation):
+    runtime = RUNTIMES[generation]
+    contract = Contract("churn", runtime, (), None, None, "predict", FIELDS, (VALUE,))
+    assert serialize_contract(contract) == CONTRACTS[generation]
 
 
 @pytest.mark.parametrize("install", ["pip install -r requirements.txt", None])

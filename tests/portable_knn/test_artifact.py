@@ -44,31 +44,25 @@ class TestArtifact:
         np.testing.assert_array_equal(one, other)
         assert pickle.dumps(reload(again), protocol=4) == pickle.dumps(again, protocol=4)
 
-    def test_a_reloaded_detector_fits_again(self, rows, detector):
+    def test_it_fits_again_and_travels_unfitted(self, rows, detector):
         again = reload(detector).fit(rows[:200])
         assert again.n_features_in_ == 13
         assert not hasattr(again, "feature_names_in_")
+        assert reload(PortableKNN(p=5)).p == clone(PortableKNN(p=5)).p == 5
 
-    def test_unfitted_travels_too(self):
-        assert reload(PortableKNN(p=5)).p == 5
-        assert clone(PortableKNN(p=5)).p == 5
-
-    @pytest.mark.parametrize(
-        ("values", "dtype"),
-        [
-            ([0.0, 255.0], "u1"),
-            ([-1.0, 127.0], "i1"),
-            ([0, 256], "u2"),
-            ([-1, 40_000], "i4"),
-            ([0, 2**40], "i8"),
-            ([0.5, 1.0], "f8"),
-            ([0.0, 1e300], "f8"),
-        ],
-    )
-    def test_arrays_take_the_smallest_exact_type(self, values, dtype):
-        packed = artifact.to_npy(np.array(values))
-        assert np.load(io.BytesIO(packed)).dtype == dtype
-        np.testing.assert_array_equal(artifact.from_npy(packed), values)
+    def test_arrays_take_the_smallest_exact_type(self):
+        for dtype, *values in (
+            ("u1", 0.0, 255.0),
+            ("i1", -1.0, 127.0),
+            ("u2", 0, 256),
+            ("i4", -1, 40_000),
+            ("i8", 0, 2**40),
+            ("f8", 0.5, 1.0),
+            ("f8", 0.0, 1e300),
+        ):
+            packed = artifact.to_npy(np.array(values))
+            assert np.load(io.BytesIO(packed)).dtype == dtype
+            np.testing.assert_array_equal(artifact.from_npy(packed), values)
 
     @pytest.mark.parametrize("change", ["threshold", "score_mean", "origin"])
     def test_changed_content_is_refused(self, detector, change):
@@ -177,18 +171,17 @@ class TestRefusedFiles:
         assert str(caught.value) == self.fail(tmp_path)
 
     def test_what_is_no_file(self, tmp_path):
+        path = tmp_path / "monitoring_model.joblib"
         assert "No such file" in self.fail(tmp_path)
-        os.mkfifo(tmp_path / "monitoring_model.joblib")
+        os.mkfifo(path)
         assert "it is no regular file" in self.fail(tmp_path)
-        (tmp_path / "monitoring_model.joblib").unlink()
-        (tmp_path / "monitoring_model.joblib").mkdir()
+        path.unlink()
+        path.mkdir()
         assert "Is a directory" in self.fail(tmp_path)
 
-    @pytest.mark.parametrize("content", [b"", b"not an artifact", b"x", b"\x80\x04."])
-    def test_something_else(self, tmp_path, content):
-        self.fail(tmp_path, content)
-
-    def test_another_object(self, tmp_path, rows):
+    def test_something_else(self, tmp_path, rows):
+        for content in (b"", b"not an artifact", b"x", b"\x80\x04."):
+            self.fail(tmp_path, content)
         for value, words in (
             ({"age": 38}, "expected a PortableKNN, got a dict"),
             (KNN().fit(rows[:100]), "expected a PortableKNN, got a KNN"),

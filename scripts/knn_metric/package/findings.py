@@ -21,6 +21,7 @@ from knn_metric.contract import Contract, lost_by_sonar
 from knn_metric.files import read_text
 from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.platform import releases
+from knn_metric.platform.signatures import YAML_NAMES
 from knn_metric.platform.tensors import TO_TENSOR
 from knn_metric.tables import format_table
 
@@ -173,10 +174,10 @@ def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[
 def _problems_of_types(contract: Contract, trained: dict[str, Any]) -> Iterator[str]:
     """Say which numbers that the artifact was trained on the contract's types would cut."""
     for field in contract.inputs:
-        if field.name not in trained or not field.is_whole:
+        kind = np.dtype(field.numpy_type)
+        if field.name not in trained or kind.kind not in "biu":
             continue
         low, high, is_whole = trained[field.name]
-        kind = np.dtype(field.numpy_type)
         least, most = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
         if not is_whole or low < least or high > most:
             numbers = f"{low:.15g} to {high:.15g}" if is_whole else "fractions"
@@ -190,8 +191,9 @@ def _problems_of_outputs(contract: Contract, found: dict[str, tuple[str, int]]) 
         return
     for field in contract.outputs:
         dtype, dimensions = found[field.name]
+        named = YAML_NAMES.get(dtype, dtype)
         if np.dtype(field.numpy_type).name != dtype:
-            yield f"output {field.name} is {field.type}, but the function returns {dtype}"
+            yield f"output {field.name} is {field.type}, but the function returns {named}"
         if len(field.dims) != dimensions:
             yield f"output {field.name} is {field.shape}, but has {dimensions} dimensions"
 

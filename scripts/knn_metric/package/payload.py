@@ -24,7 +24,7 @@ OTHER_PARTS = 1_000_000
 # What versions, editors and keys leave in folders, which is nobody's business.
 PRIVATE = re.compile(
     r"\.(git|hg|svn|ssh|aws|kube|docker|gnupg|netrc|npmrc|pypirc|pgpass)|_netrc|\.git-credentials|"
-    r"\.env|\.env\..*|.*\.env|.*\.sw[a-p]|.*~|#.*#|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|"
+    r"\.env(rc|\..*)?|.*\.env|.*\.sw[a-p]|.*~|#.*#|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|"
     r"id_(rsa|dsa|ecdsa|ed25519)(\..*)?|.*credentials(\.(json|ya?ml|ini|csv))?",
     re.IGNORECASE,
 )
@@ -50,7 +50,8 @@ class Payload:
         """Take a file, or what lies in a folder; a link counts as what it leads to."""
         real = os.path.realpath(path)
         problem = ""
-        if any(map(PRIVATE.fullmatch, Path(name).parts)):
+        leads_to = Path(os.path.relpath(real, self.root))
+        if any(map(PRIVATE.fullmatch, (*Path(name).parts, *leads_to.parts))):
             problem = "is private or a leftover, and would be uploaded"
         elif os.path.commonpath([self.root, real]) != self.root:
             problem = "is a link out of the package"

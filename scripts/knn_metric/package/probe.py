@@ -16,7 +16,7 @@ from typing import Any
 def main(name: str, inputs: dict[str, tuple[str, int, str]], how: str) -> dict[str, Any]:
     sys.path.insert(0, "src")
     # What the payload lacks must not be found where this program is installed.
-    for package in ("portable_knn", "knn_metric"):
+    for package in ("func_main", "portable_knn", "knn_metric"):
         if PathFinder.find_spec(package, ["src"]) is None:
             sys.modules[package] = None  # type: ignore[assignment]
     func_main: Any = import_module("func_main")
@@ -49,7 +49,9 @@ def call_with_numbers(function: Any, inputs: dict[str, Any]) -> dict[str, tuple[
 
     numbers = {field: np.dtype(kind).type(1) for field, (kind, _, _) in inputs.items()}
     outputs = {field: np.asarray(value) for field, value in function(**numbers).items()}
-    return {field: (value.dtype.name, value.ndim) for field, value in outputs.items()}
+    return {
+        field: (np.dtype(value.dtype.type).name, value.ndim) for field, value in outputs.items()
+    }
 
 
 def call_with_messages(function: Any, inputs: dict[str, Any]) -> dict[str, tuple[str, int]]:

@@ -93,10 +93,12 @@ def test_names_that_yaml_takes_for_something_else(new, tmp_path):
     model = yaml.safe_load((ROOT / "examples" / "adult" / "serving.yaml").read_text())
     field = {"shape": "scalar", "type": "double"}
     model["contract"] |= {"inputs": dict.fromkeys(names, field), "outputs": {"no": field}}
+    model["name"] = r"a: \1"
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(model, sort_keys=False))
     result = new(tmp_path / "model.yaml")
     assert "left out  no, the answer: an input has this name" in result.out
-    assert list(Contract.read(tmp_path / "written").input_names) == names
+    written = Contract.read(tmp_path / "written")
+    assert (written.name, list(written.input_names)) == (r"a: \1_monitoring", names)
 
 
 def test_names_that_sonar_cannot_store(manager, new):

@@ -38,7 +38,8 @@ def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
     described = {"inputs": {field.name: field.definition for field in inputs}}
     dumped = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
     template = (ROOT / "serving.yaml").read_text(encoding="utf-8")
-    named = re.sub("^name: .*$", f"name: {name}", template, flags=re.MULTILINE)
+    line = yaml.safe_dump({"name": name}, allow_unicode=True).strip()
+    named = re.sub("^name: .*$", lambda _: line, template, flags=re.MULTILINE)
     block = textwrap.indent(dumped, "  ")
     text = re.sub(r"^  inputs:\n(?:    .*\n)+", lambda _: block, named, flags=re.MULTILINE)
     ignore = shutil.ignore_patterns("__pycache__")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,16 +37,28 @@ class TestReplacingFile:
         assert path.read_text() == "old"
         assert os.listdir(tmp_path) == ["a.csv"]
 
-    def test_the_previous_one_is_kept(self, tmp_path):
-        path, previous = tmp_path / "a", tmp_path / "a.previous"
-        path.write_text("old")
-        previous.write_text("older")
+    def test_the_newest_five_that_were_replaced_are_kept(self, tmp_path):
+        path = tmp_path / "a"
+        path.write_text("0")
         with pytest.raises(ZeroDivisionError), files.keeping_previous(path):
             raise ZeroDivisionError
-        assert previous.read_text() == "older"
-        with files.keeping_previous(path):
-            path.write_text("new")
-        assert previous.read_text() == "old"
+        for number in (*range(1, 8), 7):  # an equal one takes no place
+            with files.keeping_previous(path):
+                path.write_text(str(number))
+        kept = sorted(tmp_path.glob("a.*T*"))
+        assert [one.read_text() for one in kept] == [*"23456"]
+        assert sorted(tmp_path.iterdir()) == [path, *kept]
+
+    def test_two_at_once_lose_none(self, tmp_path):
+        path = tmp_path / "a"
+
+        def replace(number):
+            with files.keeping_previous(path):
+                path.write_text(f"{number}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(replace, range(4)))
+        assert {one.read_text() for one in tmp_path.iterdir()} == {*"0123"}
 
 
 class TestReplacingFolder:
@@ -186,6 +199,6 @@ def test_where_modes_cannot_be_set(package, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "chmod", refuse)
     options = ("--package", folder, "--plot", tmp_path / "a.png")
     assert run("train", "--data", "sample", *options).status == 0
-    assert (folder / "monitoring_model.joblib.previous").exists()
+    assert [*folder.glob("monitoring_model.joblib.20*")] == []
     Payload(files.ROOT, Contract.read(files.ROOT).payload).copy(tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ _FOLDER = Path(__file__).resolve().parent
 # The repository; of an installed wheel, what it has of that.
 ROOT = _FOLDER / "repository" if (_FOLDER / "repository").exists() else _FOLDER.parents[1]
 ARTIFACT = "monitoring_model.joblib"
+KEPT = 5  # artifacts that were replaced
 
 
 def artifact_path(folder: Path) -> Path:
@@ -138,13 +140,29 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def keeping_previous(path: Path) -> Iterator[None]:
-    """Keep the file that is replaced meanwhile beside it, as the same name with ``.previous``."""
-    if not path.exists():
-        yield
-        return
-    with replacing_file(path.with_name(f"{path.name}.previous")) as copy:
-        shutil.copyfile(path, copy)
-        yield
+    """Keep the file that is replaced meanwhile beside it, its name with the time at which it was.
+
+    The newest `KEPT` are kept. Nobody else replaces it meanwhile: the folder is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _opened(path.parent) as folder:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            yield
+            return
+        now = datetime.now(UTC)
+        copy = path.with_name(f"{path.name}.{now:%Y-%m-%dT%H%M%S.%fZ}")
+        with replacing_file(copy) as new:
+            shutil.copyfile(path, new)
+        try:
+            yield
+        finally:
+            if copy.read_bytes() == path.read_bytes():  # it was not replaced, or by the same
+                copy.unlink()
+        dated = sorted(path.parent.glob(f"{glob.escape(path.name)}.[0-9]*T*Z"))
+        for old in dated[:-KEPT]:
+            old.unlink(missing_ok=True)
 
 
 def require_writable(*paths: Path, inputs: Iterable[str | Path] = ()) -> None:

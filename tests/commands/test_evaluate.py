@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import PNG, assert_one_line, copy_package, run, train_adult
 
+from knn_metric.data import census
 from knn_metric.data.rows import corrupt, parse_corruption
 from knn_metric.files import ROOT
 from portable_knn import PortableKNN, load
@@ -93,16 +94,33 @@ class TestTarget:
 
 class TestProblems:
     def test_artifacts(self, evaluate, artifact, rows, tmp_path):
-        """None, one without levels of fields, and one of other features."""
-        old, other = load(artifact), PortableKNN().fit(rows[:100, :3], feature_names=[*"abc"])
+        """None, one without levels of fields."""
+        old = load(artifact)
         old.calibration_ = {}
         for detector, *words in (
             (None, "cannot load", "knn-metric train"),
             (old, "no levels of fields", "knn-metric train"),
-            (other, "was trained on a, b, c; the contract has age"),
         ):
             package = copy_package(tmp_path / words[0], detector)
             assert_one_line(evaluate("--corrupt", "mix", package=package), *words)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "evaluate --out {0} --corrupt mix",
+            "replay --out {0} --target {0}",
+            "explain age=3",
+            "score sample --out {0}/out",
+            "serve --port 0",
+        ],
+    )
+    def test_a_contract_edited_after_training_blames_the_artifact(self, words, rows, tmp_path):
+        """In the same words in each command, before any rows are read."""
+        names = [*census.FEATURES[1:], "years"]
+        copy_package(tmp_path / "edited", PortableKNN().fit(rows[:100], feature_names=names))
+        result = run(*words.format(tmp_path).split(), "--package", tmp_path / "edited")
+        said = "was trained on other fields than serving.yaml has: train again"
+        assert_one_line(result, f"{said} (it lacks age; serving.yaml lacks years)")
 
     @pytest.mark.parametrize(
         ("options", "words"),

@@ -11,8 +11,12 @@ from functools import partial
 
 import grpc
 import numpy as np
+import pyarrow as pa
 import pytest
-from helpers import PNG, assert_one_line, run, served, served_package
+import yaml
+from helpers import PNG, assert_one_line, copy_package, run, served, served_package
+from pyarrow import csv as pa_csv
+from pyarrow import parquet
 
 from knn_metric.data import census
 from knn_metric.data.census import load_census
@@ -129,7 +133,7 @@ class TestReplay:
     def test_the_seed_orders_the_rows(self):
         rows = load_census("sample")
         plans = [Plan(rows, 20, seed, None, 20) for seed in (1, 1, 2)]
-        sent = [np.array([request.values for request in plan.requests()]) for plan in plans]
+        sent = [np.array([one.rows.values[one.place] for one in plan.requests()]) for plan in plans]
         np.testing.assert_array_equal(sent[0], sent[1])
         assert (sent[0] != sent[2]).any()
 
@@ -164,6 +168,50 @@ class TestReplay:
         send("--rows", 54, "--pattern", "hours", data=tmp_path / "log.csv")
         sent = read_codes(lines())[:, 0].tolist()
         assert sent == sorted(hours[:27]) * 2
+
+
+SEEN = 2**60 + 1  # no float64 holds it
+TAKING_MORE = f"""
+import numpy as np
+features = ["age"]
+
+def predict(seen_at, city, age, **others):
+    assert type(seen_at) is np.int64 and city == f"c{{seen_at - {SEEN}}}"
+    return {{"classes": age % 2}}
+"""
+
+
+@pytest.mark.parametrize("command", ["replay", "evaluate"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_inputs_of_the_target_that_the_metric_leaves_out(package, tmp_path, command, kind):
+    """They come from the data's columns of that name; rows without one count as rejected."""
+    target = copy_package(tmp_path / "target")
+    (target / "src" / "func_main.py").write_text(TAKING_MORE)
+    definition = yaml.safe_load((target / "serving.yaml").read_text())
+    signature = definition["contract"]
+    answered = {"classes": signature["inputs"].pop("classes")}
+    signature["inputs"]["seen_at"] = {"shape": "scalar", "type": "int64"}
+    signature["inputs"]["city"] = {"shape": "scalar", "type": "string"}
+    signature["outputs"] = answered
+    (target / "serving.yaml").write_text(yaml.safe_dump(definition))
+    rows = load_census("sample").values[:40].astype(int)
+    table = pa.table(dict(zip(census.FEATURES, rows.T, strict=True)))
+    table = table.append_column("seen_at", pa.array([SEEN + int(age) for age in rows[:, 0]]))
+    cities = [f"c{age}" for age in rows[:39, 0]] + [None]
+    full = table.append_column("city", pa.array(cities))
+    write = {"csv": pa_csv.write_csv, "parquet": parquet.write_table}[kind]
+    write(full, tmp_path / f"full.{kind}")
+    write(table, tmp_path / f"less.{kind}")
+    options = ("--package", package, "--target", target, "--out", tmp_path / "out")
+    options += ("--rows", 39) if command == "replay" else ("--corrupt", "mix")
+    result = run(command, "--data", tmp_path / f"full.{kind}", *options)
+    assert result.status == 0, result
+    assert "full.csv, 39 rows".replace("csv", kind) in result.out
+    result = run(command, "--data", tmp_path / f"less.{kind}", *options)
+    assert_one_line(result, f"less.{kind}: no column city")
+    assert_one_line(
+        run(command, "--data", "sample", *options), "which has no city, seen_at for the target"
+    )
 
 
 class TestWhatCannotBeScored:

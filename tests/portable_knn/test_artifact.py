@@ -1,11 +1,13 @@
 """The artifact: it travels, or is refused."""
 
+import hashlib
 import io
 import os
 import pickle
 import shutil
 import sys
 import time
+import tracemalloc
 import zlib
 
 import joblib
@@ -16,6 +18,7 @@ from pyod.models.knn import KNN
 from sklearn.base import clone
 
 import portable_knn
+from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.platform.server import load_module
 from portable_knn import PortableKNN, artifact
 
@@ -63,6 +66,25 @@ class TestArtifact:
             packed = artifact.to_npy(np.array(values))
             assert np.load(io.BytesIO(packed)).dtype == dtype
             np.testing.assert_array_equal(artifact.from_npy(packed), values)
+
+    @pytest.mark.parametrize("content", [b"'", b"\"'", b'"', b"", bytes(range(256)) * 999])
+    def test_the_digest_is_that_of_the_whole_text(self, content):
+        values = {"a": {"b'": [content, 1e300, True], "c": content, "d": {}}, "é": content}
+        whole = hashlib.sha256(ascii(values).encode("ascii")).hexdigest()
+        assert artifact.digest(values) == whole
+
+    def test_many_fields_take_a_few_times_their_rows(self, tmp_path):
+        rows = np.random.default_rng(0).normal(size=(1000, 160))
+        fitted = PortableKNN().fit(rows, feature_names=[f"f{place}" for place in range(160)])
+        fitted.calibration_ = {"codes": []}
+        tracemalloc.start()
+        fitted.save(tmp_path / "a")
+        saving = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        FieldSurprise.of(portable_knn.load(tmp_path / "a"))
+        loading = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (saving < 5 * rows.nbytes, loading < 10 * rows.nbytes) == (True, True)
 
     @pytest.mark.parametrize("change", ["threshold", "score_mean", "origin"])
     def test_changed_content_is_refused(self, detector, change):

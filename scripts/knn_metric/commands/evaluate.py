@@ -40,17 +40,18 @@ def run(arguments: argparse.Namespace) -> None:
     from knn_metric.detection.detectors import describe_detector, load_detector
     from knn_metric.detection.pictures import plot_evaluation
     from knn_metric.page import write_page
-    from knn_metric.platform.target import reaching
+    from knn_metric.platform.target import others_of, reaching
     from knn_metric.tables import format_fields, format_table
 
     picture, figures = (arguments.out / f"evaluation.{kind}" for kind in ("png", "json"))
     page = [arguments.report] if arguments.report else []
     files.require_writable(picture, figures, *page, inputs=arguments.data)
     contract = Contract.read(arguments.package)
-    detector = load_detector(files.artifact_path(arguments.package), contract.input_names)
-    rows = load_rows(arguments.data, contract, arguments.most_rejected)
-    rows = hold_out(rows, detector.origin_)
+    detector = load_detector(files.artifact_path(arguments.package))
     place = arguments.target
+    others = others_of(place, contract.inputs) if place else ()
+    rows = load_rows(arguments.data, contract, arguments.most_rejected, others=others)
+    rows = hold_out(rows, detector.origin_)
     with reaching(place, contract.inputs) if place else nullcontext() as target:
         answered = target.answered if target else rows.names[-1:]
         asked = arguments.corrupt.split(",") if arguments.corrupt else None
@@ -74,8 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
     content = {one.name: one.to_json() for one in results}
     with files.replacing_file(figures) as new:
         new.write_text(json.dumps(content, indent=1))
-    plot_evaluation(results, f"{len(rows):,} rows of {rows.source}, answers {answers}", picture)
     title = f"What {contract.name} detects"
+    described = f"{title}: {len(rows):,} rows of {rows.source}, answers {answers}"
+    plot_evaluation(results, described, picture)
     tables = {"Corruptions": table, "Alarms at other thresholds": thresholds}
     for path in page:
         write_page(path, title, fields, tables, [picture])

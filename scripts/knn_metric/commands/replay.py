@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from knn_metric.data.rows import parse_corruption
     from knn_metric.detection.calibration import require_calibration
     from knn_metric.detection.detectors import load_detector
+    from knn_metric.platform.target import others_of
     from knn_metric.replay.outcome import judge, write_csv
     from knn_metric.replay.report import describe, format_summary, plot
     from knn_metric.replay.sender import Plan, take_timed
@@ -75,9 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     table, picture = (arguments.out / f"replay.{kind}" for kind in ("csv", "png"))
     files.require_writable(table, picture, inputs=arguments.data)
     contract = Contract.read(arguments.package)
-    detector = load_detector(files.artifact_path(arguments.package), contract.input_names)
+    detector = load_detector(files.artifact_path(arguments.package))
     require_calibration(detector)
-    rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
+    others = others_of(arguments.target, contract.inputs)
+    rejected = arguments.most_rejected
+    rows = load_rows(arguments.data, contract, rejected, arguments.time, others)
     rows = hold_out(rows, detector.origin_)
     if arguments.pattern:
         rows = take_timed(rows)
@@ -125,7 +128,8 @@ def send(
             serve_or_call(arguments.runtime or arguments.package) as metric,
         ):
             bar.set_description("replaying")
-            gateway = Gateway(target, metric, contract.inputs, answered, threshold, plan.change())
+            known = contract.inputs, answered, threshold, plan.change()
+            gateway = Gateway.between(target, metric, *known)
             for outcome in send_all(gateway, plan, arguments.concurrency, arguments.rate):
                 outcomes.append(outcome)
                 bar.update()

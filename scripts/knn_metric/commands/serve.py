@@ -29,10 +29,17 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes; before there is anything to finish, it ends the process."""
     from knn_metric.contract import Contract
+    from knn_metric.detection.detectors import find_other_fields
+    from knn_metric.files import artifact_path
     from knn_metric.platform.server import load_function, start_server
 
-    name = Contract.read(arguments.package).name
+    contract = Contract.read(arguments.package)
     function = load_function(arguments.package)
+    features = getattr(function, "__globals__", {}).get("features", contract.input_names)
+    artifact = artifact_path(arguments.package)
+    problem = find_other_fields(features, contract.input_names)
+    if artifact.exists() and problem:
+        raise UserError(f"{artifact} {problem}")
     host = arguments.host
     try:
         socket.getaddrinfo(host, arguments.port)
@@ -41,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     shown = f"[{host}]" if ":" in host else host
     server, port = start_server(function, f"{shown}:{arguments.port}")
     signals = catch_signals()
-    print(f"serving {name} on {shown}:{port}, stop with Ctrl-C", flush=True)
+    print(f"serving {contract.name} on {shown}:{port}, stop with Ctrl-C", flush=True)
     ended_by = 0
     while ended_by not in ENDS:
         ended_by = os.read(signals, 1)[0]

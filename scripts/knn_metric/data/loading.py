@@ -6,15 +6,17 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from knn_metric.cli import MOST_REJECTED, UserError
-from knn_metric.contract import Contract
+from knn_metric.contract import Contract, Field
 from knn_metric.data import census
-from knn_metric.data.cells import NO_TIME
+from knn_metric.data.cells import NO_TIME, PROBLEMS, read_numbers
 from knn_metric.data.rows import SAMPLE, Rows, split
 from knn_metric.data.sources import opening
 from knn_metric.data.survey import plan
@@ -32,21 +34,26 @@ def load_rows(
     contract: Contract,
     most_rejected: float = MOST_REJECTED,
     time: str | None = None,
+    others: Sequence[Field] = (),
 ) -> Rows:
     """Read rows, downloading UCI's file if it is asked for and not there.
 
     `data` is ``'uci'``, ``'sample'`` or a file in UCI's format; or files, folders, globs and URLs,
     whose columns are the contract's inputs. `most_rejected` is the proportion of rows that may be
-    left out, `time` the column of times (default: the platform's, else the only one that has them).
+    left out, `time` the column of times (default: the platform's, else the only one that has them),
+    `others` what a target takes beside the contract's inputs.
     """
     of_census = [one for one in data if census.is_census(one)]
     if not of_census:
-        return _read_table(data, contract, most_rejected, time)
-    one, *others = data
-    if others:
+        return _read_table(data, contract, most_rejected, time, others)
+    one, *more = data
+    if more:
         raise UserError(f"{of_census[0]} is of the census, which is read alone")
     if time:
         raise UserError(f"--time={time}: {one} is of the census, which has no times")
+    if others:
+        names = ", ".join(field.name for field in others)
+        raise UserError(f"{one} is of the census, which has no {names} for the target")
     rows = census.load_census(one)
     if rows.names != contract.input_names:
         raise UserError(
@@ -57,7 +64,11 @@ def load_rows(
 
 
 def _read_table(
-    data: Sequence[str], contract: Contract, most_rejected: float, time: str | None
+    data: Sequence[str],
+    contract: Contract,
+    most_rejected: float,
+    time: str | None,
+    others: Sequence[Field],
 ) -> Rows:
     fields = contract.inputs
     for one in fields:
@@ -67,12 +78,18 @@ def _read_table(
                 " numbers: leave it out of serving.yaml"
             )
     kinds = {one.name: np.dtype(one.numpy_type).name for one in fields}
-    wanted, blocks = plan(data, kinds, [], BLOCK, time)
+    wanted, blocks = plan(data, kinds, [one.name for one in others], BLOCK, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
     if not parts:
         raise UserError(f"{', '.join(data)}: no rows")
     part = Part.join(parts)
     rejected = Counter(part.rejected["reason"].to_pylist())
+    columns: dict[str, np.ndarray] = {}
+    if others:
+        columns, problems = read_others(part.kept, others)
+        rejected.update(problems[problems != ""].tolist())
+        usable = problems == ""
+        part = part._replace(values=part.values[usable], times=part.times[usable])
     n_rows = len(part.values) + rejected.total()
     if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
@@ -88,6 +105,7 @@ def _read_table(
         print(f"{n_untimed:,} rows have no time in {wanted.time}", file=sys.stderr)
     if part.copies:
         print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
+    pa.default_memory_pool().release_unused()  # as much as the rows take, or more
     urls = sorted({one.url for block in blocks for one in block})
     digests = [_digest(url) for url in urls]
     several = hashlib.sha256("".join(digests).encode("ascii"))
@@ -100,9 +118,36 @@ def _read_table(
         corruptions=census.CORRUPTIONS if contract.input_names == census.FEATURES else {},
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digests[0] if len(digests) == 1 else several.hexdigest(),
+        others=columns,
         rejected=rejected,
         times=None if n_untimed == len(part.times) else part.times,
     )
+
+
+def read_others(
+    table: pa.Table, fields: Sequence[Field]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return columns of usable rows in a contract's types; and of all rows what is wrong, or ''."""
+    reasons, numbers = np.full(len(table), "", object), {}
+    for field in fields:
+        column = table.column(field.name)
+        problems = column.is_null().to_numpy().astype(int)
+        if field.numpy_type is not np.str_:
+            numbers[field.name], problems = read_numbers(column, np.dtype(field.numpy_type))
+        said = np.array([f"{field.name}: {problem}" for problem in PROBLEMS], object)[problems]
+        reasons = np.where((reasons == "") & (problems > 0), said, reasons)
+    usable = reasons == ""
+
+    def convert(field: Field) -> np.ndarray:
+        column = table.column(field.name).filter(pa.array(usable))
+        if field.numpy_type is np.str_:
+            return np.array(column.cast(pa.string()).to_pylist(), np.str_)
+        read: np.ndarray = numbers[field.name][usable].astype(field.numpy_type)
+        with suppress(pa.ArrowException):  # integers beyond what a float64 holds exactly
+            read = column.cast(pa.from_numpy_dtype(field.numpy_type)).to_numpy()
+        return read
+
+    return {field.name: convert(field) for field in fields}, reasons
 
 
 def _digest(url: str) -> str:
@@ -120,7 +165,7 @@ def require_replaceable(artifact: Path, old: str | None, new: str) -> None:
     if new == SAMPLE and old not in (None, SAMPLE):
         raise UserError(
             f"{shorten(artifact)} is trained on {old}, and the sample would replace it:"
-            " --force does, and keeps it as .previous"
+            " --force does, and keeps it beside the new one"
         )
 
 

@@ -33,6 +33,8 @@ class Rows:
     corruptions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # By column, the (n,) numbers that were encoded as its codes; only where the source has them.
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # By name, what a target takes beside the metric's inputs: (n,), in the type of its contract.
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
     # By reason, how many rows of the source cannot be used, and are not among these.
     rejected: Mapping[str, int] = field(default_factory=dict)
     # (n,), int64: epoch seconds, `NO_TIME` where a row has none; None if no row has one.
@@ -47,8 +49,9 @@ class Rows:
     def take(self, positions: np.ndarray) -> Rows:
         """Return the rows at some positions, in their order."""
         raw = {name: column[positions] for name, column in self.raw.items()}
+        others = {name: column[positions] for name, column in self.others.items()}
         times = None if self.times is None else self.times[positions]
-        return replace(self, values=self.values[positions], raw=raw, times=times)
+        return replace(self, values=self.values[positions], raw=raw, others=others, times=times)
 
     def number_distinct(self) -> np.ndarray:
         """Number the distinct rows as they come; return the number of each row."""

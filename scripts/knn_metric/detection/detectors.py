@@ -9,29 +9,48 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from knn_metric.cli import UserError
+from knn_metric.contract import Contract
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
 
-def load_detector(path: Path, names: Sequence[str] = ()) -> PortableKNN:
+def load_detector(path: Path) -> PortableKNN:
     """Load an artifact as src/ does, its one line of error a `UserError`.
 
-    With `names`, those of the contract's inputs, an artifact of other features is refused.
+    One that was trained on other fields than those of the serving.yaml beside it is refused.
     """
+    detector = _load(path)
+    if (path.parent / "serving.yaml").exists():
+        names = Contract.read(path.parent).input_names
+        if problem := find_other_fields(detector.feature_names_in_.tolist(), names):
+            raise UserError(f"{path} {problem}")
+    return detector
+
+
+def _load(path: Path) -> PortableKNN:
     from portable_knn import load  # compiles for two seconds, for which --help need not wait
 
     try:
-        detector = load(path)
+        return load(path)
     except RuntimeError as error:
         # What is loaded here needs no upload.
         raise UserError(str(error).replace(", then upload again", "")) from error
-    features = detector.feature_names_in_.tolist()
-    if names and features != list(names):
-        raise UserError(
-            f"{path} was trained on {', '.join(features)}; the contract has {', '.join(names)}"
-        )
-    return detector
+
+
+def find_other_fields(features: Sequence[str], names: Sequence[str]) -> str:
+    """Return what is wrong with an artifact of some features beside a contract of others, or ''."""
+    if list(features) == list(names):
+        return ""
+    parts = {
+        "it lacks": [name for name in names if name not in features],
+        "serving.yaml lacks": [name for name in features if name not in names],
+    }
+    differences = "; ".join(f"{what} {', '.join(own)}" for what, own in parts.items() if own)
+    return (
+        "was trained on other fields than serving.yaml has: train again"
+        f" ({differences or 'the same ones are in another order'})"
+    )
 
 
 def source_of(artifact: Path) -> str | None:
@@ -39,7 +58,8 @@ def source_of(artifact: Path) -> str | None:
     if not artifact.exists():
         return None
     try:
-        return str(load_detector(artifact).origin_.get("source", "data that it does not name"))
+        source: str = _load(artifact).origin_.get("source", "data that it does not name")
+        return source
     except UserError:
         return "data that cannot be read"
 

@@ -18,6 +18,7 @@ from packaging.version import Version
 
 from knn_metric.cli import clean, complain, last_line
 from knn_metric.contract import Contract, lost_by_sonar
+from knn_metric.detection.detectors import find_other_fields
 from knn_metric.files import read_text
 from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.platform import releases
@@ -160,7 +161,10 @@ def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[
         return
     inputs = list(contract.input_names)
     if inputs != found["features"]:
-        yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
+        if "trained" in found:
+            yield f"the artifact {find_other_fields(found['features'], inputs)}"
+        else:
+            yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
     else:
         yield from _problems_of_types(contract, found.get("trained", {}))
     if not found["function"]:

@@ -52,6 +52,30 @@ def answered_by(target: str | Path, inputs: Sequence[Field]) -> tuple[str, ...]:
     return answered
 
 
+def others_of(target: str | Path, inputs: Sequence[Field]) -> list[Field]:
+    """Return what a target takes beside the metric's inputs, by its contract if that is at hand."""
+    own = {field.name for field in inputs}
+    taken = [] if is_address(target) else Contract.read(Path(target)).inputs
+    others = [field for field in taken if field.name not in own]
+    for field in others:
+        if field.dims:
+            what = f"{field.name}, {field.shape} {field.type}"
+            raise UserError(f"{target} takes {what}: rows hold one value of a field")
+    return others
+
+
+def build_request(
+    rows: Rows, place: int, inputs: Sequence[Field], answered: Sequence[str]
+) -> dict[str, np.generic]:
+    """Return what a target is sent of a row: inputs of the metric and others."""
+    sent = {
+        field.name: field.numpy_type(number)
+        for field, number in zip(inputs, rows.values[place], strict=True)
+        if field.name not in answered
+    }
+    return sent | {name: column[place] for name, column in rows.others.items()}
+
+
 class Target(NamedTuple):
     """A target model that answers rows: its inputs are the metric's that it does not answer."""
 
@@ -63,20 +87,18 @@ class Target(NamedTuple):
         """Return rows with the target's answers in place of the columns that it answers."""
         values, names = rows.values.copy(), [field.name for field in self.inputs]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            answers = pool.map(self._answer_one, values)
+            requests = (
+                build_request(rows, place, self.inputs, self.answered) for place in range(len(rows))
+            )
+            answers = pool.map(self._answer_one, requests)
             what = "asking the target"
             bar = tqdm(answers, what, len(values), disable=None, leave=False, delay=1)
             for row, answer in zip(values, bar, strict=True):
                 row[[names.index(name) for name in self.answered]] = answer
         return replace(rows, values=values)
 
-    def _answer_one(self, row: np.ndarray) -> list[float]:
-        sent = {
-            field.name: field.numpy_type(number)
-            for field, number in zip(self.inputs, row, strict=True)
-            if field.name not in self.answered
-        }
-        outputs = self.ask(sent)
+    def _answer_one(self, request: Mapping[str, np.generic]) -> list[float]:
+        outputs = self.ask(request)
         try:
             return [float(outputs[name]) for name in self.answered]
         except (KeyError, TypeError, ValueError) as error:

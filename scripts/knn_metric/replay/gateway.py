@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from hydro_serving_grpc.serving.contract import types_pb2 as types
@@ -14,126 +14,90 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 
 from knn_metric.cli import UserError
 from knn_metric.contract import Field
+from knn_metric.data.rows import Rows
 from knn_metric.platform.server import PREDICT
-from knn_metric.platform.target import open_channel
+from knn_metric.platform.target import build_request, open_channel
 from knn_metric.platform.tensors import TO_TENSOR, decode, encode
-from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome
+from knn_metric.replay.outcome import ALARM, PASSED, REJECTED, Outcome
 
 TIMEOUT = 30  # seconds
-NEVER = float("nan")  # of a hop that was not taken
 NUMERIC = {dtype for kind, (dtype, _) in TO_TENSOR.items() if kind.__name__ != "str_"}
 
-# Changes what the target answers: by the field, the answer and the position of the request.
+# Changes what the target answers: by the field, the answer and the number of the request.
 Change = Callable[[str, float, int], float]
 
 
 class Request(NamedTuple):
-    """A row to send: its position, its corruption or '', the metric's inputs in their order."""
+    """A row to send: its number in the replay, its corruption or '', and where it stands."""
 
-    row: int
+    number: int
     corruption: str
-    values: Sequence[float]
+    rows: Rows
+    place: int
 
 
-class Answer(NamedTuple):
-    """What a hop answered, how long it took in milliseconds, and why it failed or ''."""
+class Gateway(NamedTuple):
+    """Both models, each on a channel of its own, and what the platform does between them."""
 
-    outputs: dict[str, Tensor]
-    ms: float
-    problem: str
+    target: PredictionServiceStub
+    metric: PredictionServiceStub
+    fields: Sequence[Field]  # the metric's inputs
+    answered: Sequence[str]  # those of them that the target answers
+    threshold: float
+    change: Change | None  # of the target's answers to requests with a corruption
 
-
-class Gateway:
-    """Both models, each on a channel of its own, and what the platform does between them.
-
-    Parameters
-    ----------
-    target, metric : str
-        Their addresses.
-    fields : sequence of Field
-        The metric's inputs.
-    answered : sequence of str
-        Those of them that the target answers; the others are sent to it.
-    threshold : float
-    change : callable, optional
-        Changes the target's answers to requests that are sent with a corruption.
-    """
-
-    def __init__(
-        self,
-        target: str,
-        metric: str,
-        fields: Sequence[Field],
-        answered: Sequence[str],
-        threshold: float,
-        change: Change | None = None,
-    ) -> None:
-        # A channel of its own for each keeps one hop's queue out of the other's latency.
-        self._target = PredictionServiceStub(open_channel(target))
-        self._metric = PredictionServiceStub(open_channel(metric))
-        self._fields = fields
-        self._answered = answered
-        self._threshold = threshold
-        self._change = change
+    @classmethod
+    def between(cls, target: str, metric: str, *known: Any) -> Gateway:
+        """Connect with two addresses; one hop's queue is kept out of the other's latency."""
+        stubs = (PredictionServiceStub(open_channel(address)) for address in (target, metric))
+        return cls(*stubs, *known)
 
     def send(self, request: Request) -> Outcome:
         """Send a row to the target, and its answers with the row to the metric."""
-        sent = {
-            field.name: encode(field.numpy_type(value))
-            for field, value in zip(self._fields, request.values, strict=True)
-            if field.name not in self._answered
-        }
-
-        def end(
-            tensors: Mapping[str, Tensor],
-            result: str,
-            reason: str,
-            metric_ms: float = NEVER,
-            value: float = NEVER,
-        ) -> Outcome:
-            numbers = self._read_numbers(tensors)
-            known = numbers, value, result, reason, target.ms, metric_ms
-            return Outcome(request.row, request.corruption, *known)
-
-        target = _call(self._target, "target", sent)
-        if target.problem:
-            return end(sent, FAILED, target.problem)
-        tensors = {**sent, **self._corrupt(target.outputs, request)}
-        problem = find_problem(tensors, self._fields)
-        names = [field.name for field in self._fields if field.name in tensors]
-        accepted = {name: tensors[name] for name in names}
+        row = build_request(request.rows, request.place, self.fields, self.answered)
+        tensors = {name: encode(value) for name, value in row.items()}
+        outputs, target_ms, problem = _call(self.target, "target", tensors)
+        tensors |= self._corrupt(outputs, request)
+        sent = {field.name: tensors[field.name] for field in self.fields if field.name in tensors}
+        numbers = self._read_numbers(sent)
+        known = Outcome(request.number, request.corruption, numbers, target_ms=target_ms)
         if problem:
-            return end(accepted, REJECTED, problem)
-        metric = _call(self._metric, "metric", accepted)
-        if metric.problem:
-            return end(accepted, FAILED, metric.problem, metric.ms)
-        found = metric.outputs["value"].double_val if "value" in metric.outputs else ()
+            return known._replace(reason=problem)
+        if problem := find_problem(sent, self.fields):
+            return known._replace(result=REJECTED, reason=problem)
+        outputs, metric_ms, problem = _call(self.metric, "metric", sent)
+        known = known._replace(metric_ms=metric_ms, reason=problem)
+        if problem:
+            return known
+        found = outputs["value"].double_val if "value" in outputs else ()
         value = found[0] if found else 0.0
-        result = PASSED if value <= self._threshold else ALARM
-        return end(accepted, result, "", metric.ms, value)
+        return known._replace(value=value, result=PASSED if value <= self.threshold else ALARM)
 
     def _corrupt(self, outputs: dict[str, Tensor], request: Request) -> dict[str, Tensor]:
-        if self._change is None or not request.corruption:
+        if self.change is None or not request.corruption:
             return outputs
         changed = dict(outputs)
-        for name in set(outputs) & set(self._answered):
+        for name in set(outputs) & set(self.answered):
             answer = decode(outputs[name])
             if answer.ndim == 0:
-                new = self._change(name, float(answer), request.row)
+                new = self.change(name, float(answer), request.number)
                 changed[name] = encode(answer.dtype.type(new))
         return changed
 
     def _read_numbers(self, tensors: Mapping[str, Tensor]) -> tuple[float, ...]:
         """Return the fields in their order, up to the first one that is no number."""
         numbers = []
-        for field in self._fields:
+        for field in self.fields:
             if field.name not in tensors or tensors[field.name].dtype not in NUMERIC:
                 break
             numbers.append(float(decode(tensors[field.name])))
         return tuple(numbers)
 
 
-def _call(stub: PredictionServiceStub, hop: str, tensors: Mapping[str, Tensor]) -> Answer:
+def _call(
+    stub: PredictionServiceStub, hop: str, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], float, str]:
+    """Return what a model answers, after how many milliseconds, and why it failed or ''."""
     start = time.perf_counter()
     outputs, problem = {}, ""
     try:
@@ -147,7 +111,7 @@ def _call(stub: PredictionServiceStub, hop: str, tensors: Mapping[str, Tensor]) 
                 f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do and 2.x ones do not"
             ) from error
         problem = f"{hop}: {code.name} {details}"
-    return Answer(outputs, 1000 * (time.perf_counter() - start), problem)
+    return outputs, 1000 * (time.perf_counter() - start), problem
 
 
 def find_problem(tensors: Mapping[str, Tensor], fields: Sequence[Field]) -> str:
@@ -155,11 +119,10 @@ def find_problem(tensors: Mapping[str, Tensor], fields: Sequence[Field]) -> str:
     names = {number: label for label, number in types.DataType.items()}
     problems = []
     for field in fields:
-        wanted, _ = TO_TENSOR[field.numpy_type]
         if field.name not in tensors:
             problems.append(f"Missing field {field.name}")
             continue
-        tensor = tensors[field.name]
+        tensor, (wanted, _) = tensors[field.name], TO_TENSOR[field.numpy_type]
         dims = list(tensor.tensor_shape.dims)
         if tensor.dtype != wanted:
             got = names.get(tensor.dtype, tensor.dtype)

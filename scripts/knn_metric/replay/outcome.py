@@ -22,36 +22,16 @@ PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
 
 
 class Outcome(NamedTuple):
-    """What became of one request.
+    """What became of one request; NaN is what is not known."""
 
-    Attributes
-    ----------
-    row : int
-        Position in the replay, from 0.
-    corruption : str
-        Name of the corruption that the row was sent with, or ''.
-    sent : tuple of float
-        The metric's inputs in the contract's order, the target's answers last; without the answers
-        if there were none.
-    value : float
-        The score, 0.0 if the metric returned none in `double_val`, as sonar reads it; NaN if the
-        metric was not reached.
-    result : str
-        ``'passed'``, ``'alarm'``, ``'rejected'`` by the contract, or ``'failed'`` in a function.
-    reason : str
-        Why it was rejected or failed, or ''.
-    target_ms, metric_ms : float
-        Latency of each hop in milliseconds, NaN for a hop that was not taken.
-    """
-
-    row: int
-    corruption: str
-    sent: tuple[float, ...]
-    value: float
-    result: str
-    reason: str
-    target_ms: float
-    metric_ms: float
+    row: int  # position in the replay, from 0
+    corruption: str  # that the row was sent with, or ''
+    sent: tuple[float, ...]  # the metric's inputs, up to the first one that there was not
+    value: float = np.nan  # the score, 0.0 if the metric returned none in `double_val`, as in sonar
+    result: str = FAILED  # in a function; or PASSED, ALARM, or REJECTED by the contract
+    reason: str = ""  # why it was rejected or failed
+    target_ms: float = np.nan  # latency of each hop
+    metric_ms: float = np.nan
 
     @property
     def is_scored(self) -> bool:
@@ -59,37 +39,17 @@ class Outcome(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """A replay, and what the artifact at hand makes of it.
+    """A replay of n requests of m fields, and what the artifact at hand makes of it."""
 
-    Attributes
-    ----------
-    calibration : dict
-        Of the artifact.
-    source : str
-        Where the rows are from.
-    threshold : float
-    outcomes : list of Outcome, length n
-        In the order in which they were sent.
-    p_values : ndarray, shape (n,)
-        Empirical: the proportion of training rows with such a score or a higher one.
-    surprises : ndarray, shape (n, m)
-        Of each field.
-    n_others : int
-        How many scores are not the artifact's: another one is served, and nothing is said of them.
-    verdict : Verdict
-    evidence : ndarray, shape (n,)
-        Of a change, with each request.
-    """
-
-    calibration: dict[str, Any]
-    source: str
+    calibration: dict[str, Any]  # the artifact's
+    source: str  # of the rows
     threshold: float
-    outcomes: list[Outcome]
-    p_values: np.ndarray
-    surprises: np.ndarray
-    n_others: int
+    outcomes: list[Outcome]  # in the order in which they were sent
+    p_values: np.ndarray  # (n,): the proportion of training rows with such a score or a higher one
+    surprises: np.ndarray  # (n, m)
+    n_others: int  # scores of another artifact, of which nothing is said
     verdict: Verdict
-    evidence: np.ndarray
+    evidence: np.ndarray  # (n,): of a change, with each request
 
     @property
     def names(self) -> list[str]:

@@ -24,31 +24,15 @@ from knn_metric.replay.outcome import Outcome
 
 
 class Plan(NamedTuple):
-    """What to send.
-
-    Attributes
-    ----------
-    rows : Rows
-    n_requests : int
-        Requests; the rows are sent over and over if they are fewer.
-    seed : int
-        Of the rows' order and of what is random in a corruption.
-    corruption : Corruption or None
-    start : int
-        The request from which on rows are corrupted.
-    repeat : int
-        How many times in a row each row is sent.
-    by_hour : bool
-        Whether the requests go around the day: rows of each hour after those of the one before,
-        as many as the hour's proportion of all rows.
-    """
+    """What to send."""
 
     rows: Rows
-    n_requests: int
-    seed: int
+    n_requests: int  # the rows are sent over and over if they are fewer
+    seed: int  # of the rows' order and of what is random in a corruption
     corruption: Corruption | None
-    start: int
-    repeat: int = 1
+    start: int  # the request from which on rows are corrupted
+    repeat: int = 1  # times in a row that each row is sent
+    # Whether rows of each hour follow those of the one before, as many as the hour's proportion.
     by_hour: bool = False
 
     @property
@@ -67,9 +51,8 @@ class Plan(NamedTuple):
         corrupted = corrupt(self.corruption, rows, self.seed) if self.corruption else rows
         name = self.corruption.name if self.corruption else ""
         for number in range(self.n_requests):
-            begun = number >= self.start
-            values = (corrupted if begun else rows).values[turns[number // self.repeat]]
-            yield Request(number, name if begun else "", values)
+            own = (name, corrupted) if number >= self.start else ("", rows)
+            yield Request(number, *own, int(turns[number // self.repeat]))
 
     def change(self) -> Change | None:
         """Return what the corruption makes of the target's answers."""
@@ -104,7 +87,7 @@ def send_all(gateway: Gateway, plan: Plan, concurrency: int, rate: float) -> Ite
 
     def send(request: Request) -> Outcome:
         if rate:
-            stop.wait(began + request.row / rate - time.perf_counter())
+            stop.wait(began + request.number / rate - time.perf_counter())
         return gateway.send(request)
 
     with ThreadPoolExecutor(concurrency) as pool:

@@ -89,7 +89,8 @@ def _read_table(
         columns, problems = read_others(part.kept, others)
         rejected.update(problems[problems != ""].tolist())
         usable = problems == ""
-        part = part._replace(values=part.values[usable], times=part.times[usable])
+        numbers = part.values[usable], part.times[usable]
+        part = Part(part.kept, *numbers, part.rejected, part.copies)
     n_rows = len(part.values) + rejected.total()
     if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))

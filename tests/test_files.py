@@ -130,25 +130,27 @@ with getattr(files, sys.argv[1])(Path(sys.argv[2])):
 
 @pytest.mark.parametrize("function", ["replacing_file", "replacing_folder"])
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, function):
-    """And what is written at the same time, or beside for another name, stays."""
-    path = tmp_path / "a [1]"
+    """And what is written at the same time stays: a folder by one process only."""
+    path, beside = tmp_path / "a [1]", tmp_path / "a [1]-2"
     line = [sys.executable, "-c", WRITE, function]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with ExitStack() as stack:
-        processes = (subprocess.Popen([*line, at], **pipes) for at in (path, path, tmp_path / "a"))
-        killed, *others = map(stack.enter_context, processes)
-        for one in (killed, *others):
+        processes = (subprocess.Popen([*line, at], **pipes) for at in (path, beside))
+        killed, other = map(stack.enter_context, processes)
+        for one in (killed, other):
             assert one.stdout.readline() == b"writing\n"
-        assert len(os.listdir(tmp_path)) == 3
+        if function == "replacing_folder":
+            words = r"a \[1\] is being written by another process$"
+            with pytest.raises(UserError, match=words), files.replacing_folder(path):
+                pass
         killed.kill()
         killed.wait()
+        assert len(os.listdir(tmp_path)) == 2
         with getattr(files, function)(path):
-            pass
+            assert len(os.listdir(tmp_path)) == 2
         assert path.exists()
-        assert len(list(tmp_path.glob(".tmp-*"))) == 2
-        for one in others:
-            one.communicate(b"\n")
-    assert sorted(os.listdir(tmp_path)) == ["a", "a [1]"]
+        other.communicate(b"\n")
+    assert sorted(os.listdir(tmp_path)) == ["a [1]", "a [1]-2"]
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])

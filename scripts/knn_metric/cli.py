@@ -204,6 +204,7 @@ def entry(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., i
             sys.stdout.flush()
             return status
         except KeyboardInterrupt:
+            complain("interrupted")
             return INTERRUPTED
         except BrokenPipeError:
             # Python would try to write the rest once more when it ends.

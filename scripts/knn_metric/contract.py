@@ -74,6 +74,11 @@ class Contract:
     def input_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.inputs)
 
+    def name_kinds(self, names: Iterable[str]) -> dict[str, str]:
+        """Return numpy's name of each field's type; a double where the contract has no such."""
+        kinds = {field.name: np.dtype(field.numpy_type).name for field in self.inputs}
+        return {name: kinds.get(name, "float64") for name in names}
+
     @classmethod
     def read(cls, folder: Path, runtime: str | None = None) -> Contract:
         """Read the serving.yaml of a package's folder, or one that is named itself.

@@ -13,7 +13,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -75,12 +75,15 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder; it takes the place of `path` once it is complete, or never."""
+    """Yield a new folder; it takes the place of `path` once it is complete, or never.
+
+    A UserError says that another process is about to replace it.
+    """
     old = path.with_name(f".old-{path.name}")
-    if old.exists() and not path.exists():  # a run was killed between two renames
-        old.rename(path)
-    _remove(old)
-    with temporary(path, Path.mkdir) as new:
+    with temporary(path, Path.mkdir, is_alone=True) as new:
+        if old.exists() and not path.exists():  # a run was killed between two renames
+            old.rename(path)
+        _remove(old)
         yield new
         if not path.exists():
             new.rename(path)
@@ -95,35 +98,41 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+def temporary(path: Path, make: Callable[[Path], None], is_alone: bool = False) -> Iterator[Path]:
     """Yield what is made beside `path`, and remove it afterwards, if it is still there.
 
-    What killed runs left is removed first: nobody has a lock on it.
+    What killed runs left is removed first: nobody has a lock on it. With `is_alone`, what another
+    process has a lock on is a UserError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beginning = f".tmp-{path.name[:100]}-"
-    for left in path.parent.glob(f"{glob.escape(beginning)}*"):
-        with suppress(OSError), _opened(left) as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(left)
     new = path.with_name(f"{beginning}{uuid4().hex}{path.suffix}")
-    make(new)
-    try:
-        with _opened(new) as handle:
-            with suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield new
-    finally:
-        _remove(new)
+    with ExitStack() as stack:
+        with _locked(path.parent) if is_alone else nullcontext():
+            for left in path.parent.glob(f"{glob.escape(beginning)}{'[0-9a-f]' * 32}*"):
+                with suppress(FileNotFoundError), _locked(left, fcntl.LOCK_NB) as is_ours:
+                    if is_ours:
+                        _remove(left)
+                    elif is_alone:
+                        raise UserError(f"{shorten(path)} is being written by another process")
+            make(new)
+            stack.callback(_remove, new)
+            stack.enter_context(_locked(new))
+        yield new
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _locked(path: Path, flags: int = 0) -> Iterator[bool]:
+    """Lock what is there until the block, or this process, ends; yield whether it is locked."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        yield handle
+        is_ours = False
+        with suppress(OSError):  # of another's lock, or a network file system without any
+            fcntl.flock(handle, fcntl.LOCK_EX | flags)
+            is_ours = True
+        yield is_ours
     finally:
-        os.close(handle)  # which ends its lock, as the end of this process does
+        os.close(handle)
 
 
 def _exchange(new: Path, path: Path) -> bool:
@@ -145,9 +154,7 @@ def keeping_previous(path: Path) -> Iterator[None]:
     The newest `KEPT` are kept. Nobody else replaces it meanwhile: the folder is locked.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(path.parent) as folder:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
+    with _locked(path.parent):
         if not path.exists():
             yield
             return

@@ -72,19 +72,7 @@ def write_page(
     tables: Mapping[str, Sequence[Sequence[str]]],
     pictures: Iterable[Path],
 ) -> None:
-    """Write a report.
-
-    Parameters
-    ----------
-    path : Path
-    title : str
-    facts : mapping of str to str
-        What a reader must know to read the tables, by its name.
-    tables : mapping of str to sequence of sequence of str
-        The cells of each table by its title, the head first; a short row lacks its last cells.
-    pictures : iterable of Path
-        PNG files, which become part of the page.
-    """
+    """Write facts by name, tables by title, the head first, and PNG files into one page."""
     images = (base64.b64encode(picture.read_bytes()).decode() for picture in pictures)
     text = PAGE.substitute(
         title=escape(title),
@@ -97,23 +85,21 @@ def write_page(
 
 
 def _format_table(title: str, rows: Sequence[Sequence[str]]) -> str:
-    head, *others = rows
-    numbers = [any(_is_number(cell) for cell in row) for row in zip_longest(*others, fillvalue="")]
-    kinds = ['class="number" ' if is_number else "" for is_number in numbers]
-    cells = "".join(
-        f'<th {kind}scope="col"><button>{escape(name)}</button>'
-        for kind, name in zip_longest(kinds, head, fillvalue="")
+    columns = [*zip_longest(*rows, fillvalue="")]
+    heads = "".join(
+        f'<th{_mark(any(map(_is_number, cells)))} scope="col"><button>{escape(name)}</button>'
+        for name, *cells in columns
     )
     body = "\n".join(
-        "<tr>" + "".join(map(_format_cell, [*row, *[""] * (len(head) - len(row))]))
-        for row in others
+        "<tr>" + "".join(f"<td{_mark(_is_number(cell))}>{escape(cell)}" for cell in row)
+        for row in [*zip(*columns, strict=True)][1:]
     )
-    table = f"<table>\n<thead><tr>{cells}\n<tbody>\n{body}\n</table>"
+    table = f"<table>\n<thead><tr>{heads}\n<tbody>\n{body}\n</table>"
     return f'<h2>{escape(title)}</h2>\n<div class="scroll">\n{table}\n</div>'
 
 
-def _format_cell(text: str) -> str:
-    return f'<td class="number">{escape(text)}' if _is_number(text) else f"<td>{escape(text)}"
+def _mark(is_number: bool) -> str:
+    return ' class="number"' if is_number else ""
 
 
 def _is_number(text: str) -> bool:

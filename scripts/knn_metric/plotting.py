@@ -28,18 +28,9 @@ def plot_stream(
     threshold: float,
     alert: float,
 ) -> None:
-    """Draw a stream's scores against the threshold, and below them its evidence, if there is any.
+    """Draw the scores of n requests against the threshold, and their evidence, if any, below.
 
-    Parameters
-    ----------
-    axes : sequence of two Axes
-    places : sequence of numbers or datetimes, length n
-        Of the requests on the axis that both share.
-    scores : ndarray, shape (n,)
-        NaN where there is none.
-    evidence : sequence of float, length n or 0
-    threshold, alert : float
-        Of the scores, and of the evidence.
+    `places` are numbers or datetimes on the axis that both share; a score may be NaN.
     """
     top, bottom = axes
     where = np.asarray(places)

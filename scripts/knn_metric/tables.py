@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 
 def format_table(rows: Sequence[Sequence[str]], align: str = "<", gap: int = 2) -> str:
-    """Align the cells of rows, the head first.
+    """Align the cells of rows, the head first; a short row leaves its last columns empty.
 
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        A short row leaves its last columns empty.
-    align : str
-        ``'<'`` or ``'>'`` for each column; all others are numbers, which stand to the right.
-    gap : int
-        Spaces between two columns.
+    `align` has a letter for each column, ``'<'`` or ``'>'``; all others are numbers, on the right.
     """
-    n_columns = max(map(len, rows))
-    cells = [[*row, *[""] * (n_columns - len(row))] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(n_columns)]
-    sides = list(zip(align.ljust(n_columns, ">"), widths))
-    lines = (
-        (" " * gap).join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, sides))
-        for row in cells
+    columns = list(zip_longest(*rows, fillvalue=""))
+    aligned = (
+        [f"{cell:{side}{max(map(len, column))}}" for cell in column]
+        for column, side in zip(columns, align.ljust(len(columns), ">"))
     )
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join((" " * gap).join(row).rstrip() for row in zip(*aligned))
 
 
 def format_fields(fields: dict[str, str]) -> str:

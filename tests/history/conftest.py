@@ -6,12 +6,6 @@ from helpers import run
 from histories import BEGIN, HOUR
 
 from knn_metric.data import census
-from knn_metric.detection.detectors import load_detector
-
-
-@pytest.fixture(scope="module")
-def detector(artifact):
-    return load_detector(artifact)
 
 
 @pytest.fixture(scope="module")

@@ -60,9 +60,9 @@ class Cluster:
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened for a minute"
+        assert time.monotonic() < deadline, "nothing happened for three minutes"
         time.sleep(0.01)
 
 
@@ -188,7 +188,7 @@ def test_an_interruption(engine, number, options, tmp_path, request):
     )
     with when_half_written(tmp_path, lambda: os.killpg(process.pid, number)):
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (INTERRUPTED, b"", b"")
+    assert (process.returncode, out, err) == (INTERRUPTED, b"", b"knn-metric score: interrupted\n")
     assert not list(tmp_path.iterdir())
     sessions = [os.getsid(one.pid) for one in psutil.process_iter() if one.is_running()]
     assert process.pid not in sessions

@@ -1,22 +1,28 @@
 """Scoring a history: the same rows from every format, nothing lost, complete or not at all."""
 
+import gzip
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import PNG, assert_one_line, damage
 from histories import BEGIN, HOUR, SCORES, WRITERS, read, read_all, replace, write_json
+from matplotlib.axes import Axes
 from pyarrow import parquet
 from pyarrow.csv import write_csv
 
 from knn_metric.data import census
+from knn_metric.data.survey import SCORES as LAST
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
-from knn_metric.history.output import SCORES as OUTPUT
+from knn_metric.files import replacing_folder
 
 
 class TestScores:
@@ -56,14 +62,13 @@ class TestScores:
     def test_the_table_and_the_picture(self, scoring, history, detector, rows, tmp_path):
         parquet.write_table(history, tmp_path / "rows.parquet")
         result = scoring(tmp_path / "rows.parquet")
-        alarms = int(np.sum(detector.decision_function(rows[:500]) > detector.threshold_))
+        alarms = detector.decision_function(rows[:500]) > detector.threshold_
         lines = [" ".join(line.split()) for line in result.out.splitlines()]
         assert lines[:2] == ["rows 500", "scored 500"]
-        assert lines[2].startswith(f"alarms {alarms} {alarms / 500:.2%}, ")
+        assert lines[2].startswith(f"alarms {alarms.sum()} {alarms.mean():.2%}, ")
         assert lines[3].startswith("top features ")
-        first = detector.decision_function(rows[:12]) > detector.threshold_
         days = [line.split()[:3] for line in lines if line.startswith("2020-")]
-        assert days[0] == ["2020-09-13", "12", str(first.sum())]
+        assert days[0] == ["2020-09-13", "12", str(alarms[:12].sum())]
         assert sum(int(day[1]) for day in days) == 500
         assert (tmp_path / "out.png").read_bytes().startswith(PNG)
 
@@ -76,17 +81,17 @@ class TestScores:
         assert listed == [["2020-10-23", "10", "10", "100.00%", "changed:", "age"]]
         assert "1 of 50 days are changed" in result.out
 
-    def test_files_folders_globs_and_urls(self, scoring, history, tmp_path):
-        (tmp_path / "folder").mkdir()
-        parquet.write_table(history.slice(0, 10), tmp_path / "folder" / "a.parquet")
-        write_csv(history.slice(10, 10), tmp_path / "b1.csv")
-        write_json(history.slice(20, 10), tmp_path / "b2.json")
-        with fsspec.open("memory://c/c.parquet", "wb") as file:
-            parquet.write_table(history.slice(30, 10), file)
-        result = scoring(tmp_path / "folder", tmp_path / "b*", "memory://c/*.parquet")
-        assert (result.status, result.err) == (0, "")
-        ids = read(tmp_path / "out")["_hs_request_id"].to_pylist()
-        assert ids == [f"request-{number}" for number in range(40)]
+    def test_a_day_with_few_rows_is_no_spike(self, scoring, history, tmp_path, monkeypatch):
+        """One row of two raises an alarm, 50%: the interval is drawn, and the axis ends before."""
+        tops, set_ylim = [], Axes.set_ylim
+        monkeypatch.setattr(
+            Axes, "set_ylim", lambda *a, **k: tops.append(a[-1]) or set_ylim(*a, **k)
+        )
+        age = np.where(np.arange(500) == 499, 12_000, history["age"].to_numpy())
+        days = pa.array(BEGIN + 24 * HOUR * (np.arange(500) // 249))
+        parquet.write_table(replace(history, age=age, _hs_timestamp=days), tmp_path / "a.parquet")
+        assert "50.00%" in scoring(tmp_path / "a.parquet").out
+        assert 5 < tops[-1] < 20
 
     def test_a_file_of_the_platforms_feature_lake(self, scoring, tmp_path):
         """As sonar wrote it, by parquet-mr 1.11.0: the scores are those of its own checks."""
@@ -130,6 +135,8 @@ class TestRejected:
         assert ["1", "sex:", "missing"] in lines
         assert "2024-02-02     496" in result.out
         assert "1 scored rows have no day" in result.out
+        most = ("--most-rejected", 0.007, "--overwrite")
+        assert_one_line(scoring(tmp_path / "rows.csv", *most), "4 of 501 rows cannot be scored")
 
     def test_when_no_row_is_scored(self, scoring, history, tmp_path):
         table = history.set_column(12, "classes", pa.nulls(500))
@@ -139,77 +146,130 @@ class TestRejected:
         assert "500  classes: missing" in result.out
         assert len(read(tmp_path / "out" / "rejected")) == 500
 
+    @pytest.fixture
+    def folder(self, history, tmp_path):
+        """Three files that can be read, and five that cannot, or not to their end."""
+        folder = tmp_path / "history"
+        folder.mkdir()
+        parquet.write_table(history.slice(0, 100), folder / "a.parquet")
+        write_csv(history.slice(100, 100), folder / "b.csv")
+        write_json(history.slice(200, 100), folder / "c.json")
+        without_ids = history.drop_columns("_hs_request_id")
+        parquet.write_table(without_ids, folder / "paged.parquet", row_group_size=100)
+        damage(folder / "paged.parquet", folder / "paged.parquet")
+        (folder / "cut.parquet").write_bytes((folder / "a.parquet").read_bytes()[:-100])
+        (folder / "cut.csv.gz").write_bytes(gzip.compress((folder / "b.csv").read_bytes())[:-100])
+        (folder / "cut.csv").write_text("age,workcl\n1,2")
+        write_csv(pa.concat_tables([without_ids] * 4), folder / "long.csv")
+        (folder / "long.csv.gz").write_bytes(gzip.compress((folder / "long.csv").read_bytes())[:-9])
+        (folder / "long.csv").unlink()
+        return folder
+
+    def test_files_that_cannot_be_read_are_left_out(self, scoring, folder, tmp_path):
+        """By name, with status 1; of one that is damaged further on, what stands before is read."""
+        result = scoring(folder, "--rows-per-block", 100)
+        assert (result.status, result.err) == (1, "")
+        scored = read(tmp_path / "out")
+        assert len(scored.filter(scored["_hs_request_id"].is_valid())) == 300
+        names = {"cut.csv", "cut.csv.gz", "cut.parquet", "long.csv.gz", "paged.parquet"}
+        assert str(folder / "paged.parquet") in scored["file"].to_pylist()
+        rejected = read(tmp_path / "out" / "rejected").to_pylist()
+        assert {Path(one["file"]).name for one in rejected} == names
+        assert {one["row"] for one in rejected} == {-1}
+        assert "files left out    5" in result.out
+        assert all(f"1  {folder / name}: " in result.out for name in names)
+
+    @pytest.mark.parametrize(
+        ("names", "options"),
+        [
+            ("cut.*", ()),
+            ("paged.parquet", ()),
+            ("long.csv.gz", ()),
+            ("*", ("--most-rejected", 0.6)),
+        ],
+    )
+    def test_too_many_of_them(self, names, options, scoring, folder, tmp_path):
+        result = scoring(folder / names, "--rows-per-block", 100, *options)
+        assert_one_line(result, folder)
+        assert os.listdir(tmp_path) == ["history"]
+
+
+def write_part(history, folder):
+    folder.mkdir()
+    parquet.write_table(history, folder / "part-00000.parquet")
+
+
+def write_input(history, folder):
+    """It looks like what an earlier run wrote, and a link leads to it as well."""
+    write_part(history.append_column("line", pa.nulls(len(history))), folder)
+    for column in LAST:
+        history = history.append_column(column, pa.nulls(len(history)))
+    parquet.write_table(history, folder / "part-00000.parquet")
+    (folder.parent / "link").symlink_to(folder)
+
 
 class TestFaults:
     """One line, and no output where there was none; what was there stays."""
 
-    @pytest.fixture
-    def kept(self, scoring, history, tmp_path):
-        parquet.write_table(history.slice(0, 10), tmp_path / "rows.parquet")
-        assert scoring(tmp_path / "rows.parquet").status == 0
-        before = read(tmp_path / "out")
-        parquet.write_table(history, tmp_path / "rows.parquet")
-        yield
-        assert read(tmp_path / "out").equals(before)
-        assert not list(tmp_path.glob(".tmp-*"))
+    @pytest.mark.parametrize(
+        ("write", "arguments", "words"),
+        [
+            (write_input, "out --overwrite", "out holds an input: not replaced"),
+            (write_input, "link --overwrite", "out holds an input: not replaced"),
+            (write_input, "rows.parquet", "out is there: --overwrite replaces it"),
+            (write_part, "rows.parquet --overwrite", "out holds more than scores: not replaced"),
+            (
+                lambda _, out: (out.mkdir(), (out / "mine.txt").touch()),
+                "rows.parquet --overwrite",
+                "out holds more than scores: not replaced",
+            ),
+            (
+                lambda _, out: out.with_suffix(".png").write_text("mine"),
+                "rows.parquet",
+                "out.png is there: --overwrite",
+            ),
+        ],
+    )
+    def test_what_is_not_replaced(
+        self, write, arguments, words, scoring, history, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        parquet.write_table(history, "rows.parquet")
+        write(history, tmp_path / "out")
+        before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+        assert_one_line(scoring(*arguments.split()), words)
+        after = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+        assert after == before
 
-    @pytest.mark.usefixtures("kept")
-    def test_a_full_disk(self, scoring, tmp_path, monkeypatch):
-        monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError(28, "No space left")))
-        result = scoring(tmp_path / "rows.parquet", "--overwrite")
-        assert_one_line(result, "the scores cannot be written: No space left")
-
-    @pytest.mark.parametrize("name", ["out", "link"])
-    def test_an_input_in_the_output(self, scoring, history, tmp_path, name):
-        """Also where a link leads there, and though it looks like an earlier run's."""
-        path = tmp_path / "out" / "part-00000.parquet"
-        path.parent.mkdir()
-        (tmp_path / "link").symlink_to(path.parent)
-        for column in OUTPUT:
-            history = history.append_column(column, pa.nulls(len(history)))
+    def test_an_output_is_replaced_whole(self, scoring, history, tmp_path, monkeypatch):
+        """Or not at all, as on a full disk, or while another run writes it."""
+        path = tmp_path / "rows.parquet"
         parquet.write_table(history, path)
-        result = scoring(tmp_path / name, "--overwrite")
-        assert_one_line(result, "out holds an input: not replaced")
-        assert parquet.read_table(path).equals(history)
-
-    @pytest.mark.parametrize("name", ["part-0.parquet", "part-00000.parquet"])
-    def test_a_folder_of_someone_elses_parquet(self, scoring, history, tmp_path, name):
-        parquet.write_table(history, tmp_path / "rows.parquet")
-        (tmp_path / "out").mkdir()
-        parquet.write_table(history, tmp_path / "out" / name)
-        result = scoring(tmp_path / "rows.parquet", "--overwrite")
-        assert_one_line(result, "out holds more than scores: not replaced")
-        assert parquet.read_table(tmp_path / "out" / name).equals(history)
-
-    @pytest.mark.usefixtures("kept")
-    def test_an_output_that_is_there(self, scoring, tmp_path):
-        assert_one_line(scoring(tmp_path / "rows.parquet"), "out is there: --overwrite replaces it")
-        (tmp_path / "out" / "mine.txt").touch()
-        result = scoring(tmp_path / "rows.parquet", "--overwrite")
-        assert_one_line(result, "out holds more than scores: not replaced")
-        (tmp_path / "out" / "mine.txt").unlink()
-
-    def test_a_picture_that_is_there_stays(self, scoring, tmp_path):
-        (tmp_path / "out.png").write_text("mine")
-        assert_one_line(scoring(tmp_path / "rows.parquet"), "out.png is there: --overwrite")
-        assert (tmp_path / "out.png").read_text() == "mine"
-        assert not (tmp_path / "out").exists()
-
-    def test_an_output_is_replaced_whole(self, scoring, history, tmp_path):
-        parquet.write_table(history, tmp_path / "rows.parquet")
-        assert scoring(tmp_path / "rows.parquet", "--rows-per-block", 64).status == 0
-        parquet.write_table(history.slice(0, 10), tmp_path / "rows.parquet")
-        assert scoring(tmp_path / "rows.parquet", "--overwrite").status == 0
+        assert scoring(path, "--rows-per-block", 64).status == 0
+        parquet.write_table(history.slice(0, 10), path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", Mock(side_effect=OSError(28, "No space left")))
+            result = scoring(path, "--overwrite")
+            assert_one_line(result, "the scores cannot be written: No space left")
+        with pytest.raises(KeyError), replacing_folder(tmp_path / "out"):  # noqa: PT012
+            assert_one_line(scoring(path, "--overwrite"), "out is being written by another process")
+            raise KeyError
+        assert len(read(tmp_path / "out")) == 500
+        assert scoring(path, "--overwrite").status == 0
         assert len(read(tmp_path / "out")) == 10
         assert {path.name for path in tmp_path.iterdir()} == {"rows.parquet", "out", "out.png"}
 
-    def test_a_damaged_page(self, scoring, history, tmp_path):
-        """Found only while rows are read; nothing is left of those that were scored before."""
-        path = tmp_path / "rows.parquet"
-        parquet.write_table(history, path, row_group_size=100)
-        damage(path, path)
-        assert_one_line(scoring(path, "--rows-per-block", 100), path)
-        assert list(tmp_path.iterdir()) == [path]
+    def test_the_environment(self, artifact, history, tmp_path):
+        """Files have the umask's modes, and settings for a Dask cluster spoil nothing here."""
+        parquet.write_table(history, tmp_path / "rows.parquet")
+        dask = {"COMM__REQUIRE_ENCRYPTION": "True", "WORKER__PRELOAD": json.dumps(["no_module"])}
+        settings = {f"DASK_DISTRIBUTED__{name}": value for name, value in dask.items()}
+        environment = {**os.environ, **settings, "DASK_TEMPORARY_DIRECTORY": "/proc/x"}
+        line = [sys.executable, "-m", "knn_metric", "score", tmp_path / "rows.parquet"]
+        line += ["--out", tmp_path / "out", "--package", artifact.parent]
+        subprocess.run(line, env=environment, umask=0o077, check=True, capture_output=True)
+        modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("out*/*.parquet")}
+        assert modes == {(tmp_path / "out.png").stat().st_mode & 0o777} == {0o600}
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

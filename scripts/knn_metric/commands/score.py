@@ -2,7 +2,7 @@
 
 OUT/*.parquet get the kept columns, file, row, value, alarm, p_value and top_feature; OUT/rejected
 the rows that cannot be scored, with the reason. The alarm rate is drawn beside, as OUT.png.
-The exit status is 2 if no row could be scored.
+A file that cannot be read is named and left out: the exit status is 1; 2 if no row could be scored.
 
 examples:
   knn-metric score requests.parquet
@@ -14,10 +14,9 @@ examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 
-from knn_metric.cli import FAILED, REPORTS, Parser, UserError, complain
+from knn_metric.cli import FAILED, FOUND, REPORTS, Parser, UserError, complain, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -32,6 +31,8 @@ def add_arguments(parser: Parser) -> None:
     option("--keep", action="append", default=[], metavar="COLUMN", help=what)
     parser.time()
     option("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster to use")
+    what = "proportion of files, and of rows, that may be unusable"
+    parser.number("--most-rejected", float, 0, 1, default=1, help=what)
     parser.number("--rows-per-block", int, 1, 10**7, default=100_000, help="scored at a time")
 
 
@@ -39,46 +40,36 @@ def run(arguments: argparse.Namespace) -> int:
     import signal
     import time
 
-    from knn_metric import files
-    from knn_metric.data.survey import plan, stream
-    from knn_metric.detection.calibration import require_calibration
-    from knn_metric.detection.detectors import load_detector
-    from knn_metric.history.output import (
-        Threads,
-        require_no_input_in,
-        require_replaceable,
-        write_scores,
-    )
-    from knn_metric.history.periods import find_changes
-    from knn_metric.history.report import format_history, plot, write_report
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as a Ctrl-C does
-    out = arguments.out.resolve()
-    picture = out.parent / f"{out.name}.png"
-    require_replaceable(out, picture, arguments.overwrite)
-    page = [arguments.report] if arguments.report else []
-    files.require_writable(picture, *page, inputs=arguments.data)
     began = time.perf_counter()
-    artifact = files.artifact_path(arguments.package)
-    detector = load_detector(artifact)
-    calibration = require_calibration(detector)
-    types = name_types(arguments.package, detector.feature_names_in_.tolist())
-    rows = arguments.rows_per_block
-    wanted, blocks = plan(arguments.data, types, arguments.keep, rows, arguments.time)
-    require_no_input_in(out, blocks)
-    with files.replacing_folder(out) as folder:
-        if arguments.scheduler:
-            from knn_metric.history.cluster import connecting
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as a Ctrl-C does
+    with _saying("starting"):
+        from knn_metric import files
+        from knn_metric.contract import Contract
+        from knn_metric.data.survey import plan, stream
+        from knn_metric.detection.calibration import require_calibration
+        from knn_metric.detection.detectors import load_detector
+        from knn_metric.history import output, report
+        from knn_metric.history.periods import find_changes
 
-            with connecting(arguments.scheduler, artifact, wanted, rows) as cluster:
-                total = write_scores(cluster, blocks, folder, len(blocks))
-        else:
-            with Threads(detector, wanted, rows) as threads:
-                streamed = stream(blocks, wanted, rows)
-                total = write_scores(threads, streamed, folder, len(blocks))
-        n_rows = total.scored + total.rejected.total()
-        if not n_rows:
-            raise UserError(f"{', '.join(arguments.data)}: no rows")
+    out, pages = arguments.out.resolve(), [arguments.report] if arguments.report else []
+    data, rows, scheduler = arguments.data, arguments.rows_per_block, arguments.scheduler
+    picture = out.parent / f"{out.name}.png"
+    output.require_replaceable(out, picture, arguments.overwrite)
+    files.require_writable(picture, *pages, inputs=data)
+    with files.replacing_folder(out) as folder:
+        with _saying("looking for files"):
+            detector = load_detector(files.artifact_path(arguments.package))
+            calibration = require_calibration(detector)
+            contract = Contract.read(arguments.package)
+            kinds = contract.name_kinds(detector.feature_names_in_.tolist())
+            wanted, blocks = plan(data, kinds, arguments.keep, rows, arguments.time, True)
+            read = output.list_files(out, blocks)
+        todo = iter(blocks) if scheduler else stream(blocks, wanted, rows)
+        with output.starting(scheduler, detector, wanted, rows) as engine:
+            total = output.write_scores(engine, todo, folder, len(blocks))
+        output.require_enough(total, read, arguments.most_rejected)
+        if not total.rows:
+            raise UserError(f"{', '.join(data)}: no rows")
         if wanted.time and total.scored and not total.days:
             problem = f"{wanted.time}: no cell of that column is a time"
             if arguments.time:
@@ -87,27 +78,25 @@ def run(arguments: argparse.Namespace) -> int:
     changed = find_changes(detector, total.periods())
     expected = calibration["alarms"] / calibration["rows"]
     seconds = time.perf_counter() - began
-    print(format_history(total, changed, expected))
+    print(report.format_history(total, changed, expected))
     searching = f"{total.search_seconds / total.seconds:.0%} of the threads' time in the search"
-    print(f"took {seconds:.1f} s, {n_rows / seconds:,.0f} rows a second, {searching}")
+    print(f"took {seconds:.1f} s, {total.rows / seconds:,.0f} rows a second, {searching}")
     if not total.scored:
         print(f"the rejected rows are in {files.shorten(out)}")
         picture.unlink(missing_ok=True)  # of an earlier run
         return FAILED
-    plot(total, changed, expected, picture)
-    for path in page:
-        write_report(path, total, changed, expected, picture)
-    written = map(files.shorten, (out, picture, *page))
-    print(f"written  {', '.join(written)}")
-    return 0
+    more = f" and {len(data) - 1:,} more" if len(data) > 1 else ""
+    rate = f"{total.alarms / total.scored:.2%} of {total.scored:,} requests raise an alarm"
+    title = f"{contract.name} on {show(data[0])}{more}: {rate}"
+    report.plot(total, changed, expected, title, picture)
+    for path in pages:
+        report.write_report(path, title, total, changed, expected, picture)
+    print(f"written  {', '.join(map(files.shorten, (out, picture, *pages)))}")
+    return FOUND if total.refused else 0
 
 
-def name_types(package: Path, features: Sequence[str]) -> dict[str, str]:
-    """Return the type of each feature as the contract has it; a double where it has none."""
-    import numpy as np
+def _saying(what: str) -> AbstractContextManager[object]:
+    """Say on a terminal what goes on, until the block ends."""
+    from tqdm import tqdm
 
-    from knn_metric.contract import Contract
-
-    inputs = Contract.read(package).inputs
-    types = {field.name: np.dtype(field.numpy_type).name for field in inputs}
-    return {name: types.get(name, "float64") for name in features}
+    return tqdm(desc=what, bar_format="{desc}", disable=None, leave=False)

@@ -50,6 +50,7 @@ class Header:
     is_open: bool = False  # of JSON lines: more columns may follow, as failed requests lack fields
     rows: np.ndarray = field(default_factory=lambda: NO_ROWS)  # of requests that have an id
     ids: np.ndarray = field(default_factory=lambda: NO_ROWS)  # hashes of these
+    problem: str = ""  # why it cannot be read
 
 
 def plan(
@@ -58,6 +59,7 @@ def plan(
     keep: Sequence[str],
     rows: int,
     time: str | None = None,
+    leaves_out: bool = False,
 ) -> tuple[Wanted, list[tuple[Piece, ...]]]:
     """Look at every file, and divide them into blocks of about so many rows.
 
@@ -67,7 +69,8 @@ def plan(
     rows only where row groups are very long, or in a text file, which `stream` divides. Requests
     that stand there twice are read once.
 
-    A UserError names the file that is not there, is damaged, or lacks columns.
+    A UserError names the file that is not there, is damaged, or lacks columns. With `leaves_out`
+    it does only if all are so; else these are the last block.
     """
     taken = ", ".join(name for name in keep if name in WRITTEN)
     if taken:
@@ -75,12 +78,16 @@ def plan(
     headers = _leave_out_scores(_look_at_all(find_files(inputs), rows))
     for header in headers:
         if header.pieces and not header.is_open:
-            _require_columns(header, list(kinds), [*keep, *([time] if time else [])])
+            header.problem = _find_lacking(header, list(kinds), [*keep, *([time] if time else [])])
+    refused = tuple(Piece(one.url, problem=one.problem) for one in headers if one.problem)
+    if refused and (not leaves_out or len(refused) == len(headers)):
+        raise UserError(refused[0].problem)
+    headers = [one for one in headers if not one.problem]
     usual = [name for name in KEPT if any(one.is_open or name in one.columns for one in headers)]
     kept = pa.schema((name, _find_type(name, headers)) for name in dict.fromkeys([*usual, *keep]))
     pieces = [piece for header in _mark_copies(headers) for piece in header.pieces]
-    wanted = Wanted(dict(kinds), kept, time or _find_time(headers))
-    return wanted, list(_divide(pieces, rows))
+    wanted = Wanted(dict(kinds), kept, time or _find_time(headers), leaves_out)
+    return wanted, [*_divide(pieces, rows), *([refused] if refused else [])]
 
 
 def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
@@ -93,13 +100,16 @@ def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
 
 
 def _look_at(url: str, rows: int) -> Header:
-    header = (_look_at_parquet if kind_of(url) == "parquet" else _look_at_text)(url, rows)
-    folders = partitions_of(url)
-    header.columns = dict.fromkeys(folders, pa.string()) | header.columns
-    in_folders = [name for name, value in folders.items() if look_like_times([value or ""])]
-    header.times = header.times or in_folders
-    if header.pieces and REQUEST in header.columns:
-        header.rows, header.ids = _read_ids(Piece(url, 0, header.pieces[-1].last))
+    try:
+        header = (_look_at_parquet if kind_of(url) == "parquet" else _look_at_text)(url, rows)
+        folders = partitions_of(url)
+        header.columns = dict.fromkeys(folders, pa.string()) | header.columns
+        in_folders = [name for name, value in folders.items() if look_like_times([value or ""])]
+        header.times = header.times or in_folders
+        if header.pieces and REQUEST in header.columns:
+            header.rows, header.ids = _read_ids(Piece(url, 0, header.pieces[-1].last))
+    except UserError as error:
+        return Header(url, {}, [], [], problem=str(error))
     return header
 
 
@@ -172,14 +182,14 @@ def _leave_out_scores(headers: list[Header]) -> list[Header]:
     return left
 
 
-def _require_columns(header: Header, features: Sequence[str], others: Sequence[str]) -> None:
+def _find_lacking(header: Header, features: Sequence[str], others: Sequence[str]) -> str:
+    """Say which columns a file lacks, '' if it has all."""
     missing = [name for name in (*features, *others) if name not in header.columns]
     what = ", ".join(missing)
     if len(missing) >= len(features) > 1:
         there = ", ".join(show(name) for name in list(header.columns)[:5])
         what += f": the file's columns are {there}{', ...' if len(header.columns) > 5 else ''}"
-    if missing:
-        raise UserError(f"{name_of(header.url)}: no column {what}")
+    return f"{name_of(header.url)}: no column {what}" if missing else ""
 
 
 def _find_time(headers: Sequence[Header]) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from knn_metric.cli import UserError
 from knn_metric.data.cells import MISSING, PROBLEMS, read_numbers, read_times
 from knn_metric.data.parquet import read_parquet
 from knn_metric.data.sources import kind_of, name_of, partitions_of
@@ -18,6 +19,7 @@ from knn_metric.data.text import Malformed, read_text
 ERROR = "_hs_error"
 FAILED = "the target failed"
 NO_ROWS = np.arange(0)
+NO_ROW = -1  # the number of what stands for a file, or the end of one, that cannot be read
 
 
 class Piece(NamedTuple):
@@ -27,6 +29,7 @@ class Piece(NamedTuple):
     first: int = 0
     last: int = 0
     copies: np.ndarray = NO_ROWS  # rows of requests that are read elsewhere
+    problem: str = ""  # why the file cannot be read
 
     @property
     def size(self) -> int:
@@ -39,6 +42,7 @@ class Wanted(NamedTuple):
     kinds: dict[str, str]  # by column of numbers, numpy's name of its type in the contract
     kept: pa.Schema  # to keep beside them, with the type that each has in all files
     time: str | None  # the column that days come from
+    leaves_out: bool = False  # what cannot be read of files, as a rejected line `NO_ROW`
 
     @property
     def names(self) -> list[str]:
@@ -87,7 +91,7 @@ Block = tuple[Piece | Part, ...]  # that is scored together
 def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     """Read a block, about so many rows at a time.
 
-    A UserError names a file that is damaged.
+    A UserError names a file that is damaged, unless such are left out.
     """
     parts = ([one] if isinstance(one, Part) else _read_parts(wanted, one, rows) for one in block)
     waiting: list[Part] = []
@@ -101,11 +105,20 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
 
 
 def _read_parts(wanted: Wanted, piece: Piece, rows: int) -> Iterator[Part]:
-    for table, numbers, malformed in read_piece(piece, wanted.names, rows):
-        new = ~np.isin(numbers, piece.copies)
-        some = table if new.all() else table.filter(pa.array(new))
-        checked = _check(wanted, name_of(piece.url), some, numbers[new], malformed)
-        yield Part(*checked, copies=int(np.sum(~new)))
+    file = name_of(piece.url)
+    try:
+        if piece.problem:
+            raise UserError(piece.problem)
+        for table, numbers, malformed in read_piece(piece, wanted.names, rows):
+            new = ~np.isin(numbers, piece.copies)
+            some = table if new.all() else table.filter(pa.array(new))
+            checked = _check(wanted, file, some, numbers[new], malformed)
+            yield Part(*checked, copies=int(np.sum(~new)))
+    except UserError as error:
+        if not wanted.leaves_out:
+            raise
+        line = Malformed(NO_ROW, "", str(error))
+        yield Part(*_check(wanted, file, pa.table({}), NO_ROWS, [line]), copies=0)
 
 
 def read_piece(

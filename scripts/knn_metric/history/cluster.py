@@ -12,22 +12,24 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, wait
+from distributed import Client, KilledWorker, Worker, WorkerPlugin
 from distributed.comm.core import CommClosedError
 
 from knn_metric.cli import UserError
-from knn_metric.data.validation import Block, Wanted
+from knn_metric.data.validation import Wanted
 from knn_metric.files import ARTIFACT
-from knn_metric.history.scoring import Scored
+from knn_metric.history.output import Engine
+
+if TYPE_CHECKING:
+    from portable_knn import PortableKNN
 
 PATIENCE = 10  # seconds, for the scheduler to answer and for a worker to be there
 # Packages whose versions must match: on the scheduler; on each worker.
@@ -37,74 +39,57 @@ SCORING = (*SENDING, "pyarrow", "pyod", "numpy", "scipy", "numba", "joblib")
 SHIPPED = ("portable_knn", "knn_metric")
 
 
-class Cluster:
-    """Workers that score blocks by an artifact, whose path is given below a worker's folder."""
+@contextmanager
+def connecting(
+    scheduler: str, detector: PortableKNN, wanted: Wanted, rows: int
+) -> Iterator[Engine]:
+    """Prepare the cluster of a scheduler's address, and leave nothing behind."""
+    shipment, ours = Shipment(detector), sys.modules[__name__]
+    with _quietening_dask(), _connect(scheduler) as client:
 
-    def __init__(self, client: Client, artifact: str, wanted: Wanted, rows: int) -> None:
-        self.client, self.rows = client, rows
-        self.score = _make_task(artifact, wanted, rows)
-        self.keys = map(f"score-{uuid.uuid4().hex}-{{}}".format, count())
+        def look() -> None:
+            if not client.nthreads():
+                raise UserError("no worker is left")
 
-    @property
-    def n_places(self) -> int:
-        return int(sum(self.client.nthreads().values()))
-
-    def submit(self, block: Block) -> Future[Any]:
-        return self.client.submit(self.score, pickle.dumps(block), key=next(self.keys))
-
-    def wait(self, futures: Collection[Future[Any]]) -> Iterator[tuple[Future[Any], Scored]]:
-        """Wait until some are done, and yield these with what came of them."""
+        cloudpickle.register_pickle_by_value(ours)  # which the workers do not have yet
         try:
-            try:
-                done = wait(list(futures), PATIENCE, "FIRST_COMPLETED").done
-            except TimeoutError as error:
-                if not self.client.nthreads():
-                    raise UserError("no worker is left") from error
-                return
-            for future in done:
-                yield future, pickle.loads(future.result())
+            client.register_plugin(shipment, shipment.name)  # to workers that come later, too
+            score = _make_task(shipment.name, wanted, rows)
+            executor = client.get_executor()
+            n_places = sum(client.nthreads().values())
+            yield Engine(
+                lambda block: executor.submit(score, pickle.dumps(block)), n_places, PATIENCE, look
+            )
         except (CancelledError, CommClosedError) as error:
             raise UserError("the connection to the scheduler is lost") from error
         except KilledWorker as error:
             raise UserError(
                 f"{error.allowed_failures + 1} workers died of the same block, the last one"
-                f" {error.last_worker.address}: is its memory too small for {self.rows:,} rows?"
+                f" {error.last_worker.address}: is its memory too small for {rows:,} rows?"
             ) from error
+        finally:
+            if client.status == "running":
+                client.unregister_worker_plugin(shipment.name)
+            cloudpickle.unregister_pickle_by_value(ours)
 
 
-def _make_task(artifact: str, wanted: Wanted, rows: int) -> Callable[[bytes], bytes]:
-    """Return what a worker runs. A scheduler has none of our modules and sees only bytes."""
+def _make_task(folder: str, wanted: Wanted, rows: int) -> Callable[[bytes], Any]:
+    """Return what a worker runs. A scheduler has none of our modules and is sent only bytes."""
     settings = pickle.dumps((wanted, rows))
 
-    def score(block: bytes) -> bytes:
+    def score(block: bytes) -> Any:
         import pickle
         from importlib import import_module
         from pathlib import Path
 
         from distributed import get_worker
 
-        path = Path(get_worker().local_directory).resolve() / artifact
+        path = Path(get_worker().local_directory).resolve() / folder / ARTIFACT
         scoring = import_module("knn_metric.history.scoring")
-        detector = scoring.load_once(str(path))
-        scored = scoring.score_block(detector, *pickle.loads(settings), pickle.loads(block))
-        return pickle.dumps(scored)
+        loaded = scoring.load_once(str(path))  # which checks the digest
+        return scoring.score_block(loaded, *pickle.loads(settings), pickle.loads(block))
 
     return score
-
-
-@contextmanager
-def connecting(scheduler: str, artifact: Path, wanted: Wanted, rows: int) -> Iterator[Cluster]:
-    """Prepare the cluster of a scheduler's address, and leave nothing behind."""
-    shipment, ours = Shipment(artifact), sys.modules[__name__]
-    with _quietening_dask(), _connect(scheduler) as client:
-        cloudpickle.register_pickle_by_value(ours)  # which the workers do not have yet
-        try:
-            client.register_plugin(shipment, shipment.name)  # to workers that come later, too
-            yield Cluster(client, f"{shipment.name}/{ARTIFACT}", wanted, rows)
-        finally:
-            if client.status == "running":
-                client.unregister_worker_plugin(shipment.name)
-            cloudpickle.unregister_pickle_by_value(ours)
 
 
 @contextmanager
@@ -158,7 +143,7 @@ def _shorten_version(version: str | None) -> str | None:
 class Shipment(WorkerPlugin):
     """The packages and the artifact that a worker needs, in a folder of its own."""
 
-    def __init__(self, artifact: Path) -> None:
+    def __init__(self, detector: PortableKNN) -> None:
         self.name = f"knn-metric-{uuid.uuid4().hex}"
         folders = [Path(str(import_module(name).__file__)).parent for name in SHIPPED]
         self.files = {
@@ -166,7 +151,8 @@ class Shipment(WorkerPlugin):
             for folder in folders
             for path in folder.rglob("*.py")
         }
-        self.files[ARTIFACT] = artifact.read_bytes()
+        # As `PortableKNN.save` writes it: the file may have been replaced since it was read.
+        self.files[ARTIFACT] = pickle.dumps(detector, protocol=4)
         self.packages = SHIPPED
 
     def setup(self, worker: Worker) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Event
+from typing import TYPE_CHECKING, NamedTuple
 
 from joblib import cpu_count
 from pyarrow import ArrowException
@@ -53,43 +55,43 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def require_no_input_in(out: Path, blocks: Sequence[Block]) -> None:
-    """Raise UserError if a folder that would be replaced holds a file that is read."""
-    pieces = (piece for block in blocks for piece in block if isinstance(piece, Piece))
-    inputs = {Path(piece.url.removeprefix(LOCAL)).resolve() for piece in pieces}
-    if any(path.is_relative_to(out) for path in inputs):
+def list_files(out: Path, blocks: Sequence[tuple[Piece, ...]]) -> set[str]:
+    """Return the files that are read; raise UserError if the folder to replace holds one."""
+    files = {piece.url.removeprefix(LOCAL) for block in blocks for piece in block}
+    if any(Path(name).resolve().is_relative_to(out) for name in files):
         raise UserError(f"{shorten(out)} holds an input: not replaced")
+    return files
 
 
-class Engine(Protocol):
+class Engine(NamedTuple):
     """Where blocks are scored: in threads here, or on a cluster."""
 
-    @property
-    def n_places(self) -> int: ...  # blocks that are scored at once
-
-    def submit(self, block: Block) -> Any: ...
-
-    def wait(self, futures: Collection[Any]) -> Iterable[tuple[Any, Scored]]: ...
+    submit: Callable[[Block], Future[Scored]]
+    n_places: int  # blocks that are scored at once
+    patience: float | None = None  # seconds without a block that is done, to look for the reason
+    look: Callable[[], None] = lambda: None  # raises it as a UserError
 
 
-class Threads(AbstractContextManager[Any]):
-    """Threads of this process."""
+@contextmanager
+def starting(
+    scheduler: str | None, detector: PortableKNN, wanted: Wanted, rows: int
+) -> Iterator[Engine]:
+    """Start threads, or prepare the workers of a scheduler."""
+    if scheduler:
+        from knn_metric.history.cluster import connecting
 
-    n_places = cpu_count()
-
-    def __init__(self, detector: PortableKNN, wanted: Wanted, rows: int) -> None:
-        self.settings = (detector, FieldSurprise.of(detector)), wanted, rows
-        self.pool = ThreadPoolExecutor(self.n_places)
-
-    def submit(self, block: Block) -> Future[Scored]:
-        return self.pool.submit(score_block, *self.settings, block)
-
-    def wait(self, futures: Collection[Future[Scored]]) -> Iterator[tuple[Future[Scored], Scored]]:
-        for future in wait(futures, return_when=FIRST_COMPLETED).done:
-            yield future, future.result()
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
+        with connecting(scheduler, detector, wanted, rows) as engine:
+            yield engine
+        return
+    loaded = detector, FieldSurprise.of(detector)
+    is_over = Event()
+    pool = ThreadPoolExecutor(cpu_count())
+    score = partial(score_block, loaded, wanted, rows, is_over=is_over.is_set)
+    try:
+        yield Engine(partial(pool.submit, score), cpu_count())
+    finally:
+        is_over.set()
+        pool.shutdown(cancel_futures=True)
 
 
 def _score_all(engine: Engine, blocks: Iterable[Block]) -> Iterator[tuple[int, Scored]]:
@@ -98,15 +100,17 @@ def _score_all(engine: Engine, blocks: Iterable[Block]) -> Iterator[tuple[int, S
     Only as many blocks are under way as keep all places busy, so that memory stays bounded.
     """
     unsent = enumerate(blocks)
-    waiting: dict[Any, int] = {}
+    waiting: dict[Future[Scored], int] = {}
     n_more = 2 * engine.n_places
     while True:
         waiting |= {engine.submit(block): number for number, block in islice(unsent, n_more)}
         if not waiting:
             return
-        done = list(engine.wait(waiting))
-        for future, scored in done:
-            yield waiting.pop(future), scored
+        done = wait(waiting, engine.patience, FIRST_COMPLETED).done
+        if not done:
+            engine.look()
+        for future in done:
+            yield waiting.pop(future), future.result()
         n_more = len(done)
 
 
@@ -128,6 +132,20 @@ def write_scores(engine: Engine, blocks: Iterable[Block], folder: Path, n_blocks
             bar.total = max(n_blocks, number + 1)
             bar.update()
     return total
+
+
+def require_enough(total: Tally, read: Collection[str], most: float) -> None:
+    """Raise UserError if more than a proportion of the files or rows is bad."""
+    refused, n_rejected = [*total.refused.values()], total.rejected.total()
+    if refused and (len(refused) > most * len(read) or len(refused) == len(read)):
+        more = f" (of {len(read):,} files {len(refused):,} cannot be read)" if refused[1:] else ""
+        raise UserError(f"{refused[0]}{more}")
+    if n_rejected > most * total.rows:
+        reason = total.rejected.most_common(1)[0][0]
+        raise UserError(
+            f"{n_rejected:,} of {total.rows:,} rows cannot be scored, most of them for {reason}:"
+            f" --most-rejected {most:g} allows fewer"
+        )
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from knn_metric.data.cells import EPOCH
-from knn_metric.data.validation import Block, Wanted, read_rows
+from knn_metric.data.validation import NO_ROW, Block, Wanted, read_rows
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
@@ -28,16 +30,19 @@ if TYPE_CHECKING:
 
     Loaded = tuple[PortableKNN, FieldSurprise]
 
+AT_ONCE = 100_000  # rows of a block, after which an interrupted run ends
+
 
 @dataclass
 class Tally:
     """What became of rows, counted."""
 
     rejected: Counter[str] = field(default_factory=Counter)  # could not be scored: by reason
+    refused: dict[str, str] = field(default_factory=dict)  # files that are damaged: why
     features: Counter[str] = field(default_factory=Counter)  # alarms: by their top feature
     days: dict[int, Period] = field(default_factory=dict)  # scored: by the day since 1970
-    copies: int = 0  # of requests that stand in an earlier row, and are scored there
     undated: list[Period] = field(default_factory=list)  # of each block, scored rows without a day
+    copies: int = 0  # of requests that stand in an earlier row, and are scored there
     seconds: float = 0.0  # that a thread took for all
     search_seconds: float = 0.0  # and for the search in it
 
@@ -49,13 +54,18 @@ class Tally:
     def alarms(self) -> int:
         return sum(one.alarms for one in (*self.days.values(), *self.undated))
 
+    @property
+    def rows(self) -> int:
+        return self.scored + self.rejected.total() + self.copies
+
     def add(self, later: Tally) -> None:
         self.rejected += later.rejected
+        self.refused |= later.refused
         self.features += later.features
         for day, period in later.days.items():
             self.days[day] = self.days[day].join(period) if day in self.days else period
-        self.copies += later.copies
         self.undated += later.undated
+        self.copies += later.copies
         self.seconds += later.seconds
         self.search_seconds += later.search_seconds
 
@@ -79,20 +89,33 @@ class Scored(NamedTuple):
     rejects: bytes
 
 
-def score_block(loaded: Loaded, wanted: Wanted, rows: int, block: Block) -> Scored:
-    """Score a block of a history, about so many rows at a time."""
+def score_block(
+    loaded: Loaded,
+    wanted: Wanted,
+    rows: int,
+    block: Block,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Scored:
+    """Score a block of a history; stop in the middle of it once nobody wants the scores."""
     began = time.perf_counter()
-    tally, scores, rejects = Tally(), ParquetBytes(), ParquetBytes()
-    for kept, values, times, rejected, copies in read_rows(wanted, block, rows):
+    tally, scores, rejects = Tally(), [], []
+    for kept, values, times, rejected, copies in read_rows(wanted, block, min(rows, AT_ONCE)):
+        is_row = pc.not_equal(rejected["row"], NO_ROW)
+        files = rejected.filter(pc.invert(is_row))
+        tally.refused |= dict(
+            zip(*files.select(["file", "reason"]).to_pydict().values(), strict=True)
+        )
+        tally.rejected.update(rejected["reason"].filter(is_row).to_pylist())
         tally.copies += copies
-        rejects.write(rejected)
-        tally.rejected.update(rejected.column("reason").to_pylist())
+        rejects.append(rejected)
         if len(values):
-            scores.write(score_rows(loaded, kept, values, times, tally))
+            scores.append(_score_rows(loaded, kept, values, times, tally))
+        if is_over():
+            break
     if NO_DAY in tally.days:
         tally.undated.append(tally.days.pop(NO_DAY))
     tally.seconds = time.perf_counter() - began
-    return Scored(tally, scores.close(), rejects.close())
+    return Scored(tally, _to_parquet(scores), _to_parquet(rejects))
 
 
 @cache
@@ -103,7 +126,7 @@ def load_once(artifact: str) -> Loaded:
     return detector, FieldSurprise.of(detector)
 
 
-def score_rows(
+def _score_rows(
     loaded: Loaded, kept: pa.Table, values: np.ndarray, times: np.ndarray, tally: Tally
 ) -> pa.Table:
     """Return the kept columns with the scores beside them, and count the rows."""
@@ -125,20 +148,8 @@ def score_rows(
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
 
 
-class ParquetBytes:
-    """A Parquet file in memory, which has no bytes if it gets no rows."""
-
-    def __init__(self) -> None:
-        self.sink = pa.BufferOutputStream()
-        self.writer: parquet.ParquetWriter | None = None
-
-    def write(self, table: pa.Table) -> None:
-        if len(table):
-            if self.writer is None:
-                self.writer = parquet.ParquetWriter(self.sink, table.schema, compression="zstd")
-            self.writer.write_table(table)
-
-    def close(self) -> bytes:
-        if self.writer:
-            self.writer.close()
-        return bytes(self.sink.getvalue())
+def _to_parquet(tables: list[pa.Table]) -> bytes:
+    sink = pa.BufferOutputStream()
+    if any(map(len, tables)):
+        parquet.write_table(pa.concat_tables(tables), sink, compression="zstd")
+    return bytes(sink.getvalue())

@@ -116,7 +116,7 @@ def test_requests_that_were_not_scored_are_no_evidence(detector, healthy):
 @pytest.mark.parametrize(
     ("parts", "others", "words"),
     [
-        ([(300, PASSED, ""), (50, ALARM, "mix")], {"source": "sample"}, "a sample of synthetic"),
+        ([(300, PASSED, ""), (50, ALARM, "mix")], {"source": "sample"}, "the sample of synthetic"),
         (BROKEN, {"changes": [CHANGE]}, "change detected at request 503, "),
         ([(20, REJECTED, "")], {}, "20 of 20 rejected: why"),
     ],
@@ -126,7 +126,7 @@ def test_the_pictures_title_and_that_its_legend_hides_no_point(
 ):
     figures = []
     monkeypatch.setattr(report, "save", lambda figure, _: figures.append(figure))
-    report.plot(make_replay(parts, **others), tmp_path / "a.png")
+    report.plot(make_replay(parts, **others), "a replay", tmp_path / "a.png")
     (figure,) = figures
     figure.draw_without_rendering()
     assert words in figure.get_suptitle()

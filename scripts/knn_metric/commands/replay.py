@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from knn_metric.cli import FAILED, INTERRUPTED, Parser, UserError, complain
+from knn_metric.cli import FAILED, INTERRUPTED, Parser, UserError, complain, show
 
 if TYPE_CHECKING:
     from knn_metric.contract import Contract
@@ -103,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{replay.n_others:,} of {replay.n_scored:,} scores are not those of the artifact here:"
             " the metric serves another artifact, and what it detects cannot be said"
         )
-    plot(replay, picture)
+    title = f"{contract.name} beside {show(arguments.target)}: {len(outcomes):,} requests"
+    plot(replay, title, picture)
     print(f"the picture is {files.shorten(picture)}")
     print(*describe(replay), sep="\n")
     return status or (0 if replay.n_scored else FAILED)

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         begin(steps, "looking for drift")
         drift = find_drift(rows, arguments.seed, **params)
         begin(steps, "drawing the picture")
-        plot_training(detector, scores, arguments.plot)
+        plot_training(contract.name, detector, scores, arguments.plot)
         begin(steps, "saving the artifact")
         with files.keeping_previous(out):
             detector.save(out)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 MISSED = 2 * MOST  # where a bar ends that has no end
 
 
-def plot_training(detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:
+def plot_training(
+    metric: str, detector: PortableKNN, held_out_scores: np.ndarray, path: Path
+) -> None:
     """Overlay the densities of training and held-out scores and mark the threshold."""
     threshold, training = detector.threshold_, detector.decision_scores_
     # The last thousandth of the scores would squeeze the rest into a corner.
@@ -37,7 +39,7 @@ def plot_training(detector: PortableKNN, held_out_scores: np.ndarray, path: Path
     axes.axvspan(threshold, end, color="tab:red", alpha=0.08, label="alarm")
     source = detector.origin_["source"]
     rows = "synthetic people of the sample" if source == "sample" else f"rows of {source}"
-    add_title(figure, f"Anomaly scores of {rows}, training and held-out")
+    add_title(figure, f"{metric}: anomaly scores of {rows}, training and held-out")
     axes.set_xlabel(
         f"score: distance to neighbor {detector.n_neighbors} among the training rows"
         f" (the last bar holds all above {bins[-2]:.1f})"

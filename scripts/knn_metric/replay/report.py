@@ -98,7 +98,7 @@ def format_summary(replay: Replay) -> str:
     return format_table(rows) + (f"\ntop features of alarms: {features}" if features else "")
 
 
-def plot(replay: Replay, path: Path) -> None:
+def plot(replay: Replay, title: str, path: Path) -> None:
     """Draw a replay: each score against the threshold, and the evidence of a change below."""
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -114,7 +114,7 @@ def plot(replay: Replay, path: Path) -> None:
     for change in replay.verdict.changes[:1]:
         detected = places[change.detected]
         mark(axes, detected, f"change detected, {detected:,}", "tab:green")
-    rows = "a sample of synthetic people" if replay.source == "sample" else replay.source
-    add_title(figure, "\n".join([*describe(replay), f"rows: {rows}"]))
+    rows = "the sample of synthetic people" if replay.source == "sample" else replay.source
+    add_title(figure, "\n".join([f"{title}, rows of {rows}", *describe(replay)]))
     add_legend(figure)
     save(figure, path)

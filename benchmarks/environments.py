@@ -27,8 +27,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 
 from knn_metric import cli, files
 from knn_metric.contract import Contract
-from knn_metric.data.census import load_census
-from knn_metric.data.loading import hold_out
+from knn_metric.data.rows import hold_out, load_census
 from knn_metric.detection.detectors import load_detector
 from knn_metric.detection.training import fit_detector
 from knn_metric.package.new import write_package

@@ -23,9 +23,7 @@ from distributed import LocalCluster
 from pyarrow import parquet
 
 from knn_metric import cli, files
-from knn_metric.data.census import load_census
-from knn_metric.data.loading import hold_out
-from knn_metric.data.rows import Rows
+from knn_metric.data.rows import Rows, hold_out, load_census
 from knn_metric.detection.detectors import load_detector
 
 FILE_ROWS = 1_000_000

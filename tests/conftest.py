@@ -9,8 +9,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
 
 from knn_metric.data import census
-from knn_metric.data.census import load_census
-from knn_metric.data.loading import hold_out
+from knn_metric.data.rows import hold_out, load_census
 from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.platform.server import load_module

@@ -26,7 +26,7 @@ from pyarrow import csv, parquet
 
 from knn_metric.__main__ import SUBCOMMANDS, make_parser
 from knn_metric.contract import Contract
-from knn_metric.data.census import load_census
+from knn_metric.data.rows import load_census
 from knn_metric.files import ROOT
 from knn_metric.live import monitor
 from knn_metric.platform import metrics

@@ -18,9 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from knn_metric import cli, files
 from knn_metric.data import census
-from knn_metric.data.census import load_census
-from knn_metric.data.loading import require_replaceable
-from knn_metric.data.rows import Rows, describe_origin, split
+from knn_metric.data.rows import Rows, describe_origin, load_census, split
 from knn_metric.tables import format_fields
 
 FOLDER = Path(__file__).resolve().parent
@@ -43,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.require_writable(out, training_data)
     rows = load_census(arguments.data)
     if not arguments.force:
-        require_replaceable(out, source_of(out), rows.source)
+        files.require_replaceable(out, source_of(out), rows.source)
     parts = split(rows, arguments.test_size, arguments.seed)
     model, scaling = fit(parts[0])
     origin = describe_origin(rows, arguments.test_size, arguments.seed)

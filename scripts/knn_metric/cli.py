@@ -23,6 +23,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 # Defaults of options: the split and the detector are those of the published figures.
 PARAMS: dict[str, float] = {"n_neighbors": 15, "p": 5, "contamination": 0.05}
 TEST_SIZE, SEED = 0.2, 0
+SAMPLE = "sample"  # what --data calls the synthetic people
 MOST_REJECTED = 0.05  # the proportion of unusable rows in data
 PICTURES = (".png", ".pdf", ".svg")
 REPORTS = Path("reports")

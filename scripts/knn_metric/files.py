@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from knn_metric.cli import UserError
+from knn_metric.cli import SAMPLE, UserError
 
 _FOLDER = Path(__file__).resolve().parent
 # The repository; of an installed wheel, what it has of that.
@@ -170,6 +170,15 @@ def keeping_previous(path: Path) -> Iterator[None]:
         dated = sorted(path.parent.glob(f"{glob.escape(path.name)}.[0-9]*T*Z"))
         for old in dated[:-KEPT]:
             old.unlink(missing_ok=True)
+
+
+def require_replaceable(artifact: Path, old: str | None, new: str) -> None:
+    """Raise UserError if an artifact of another source would be replaced by one of the sample."""
+    if new == SAMPLE and old not in (None, SAMPLE):
+        raise UserError(
+            f"{shorten(artifact)} is trained on {old}, and the sample would replace it:"
+            " --force does, and keeps it beside the new one"
+        )
 
 
 def require_writable(*paths: Path, inputs: Iterable[str | Path] = ()) -> None:

@@ -126,8 +126,8 @@ class TestProcess:
         program = (
             "import os, signal, sys\n"
             "from knn_metric import __main__ as command\n"
-            "from knn_metric.data import loading\n"
-            "loading.load_rows = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+            "from knn_metric.data import rows\n"
+            "rows.load_rows = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
             "sys.exit(command.main(sys.argv[1:]))"
         )
         line = [sys.executable, "-c", program, "train", "--data", "sample", "--package", ROOT]

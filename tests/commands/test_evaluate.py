@@ -8,7 +8,7 @@ import pytest
 from helpers import PNG, assert_one_line, copy_package, run, train_adult
 
 from knn_metric.data import census
-from knn_metric.data.rows import corrupt, parse_corruption
+from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.files import ROOT
 from portable_knn import PortableKNN, load
 

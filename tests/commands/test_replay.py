@@ -19,7 +19,7 @@ from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
 from knn_metric.data import census
-from knn_metric.data.census import load_census
+from knn_metric.data.rows import load_census
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import ROOT

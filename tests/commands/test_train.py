@@ -13,8 +13,7 @@ from helpers import PNG, ROW, UNIT, assert_one_line, copy_package, run
 from pyarrow import csv
 
 from knn_metric.data import census
-from knn_metric.data.census import load_census
-from knn_metric.data.rows import split
+from knn_metric.data.rows import load_census, split
 from knn_metric.detection.surprise import FieldSurprise
 from portable_knn import PortableKNN
 

@@ -16,7 +16,7 @@ N_TENSORS = 200
 
 def score(package, data):
     """Keep every row of the data and the values that the detector gives them here."""
-    from knn_metric.data.census import load_census
+    from knn_metric.data.rows import load_census
 
     rows = load_census(data).values.astype(np.int64)
     values = load_function(package).detector.decision_function(rows)

@@ -7,13 +7,13 @@ import pytest
 
 from knn_metric.cli import UserError
 from knn_metric.data import census
-from knn_metric.data.rows import (
-    Rows,
+from knn_metric.data.corruptions import (
     corrupt,
     corrupt_answer,
     list_corruptions,
     parse_corruption,
 )
+from knn_metric.data.rows import Rows
 
 # By a corruption of churn's rows a field, and what its columns and a random generator make of it.
 VALUES = {

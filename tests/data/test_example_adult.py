@@ -10,8 +10,7 @@ import yaml
 from helpers import NORMAL, assert_one_line, load_script, run
 
 from knn_metric.data import census
-from knn_metric.data.census import load_census
-from knn_metric.data.rows import describe_origin, split
+from knn_metric.data.rows import describe_origin, load_census, split
 from knn_metric.files import ROOT
 from knn_metric.platform.server import load_module
 

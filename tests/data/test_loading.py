@@ -14,8 +14,7 @@ from pyarrow.csv import write_csv
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract, Field
 from knn_metric.data.cells import NO_TIME
-from knn_metric.data.census import load_census
-from knn_metric.data.loading import load_rows
+from knn_metric.data.rows import load_census, load_rows
 from knn_metric.files import ROOT
 
 FIELDS = (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from knn_metric.cli import UserError
-from knn_metric.data.loading import describe_traffic, hold_out
-from knn_metric.data.rows import count_copies, describe_origin, split
+from knn_metric.data.rows import count_copies, describe_origin, hold_out, split
+from knn_metric.detection.detectors import describe_traffic
 from knn_metric.detection.training import train
 
 

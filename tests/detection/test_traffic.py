@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from knn_metric.contract import Contract
-from knn_metric.data.loading import load_rows
-from knn_metric.data.rows import Rows, corrupt, parse_corruption
+from knn_metric.data.corruptions import corrupt, parse_corruption
+from knn_metric.data.rows import Rows, load_rows
 from knn_metric.detection.change import Bets, Evidence
 from knn_metric.detection.evaluation import Judge, Streams
 from knn_metric.detection.training import find_drift, train

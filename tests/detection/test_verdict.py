@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knn_metric.cli import UserError
-from knn_metric.data.rows import corrupt, parse_corruption
+from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import PATIENCE, Stream, add_alert, parse_calibration

@@ -5,7 +5,7 @@ import math
 import pytest
 from helpers import METRIC, attach, run
 
-from knn_metric.data.rows import corrupt, parse_corruption
+from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.platform.manager import describe_artifact
 
 

@@ -34,10 +34,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     from knn_metric import files
     from knn_metric.contract import Contract
-    from knn_metric.data.loading import describe_traffic, hold_out, load_rows
-    from knn_metric.data.rows import list_corruptions, parse_corruption
+    from knn_metric.data.corruptions import list_corruptions, parse_corruption
+    from knn_metric.data.rows import hold_out, load_rows
     from knn_metric.detection import evaluation
-    from knn_metric.detection.detectors import describe_detector, load_detector
+    from knn_metric.detection.detectors import (
+        describe_detector,
+        describe_traffic,
+        load_detector,
+    )
     from knn_metric.detection.pictures import plot_evaluation
     from knn_metric.page import write_page
     from knn_metric.platform.target import others_of, reaching

@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from knn_metric import files
-    from knn_metric.data.loading import labels_of
+    from knn_metric.data.census import labels_of
     from knn_metric.detection.detectors import load_detector
     from knn_metric.detection.explanation import format_explanation, parse_row
     from knn_metric.live.alarms import find_alarms

@@ -61,10 +61,10 @@ def corruption_start(text: str) -> tuple[str, int]:
 def run(arguments: argparse.Namespace) -> int:
     from knn_metric import files
     from knn_metric.contract import Contract
-    from knn_metric.data.loading import describe_traffic, hold_out, load_rows
-    from knn_metric.data.rows import parse_corruption
+    from knn_metric.data.corruptions import parse_corruption
+    from knn_metric.data.rows import hold_out, load_rows
     from knn_metric.detection.calibration import require_calibration
-    from knn_metric.detection.detectors import load_detector
+    from knn_metric.detection.detectors import describe_traffic, load_detector
     from knn_metric.platform.target import others_of
     from knn_metric.replay.outcome import judge, write_csv
     from knn_metric.replay.report import describe, format_summary, plot

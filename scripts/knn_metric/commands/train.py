@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from knn_metric import files
     from knn_metric.contract import Contract, lost_by_sonar
-    from knn_metric.data.loading import load_rows, require_replaceable
+    from knn_metric.data.rows import load_rows
     from knn_metric.detection.detectors import source_of
     from knn_metric.detection.pictures import plot_training
     from knn_metric.detection.training import find_drift, format_training, train
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         begin(steps, "reading rows")
         rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
         if not arguments.force:
-            require_replaceable(out, source_of(out), rows.source)
+            files.require_replaceable(out, source_of(out), rows.source)
         begin(steps, "fitting the detector")
         params = {name: getattr(arguments, name) for name in PARAMS}
         detector, scores = train(rows, arguments.test_size, arguments.seed, **params)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from knn_metric.cli import UserError
-from knn_metric.data.rows import SAMPLE, Rows
+from knn_metric.cli import SAMPLE, UserError
 from knn_metric.data.sources import kind_of, name_of, opening
 from knn_metric.files import ROOT, replacing_file
 
@@ -143,8 +142,10 @@ RANGES = {"age": (15, 120), "education_num": (1, 16), "hours_per_week": (1, 168)
 RANGES |= {"capital_gain": (0, 999_999), "capital_loss": (0, 9_999)}
 
 
-def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
-    """Turn raw fields into the codes that the contract's inputs carry, as `Rows` of `FEATURES`."""
+def encode(
+    records: Sequence[Sequence[str]], source: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return `FEATURES` of raw fields as the contract's inputs carry them; and raw amounts."""
     columns = dict(zip(COLUMNS, zip(*records, strict=True), strict=True))
     numbers = {name: np.array(columns[name], np.int64) for name in RANGES}
     odd = [
@@ -160,29 +161,20 @@ def encode(records: Sequence[Sequence[str]], source: str, sha256: str) -> Rows:
         codes[name] = np.select([amounts == 0, amounts <= high], [NONE, LOW], HIGH)
     for name, known in CATEGORIES.items():
         codes[name] = np.array([known[field] for field in columns[name]])
-    return Rows(
-        names=FEATURES,
-        values=np.column_stack([codes[name] for name in FEATURES]).astype(np.float64),
-        is_code=IS_CODE,
-        types=("int64",) * len(FEATURES),
-        source=source,
-        sha256=sha256,
-        corruptions=CORRUPTIONS,
-        raw={name: numbers[name].astype(np.float64) for name in HIGH_ABOVE},
-        is_published=True,
-    )
+    values = np.column_stack([codes[name] for name in FEATURES]).astype(np.float64)
+    return values, {name: numbers[name].astype(np.float64) for name in HIGH_ABOVE}
 
 
-def load_census(data: str) -> Rows:
-    """Read UCI's file, the sample, or another file in UCI's format; `load_rows` says the rest.
-
-    The source is named by its content, so that a copy of the sample is still the sample.
-    """
-    content, path = read_content(data)
+def name_source(content: bytes, path: Path) -> tuple[str, str]:
+    """Return the name and the SHA-256 of a source; a copy of the sample is still the sample."""
     sha256 = hashlib.sha256(content).hexdigest()
     is_sample = SAMPLE_PATH.exists() and content == SAMPLE_PATH.read_bytes()
-    source = "uci" if sha256 == UCI_SHA256 else SAMPLE if is_sample else name_path(path)
-    return encode(read(content, path), source, sha256)
+    return "uci" if sha256 == UCI_SHA256 else SAMPLE if is_sample else name_path(path), sha256
+
+
+def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """Return what codes stand for by column, where the columns are the census's."""
+    return LABELS if tuple(names) == FEATURES else {}
 
 
 def name_path(path: Path) -> str:

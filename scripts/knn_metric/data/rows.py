@@ -1,21 +1,29 @@
-"""Rows of numbers under the contract's names: how they are split, and how a pipeline breaks them.
-
-A corruption is written as ``OPERATION:FIELD:...``; a source of rows may have names for some.
-"""
+"""Rows of numbers under the contract's names: what a name of data means, and how they are split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
-from knn_metric.cli import SEED, TEST_SIZE, UserError
+from knn_metric.cli import MOST_REJECTED, SEED, TEST_SIZE, UserError
+from knn_metric.contract import Contract, Field
+from knn_metric.data import census
+from knn_metric.data.cells import NO_TIME
+from knn_metric.data.sources import opening
+from knn_metric.data.survey import plan
+from knn_metric.data.validation import Part, read_rows
 
-SAMPLE = "sample"
+BLOCK = 100_000  # rows
 
 
 @dataclass(frozen=True)
@@ -97,138 +105,133 @@ def describe_origin(rows: Rows, test_size: float, seed: int) -> dict[str, Any]:
     return {"source": rows.source, "sha256": rows.sha256, "test_size": test_size, "seed": seed}
 
 
-Columns = dict[str, np.ndarray]
+def hold_out(rows: Rows, origin: dict[str, Any]) -> Rows:
+    """Leave out the rows that a model of that origin was trained on, if they are of its source."""
+    is_known = rows.sha256 == origin.get("sha256")
+    return split(rows, origin["test_size"], origin["seed"])[1] if is_known else rows
 
 
-@dataclass(frozen=True)
-class Corruption:
-    """What breaks, as a function of `Rows` and a random generator."""
-
-    name: str  # as the user writes it
-    cause: str  # what it stands for in practice, or ''
-    fields: tuple[str, ...]  # that change
-    change: Callable[[Rows, np.random.Generator], Columns]  # these, by name
-
-
-# What happens to a column, given it, a random generator, and the number if there is one.
-Change = Callable[..., np.ndarray]
-
-
-def _each(change: Change) -> Callable[..., Columns]:
-    """Return the operation that changes each of its fields on its own."""
-    return lambda fields, number, rows, random: {
-        field: change(rows.column(field), random, *number) for field in fields
-    }
+def load_census(data: str) -> Rows:
+    """Read UCI's file, the sample, or another file in UCI's format."""
+    content, path = census.read_content(data)
+    source, sha256 = census.name_source(content, path)
+    values, raw = census.encode(census.read(content, path), source)
+    return Rows(
+        names=census.FEATURES,
+        values=values,
+        is_code=census.IS_CODE,
+        types=("int64",) * len(census.FEATURES),
+        source=source,
+        sha256=sha256,
+        corruptions=census.CORRUPTIONS,
+        raw=raw,
+        is_published=True,
+    )
 
 
-def _recode(order: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """Put in each code's place the one that stands there in another order."""
+def load_rows(
+    data: Sequence[str],
+    contract: Contract,
+    most_rejected: float = MOST_REJECTED,
+    time: str | None = None,
+    others: Sequence[Field] = (),
+) -> Rows:
+    """Read rows, downloading UCI's file if it is asked for and not there.
 
-    def change(column: np.ndarray, _: object) -> np.ndarray:
-        codes, places = np.unique(column, return_inverse=True)
-        return order(codes)[places]
-
-    return change
-
-
-# FIELD stands for one, BY or WITH for a number; without words an operation changes all fields that
-# are given, or those that `_choose_fields` says.
-FORMS: dict[str, Callable[..., Columns]] = {
-    "scale:FIELD:BY": _each(lambda column, _, by: column * by),
-    "fill:FIELD:WITH": _each(lambda column, _, value: np.full(len(column), value)),
-    "swap:FIELD:FIELD": lambda fields, _, rows, __: {
-        one: rows.column(other) for one, other in zip(fields, reversed(fields), strict=True)
-    },
-    "mix": _each(lambda column, random: random.permutation(column)),
-    "shuffle:FIELD": _each(lambda column, random: random.permutation(column)),
-    "shift:FIELD": _each(_recode(lambda codes: np.roll(codes, -1))),
-    "flip:FIELD": _each(_recode(np.flip)),
-    "random:FIELD": _each(lambda column, random: random.choice(np.unique(column), len(column))),
-    "constant:FIELD": _each(lambda column, _: np.full(len(column), column.max())),
-    "raw:FIELD": lambda fields, _, rows, __: {field: rows.raw[field] for field in fields},
-    "zero-codes": _each(lambda column, _: np.zeros(len(column))),
-}
-OF_ANSWERS = ("flip", "constant", "random")  # of the last field, if none is named
+    `data` is ``'uci'``, ``'sample'`` or a file in UCI's format; or files, folders, globs and URLs,
+    whose columns are the contract's inputs. `most_rejected` is the proportion of rows that may be
+    left out, `time` the column of times (default: the platform's, else the only one that has them),
+    `others` what a target takes beside the contract's inputs.
+    """
+    of_census = [one for one in data if census.is_census(one)]
+    if not of_census:
+        return _read_table(data, contract, most_rejected, time, others)
+    one, *more = data
+    if more:
+        raise UserError(f"{of_census[0]} is of the census, which is read alone")
+    if time:
+        raise UserError(f"--time={time}: {one} is of the census, which has no times")
+    if others:
+        names = ", ".join(field.name for field in others)
+        raise UserError(f"{one} is of the census, which has no {names} for the target")
+    rows = load_census(one)
+    if rows.names != contract.input_names:
+        raise UserError(
+            f"{one} is of the census, whose fields are {', '.join(rows.names)}; the contract has"
+            f" {', '.join(contract.input_names)}: --data names rows with these"
+        )
+    return rows
 
 
-def parse_corruption(text: str, rows: Rows) -> Corruption:
-    """Read a corruption as the user writes it; a UserError names what is wrong with it."""
-    spelled, cause = rows.corruptions.get(text, (text, ""))
-    name, *words = spelled.split(":")
-    forms = {form.split(":")[0]: form for form in FORMS}
-    if name not in forms:
-        names = f", or one of {', '.join(rows.corruptions)}" if rows.corruptions else ""
-        raise UserError(f"{text!r} is no corruption: expected {', '.join(FORMS)}{names}")
-    expected = f"{text!r}: expected {forms[name]}"
-    words = words or _choose_fields(name, rows)
-    places = forms[name].split(":")[1:]
-    if places and len(words) != len(places):
-        raise UserError(f"{expected}, got {len(words)} words after {name}")
-    has_number = bool(places) and places[-1] != "FIELD"
-    fields = tuple(words[:-1] if has_number else words)
+def _read_table(
+    data: Sequence[str],
+    contract: Contract,
+    most_rejected: float,
+    time: str | None,
+    others: Sequence[Field],
+) -> Rows:
+    fields = contract.inputs
     for one in fields:
-        if one not in rows.names:
-            raise UserError(f"{expected}; {one} is not one of {', '.join(rows.names)}")
-        if name == "raw" and one not in rows.raw:
-            raise UserError(f"{expected}: {rows.source} has no raw numbers of {one}")
-    try:
-        numbers = [float(word) for word in words[len(fields) :]]
-    except ValueError:
-        numbers = [np.nan]
-    if not np.isfinite(numbers).all():
-        raise UserError(f"{expected}, got {words[-1]!r} where a finite number belongs")
-    return Corruption(text, cause, fields, partial(FORMS[forms[name]], fields, numbers))
+        if not one.is_number:
+            raise UserError(
+                f"input {one.name} is {one.shape} {one.type}, and a metric takes scalar"
+                " numbers: leave it out of serving.yaml"
+            )
+    kinds = {one.name: np.dtype(one.numpy_type).name for one in (*fields, *others)}
+    wanted, blocks = plan(data, kinds, [one.name for one in others], BLOCK, time)
+    parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
+    if not parts:
+        raise UserError(f"{', '.join(data)}: no rows")
+    part = Part.join(parts)
+    rejected = Counter(part.rejected["reason"].to_pylist())
+    n_rows = len(part.values) + rejected.total()
+    if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
+        advice = "; --most-rejected 1 allows as many" if len(part.values) else ""
+        raise UserError(
+            f"{rejected.total():,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
+            f" {reasons}{advice}"
+        )
+    n_untimed = int(np.sum(part.times == NO_TIME))
+    if time and n_untimed == len(part.times):
+        raise UserError(f"--time {time}: no cell of that column is a time")
+    if wanted.time and n_untimed:
+        print(f"{n_untimed:,} rows have no time in {wanted.time}", file=sys.stderr)
+    if part.copies:
+        print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
+    pa.default_memory_pool().release_unused()  # as much as the rows take, or more
+    urls = sorted({one.url for block in blocks for one in block})
+    digests = [_digest(url) for url in urls]
+    several = hashlib.sha256("".join(digests).encode("ascii"))
+    name = " ".join(census.name_path(Path(one)) or one for one in data)
+    return Rows(
+        names=contract.input_names,
+        values=part.values[:, : len(fields)],
+        is_code=tuple(one.holds_codes for one in fields),
+        types=tuple(kinds.values())[: len(fields)],
+        corruptions=census.CORRUPTIONS if contract.input_names == census.FEATURES else {},
+        source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
+        sha256=digests[0] if len(digests) == 1 else several.hexdigest(),
+        others={
+            one.name: _take(part.kept, one, part.values[:, place])
+            for place, one in enumerate(others, len(fields))
+        },
+        rejected=rejected,
+        times=None if n_untimed == len(part.times) else part.times,
+    )
 
 
-def _choose_fields(name: str, rows: Rows) -> list[str]:
-    """Return the fields of an operation of which none is named."""
-    coded = [one for one, is_code in zip(rows.names, rows.is_code, strict=True) if is_code]
-    chosen = {"zero-codes": coded, "mix": list(rows.names)}
-    return [rows.names[-1]] if name in OF_ANSWERS else chosen.get(name, [])
+def _take(table: pa.Table, one: Field, numbers: np.ndarray) -> np.ndarray:
+    """Return a column as the type of its field has it."""
+    column = table.column(one.name)
+    if one.numpy_type is np.str_:
+        return np.array(column.cast(pa.string()).to_pylist(), np.str_)
+    read: np.ndarray = numbers.astype(one.numpy_type)
+    with suppress(pa.ArrowException):  # integers beyond what a float64 holds exactly
+        read = column.cast(pa.from_numpy_dtype(one.numpy_type)).to_numpy()
+    return read
 
 
-def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:
-    """Return what is tried where none is asked for: what has names, else what suits each field."""
-    if rows.corruptions:
-        spelled = {name: form.split(":") for name, (form, _) in rows.corruptions.items()}
-        return [name for name, (one, *of) in spelled.items() if one != "raw" or of[0] in rows.raw]
-    names = []
-    for name, is_code in zip(rows.names, rows.is_code, strict=True):
-        values = np.unique(rows.column(name))
-        applied = ["shift", "flip", "shuffle"] if is_code else ["shuffle"]
-        applied += ["constant", "random"] if name in answered else []
-        if is_code:
-            names.append(f"fill:{name}:{values[-1] + 1:.15g}")
-        else:
-            names += [f"scale:{name}:10", f"fill:{name}:0"]
-        names += [f"{one}:{name}" for one in applied] if len(values) > 1 else []
-    return [*names, "mix", *(["zero-codes"] if any(rows.is_code) else [])]
-
-
-def corrupt_answer(corruption: Corruption, answer: float, rows: Rows, seed: int) -> float:
-    """Corrupt one answer of the target; the rows say which codes a field has."""
-    (field,) = corruption.fields
-    known = np.append(np.unique(rows.column(field)), answer)
-    types = (rows.types[rows.names.index(field)],)
-    one = replace(rows, names=(field,), values=known[:, None], is_code=(True,), types=types)
-    return float(corrupt(corruption, one, seed).values[-1, 0])
-
-
-def corrupt(corruption: Corruption, rows: Rows, seed: int = 0) -> Rows:
-    """Return a corrupted copy of rows, each number the nearest one that its type can hold."""
-    values = rows.values.copy()
-    with np.errstate(over="ignore"):
-        for field, column in corruption.change(rows, np.random.default_rng(seed)).items():
-            place = rows.names.index(field)
-            values[:, place] = _fit(column, np.dtype(rows.types[place]))
-            if not np.isfinite(values[:, place]).all():
-                raise UserError(f"{corruption.name} leads beyond {rows.types[place]}")
-    return replace(rows, values=values)
-
-
-def _fit(column: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Return numbers as a type holds them: whole ones rounded, and within its range."""
-    if kind.kind == "f":
-        return column.astype(kind).astype(np.float64)
-    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
-    return np.asarray(np.clip(np.rint(column), low, high))
+def _digest(url: str) -> str:
+    with opening(url) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -184,7 +184,7 @@ def _leave_out_scores(headers: list[Header]) -> list[Header]:
 
 def _find_lacking(header: Header, features: Sequence[str], others: Sequence[str]) -> str:
     """Say which columns a file lacks, '' if it has all."""
-    missing = [name for name in (*features, *others) if name not in header.columns]
+    missing = [one for one in dict.fromkeys([*features, *others]) if one not in header.columns]
     what = ", ".join(missing)
     if len(missing) >= len(features) > 1:
         there = ", ".join(show(name) for name in list(header.columns)[:5])

@@ -12,6 +12,7 @@ from knn_metric.cli import UserError
 from knn_metric.contract import Contract
 
 if TYPE_CHECKING:
+    from knn_metric.data.rows import Rows
     from portable_knn import PortableKNN
 
 
@@ -77,3 +78,12 @@ def count_others(detector: PortableKNN, rows: np.ndarray, scores: np.ndarray) ->
     if not known.any():
         return 0, 0
     return int(known.sum()), int(np.sum(detector.decision_function(rows[known]) != scores[known]))
+
+
+def describe_traffic(rows: Rows, detector: PortableKNN) -> str:
+    """Say how many rows there are, and how many are equal to a training row."""
+    training = set(map(tuple, detector.training_rows_.tolist()))
+    known = sum(tuple(row) in training for row in rows.values.tolist())
+    held_out = " held out by training" if rows.sha256 == detector.origin_.get("sha256") else ""
+    count = f"{len(rows):,} rows"
+    return f"{rows.source}, {count}{held_out}, {known:,} of them equal to a training row"

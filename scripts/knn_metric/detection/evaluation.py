@@ -12,7 +12,8 @@ import numpy as np
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from knn_metric.data.rows import Corruption, Rows, corrupt
+from knn_metric.data.corruptions import Corruption, corrupt
+from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import require_calibration
 from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from knn_metric.cli import PARAMS, SEED, TEST_SIZE, UserError
+from knn_metric.cli import PARAMS, SAMPLE, SEED, TEST_SIZE, UserError
 from knn_metric.data.cells import NO_TIME
-from knn_metric.data.rows import SAMPLE, Rows, count_copies, describe_origin, split
+from knn_metric.data.rows import Rows, count_copies, describe_origin, split
 from knn_metric.detection.calibration import FEW_ROWS, calibrate, describe_clock, group_by_clock
 from knn_metric.detection.detectors import describe_detector
 from knn_metric.detection.surprise import FieldSurprise

@@ -15,7 +15,8 @@ import numpy as np
 
 from knn_metric.cli import UserError
 from knn_metric.data.cells import NO_TIME
-from knn_metric.data.rows import Corruption, Rows, corrupt, corrupt_answer
+from knn_metric.data.corruptions import Corruption, corrupt, corrupt_answer
+from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import HOUR
 from knn_metric.platform.server import serving
 from knn_metric.platform.target import is_address

@@ -167,13 +167,9 @@ def measure(row, query, p, order):
     """Return Minkowski's distance with Python floats and the C library, added up in an order."""
     total = 0.0
     for column in order:
-        total += raise_to(abs(float(query[column]) - float(row[column])), p)
+        gap = abs(float(query[column]) - float(row[column]))
+        total += math.pow(gap, p) if p != int(p) else math.prod([gap] * int(p))
     return math.sqrt(total) if p == 2 else math.pow(total, 1 / p)
-
-
-def raise_to(gap, p):
-    """Raise to a whole p by multiplication."""
-    return math.pow(gap, p) if p != int(p) else math.prod([gap] * int(p))
 
 
 def message(value, dtype=9, field="int64_val", dims=()):

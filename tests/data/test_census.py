@@ -15,51 +15,44 @@ from knn_metric.data.rows import load_census
 SHA256 = hashlib.sha256(ROW.encode()).hexdigest()
 
 
-def read(text):
-    return census.read(text.encode(), "people.csv")
-
-
 def encode(text):
-    return census.encode(read(text), "people.csv")[0]
+    return census.encode(census.read(text.encode(), "people.csv"), "people.csv")
 
 
 class TestRead:
     def test_comments_dotted_labels_and_blank_lines(self):
         text = f"|1x3 Cross validator\r\n{ROW}.\r\n{ROW}\n\n"
-        assert encode(text).tolist() == [CODES, CODES]
+        assert encode(text)[0].tolist() == [CODES, CODES]
 
     @pytest.mark.parametrize(
         ("line", "problem"),
         [
             (ROW.rsplit(",", 1)[0], "expected 15 columns, got 14"),
             (ROW + ", 1", "expected 15 columns, got 16"),
-            (ROW[:60], "expected 15 columns, got 7"),
             (ROW.replace("State-gov", "Stategov"), "unknown workclass 'Stategov'"),
-            (ROW.replace("<=50K", "50K"), "unknown classes '50K'"),
             (ROW.replace("White", ""), "unknown race ''"),
             (ROW.replace("39,", "39.5,"), "age must be a whole number below 1,000,000,000"),
-            (ROW.replace("39,", "-39,"), "age must be a whole number"),
             (ROW.replace("39,", "²,"), "age must be a whole number"),
             (ROW.replace(" 40,", " ?,"), "hours_per_week must be a whole number"),
             (ROW.replace("2000", "9" * 30), "capital_gain must be a whole number"),
             (", ".join(census.COLUMNS).title(), "a header, .*: delete this line$"),
-            (b"\xff", "expected 15 columns, got 1"),
+            ("\xff", "expected 15 columns, got 1"),
         ],
     )
     def test_a_bad_line_is_named(self, line, problem):
-        content = line if isinstance(line, bytes) else line.encode()
+        content = f"|1x3\n{line}\n{ROW}".encode("utf-8" if "²" in line else "latin-1")
         with pytest.raises(UserError, match=rf"^people\.csv:2: .*{problem}"):
-            census.read(b"\n".join([b"|1x3", content, ROW.encode()]), "people.csv")
+            census.read(content, "people.csv")
 
     @pytest.mark.parametrize("text", ["", "\n\n", "|1x3 Cross validator\n"])
     def test_no_rows(self, text):
         with pytest.raises(UserError, match=r"^people\.csv: no rows$"):
-            read(text)
+            encode(text)
 
 
 class TestEncode:
     def test_a_row(self):
-        values, raw = census.encode(read(ROW), "people.csv")
+        values, raw = encode(ROW)
         assert values.tolist() == [CODES]
         amounts = {name: column.tolist() for name, column in raw.items()}
         assert amounts == {"capital_gain": [2000], "capital_loss": [0]}
@@ -67,14 +60,15 @@ class TestEncode:
     def test_capital(self):
         gains, losses = (0, 1, 7298, 7299, 99999), (0, 1, 1887, 1888, 9999)
         pairs = zip(gains, losses, strict=True)
-        rows = encode("\n".join(ROW.replace("2000, 0,", f"{one}, {two},") for one, two in pairs))
-        gain, loss = map(census.FEATURES.index, ("capital_gain", "capital_loss"))
-        assert rows[:, gain].tolist() == rows[:, loss].tolist() == [2, 1, 1, 0, 0]
+        values, _ = encode(
+            "\n".join(ROW.replace("2000, 0,", f"{one}, {two},") for one, two in pairs)
+        )
+        for name in ("capital_gain", "capital_loss"):
+            assert values[:, census.FEATURES.index(name)].tolist() == [2, 1, 1, 0, 0]
 
     def test_codes_have_no_gaps(self):
-        numbers = (9, 7, 4, 9, 6, 5, 2, 11, 2)
-        for codes, number in zip(census.CATEGORIES.values(), numbers, strict=True):
-            assert set(codes.values()) == set(range(number))
+        for codes in census.CATEGORIES.values():
+            assert set(codes.values()) == set(range(max(codes.values()) + 1))
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 12), (10, 11)])
@@ -100,17 +94,11 @@ class TestLoad:
         copy = shutil.copy(census.SAMPLE_PATH, tmp_path / "mine.csv")
         assert load_census(str(copy)).source == "sample"
 
-    @pytest.mark.parametrize(
-        ("names", "expected"),
-        [
-            (", ".join(census.COLUMNS), True),
-            (",".join([*census.FEATURES, "_hs_request_id", "_hs_timestamp"]), False),
-            (",".join(map(str, range(15))), False),
-        ],
-    )
-    def test_a_header_of_15_names_may_be_anothers(self, names, expected, tmp_path):
-        (tmp_path / "rows.csv").write_text(f"{names}\n")
-        assert census.is_census(str(tmp_path / "rows.csv")) == expected
+    def test_a_header_of_15_names_may_be_anothers(self, tmp_path):
+        platforms = [*census.FEATURES, "_hs_request_id", "_hs_timestamp"]
+        for names in (census.COLUMNS, platforms, map(str, range(15))):
+            (tmp_path / "rows.csv").write_text(", ".join(names))
+            assert census.is_census(str(tmp_path / "rows.csv")) == (names is census.COLUMNS)
 
     @pytest.mark.parametrize(
         ("name", "source"), [("mine.csv", "mine.csv"), ("uci", "./uci"), ("sample", "./sample")]

@@ -1,6 +1,6 @@
 """Times and numbers, whatever their type and spelling."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -16,62 +16,43 @@ NO_NUMBERS = [
 ]
 
 
+ISO = "2026-03-02T04:30:00Z"
+TEXTS = "2026-03-01T23:30:00-05:00", ISO, ISO[:-1].replace("T", " "), str(1000 * SECOND)
+DATES = f'"{ISO}"', f'{{"$numberLong": "{1000 * SECOND}"}}', 1000 * SECOND
+NO_TEXTS = "n/a", "", f"{ISO[:10]}-request-7", '{"$date": "noon"}', '{"$date": null}', "{" * 5000
+NAIVE = datetime.fromtimestamp(SECOND, UTC).replace(tzinfo=None)
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "expected"),
     [
-        ("2026-03-01T23:30:00-05:00", None, SECOND),
-        ("2026-03-02T04:30:00Z", None, SECOND),
-        ("2026-03-02 04:30:00", pa.large_string(), SECOND),
-        ('{"$date": "2026-03-02T04:30:00Z"}', None, SECOND),
-        (f'{{"$date": {{"$numberLong": "{1000 * SECOND}"}}}}', None, SECOND),
-        (f'{{"$date": {1000 * SECOND}}}', None, SECOND),
-        (str(1000 * SECOND), None, SECOND),
+        *((text, None, SECOND) for text in TEXTS),
+        *((f'{{"$date": {date}}}', None, SECOND) for date in DATES),
+        *((10**power * SECOND, pa.int64(), SECOND) for power in (0, 3, 6)),
         (SECOND, pa.int32(), SECOND),
-        (SECOND, pa.int64(), SECOND),
-        (1000 * SECOND, pa.int64(), SECOND),
-        (10**6 * SECOND, pa.int64(), SECOND),
         (10**9 * SECOND, pa.uint64(), SECOND),
-        (SECOND + 0.5, pa.float64(), SECOND),
-        (1000.0 * SECOND, pa.float64(), SECOND),
-        (datetime(2026, 3, 2, 4, 30), pa.timestamp("ns"), SECOND),
-        (datetime(2026, 3, 2, 4, 30), pa.timestamp("s", "America/New_York"), SECOND),
-        ("2026-03-02", None, MIDNIGHT),
-        (date(2026, 3, 2), pa.date32(), MIDNIGHT),
-        (date(2026, 3, 2), pa.date64(), MIDNIGHT),
+        *((number, pa.float64(), SECOND) for number in (SECOND + 0.5, 1000.0 * SECOND)),
+        (NAIVE, pa.timestamp("ns"), SECOND),
+        (NAIVE, pa.timestamp("s", "America/New_York"), SECOND),
+        (ISO[:10], pa.large_string(), MIDNIGHT),
+        *((NAIVE.date(), kind, MIDNIGHT) for kind in (pa.date32(), pa.date64())),
         (datetime(1969, 12, 31, 23), pa.timestamp("ms"), -3600),
         ("1969-12-31T23:00:00Z", None, -3600),
-        ("n/a", None, NO_TIME),
-        ("", None, NO_TIME),
-        (None, pa.string(), NO_TIME),
-        (None, pa.int64(), NO_TIME),
-        (None, pa.timestamp("s"), NO_TIME),
-        ("2026-03-02-request-7", None, NO_TIME),
-        ('{"$date": "noon"}', None, NO_TIME),
-        ('{"$date": null}', None, NO_TIME),
-        ("{" * 5000, None, NO_TIME),
-        (7, pa.int64(), NO_TIME),
-        (np.nan, pa.float64(), NO_TIME),
-        (np.inf, pa.float64(), NO_TIME),
+        *((text, None, NO_TIME) for text in (*NO_TEXTS, "0001-01-01", "9999-12-31T00:00:00Z")),
+        *((None, kind, NO_TIME) for kind in (pa.string(), pa.int64(), pa.timestamp("s"))),
+        *((number, pa.float64(), NO_TIME) for number in (np.nan, np.inf, 1e300)),
+        *((value, None, NO_TIME) for value in (7, True, [1], date(1, 1, 1))),
         (2**64 - 1, pa.uint64(), NO_TIME),
         (253_402_300_800 * 10, pa.timestamp("s"), NO_TIME),  # after the year 9999
-        ("0001-01-01", None, NO_TIME),
-        ("9999-12-31T00:00:00Z", None, NO_TIME),
-        (date(1, 1, 1), pa.date32(), NO_TIME),
-        (1e300, pa.float64(), NO_TIME),
-        (True, None, NO_TIME),
-        ([1], None, NO_TIME),
     ],
 )
 def test_the_second_of_a_time(value, kind, expected):
     assert read_times(pa.chunked_array([pa.array([value], kind)])).tolist() == [expected]
 
 
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [("2026-03-02", True), ("39", False), ("1772425800000", False), ("x", False)],
-)
-def test_a_number_alone_does_not_look_like_a_time(cell, expected):
-    assert look_like_times([cell]) == expected
+def test_a_number_alone_does_not_look_like_a_time():
+    assert look_like_times([ISO[:10]])
+    assert not any(look_like_times([cell]) for cell in ("39", "1772425800000", "x"))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 import time
 import tracemalloc
 import zlib
+from functools import partial
 
 import joblib
 import numpy as np
@@ -28,6 +29,16 @@ EQUAL_KEYS = b"".join(pickle.dumps(key, protocol=2)[2:-1] + b"N" for key in HASH
 NAMES = [f"field_{number}" for number in range(12)]
 
 
+@pytest.fixture(scope="module")
+def detector(rows):
+    """A detector of the sample's rows, which was never saved."""
+    names = [f"field_{number}" for number in range(13)]
+    origin = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
+    return PortableKNN(n_neighbors=15, contamination=0.05, p=5).fit(
+        rows[:5600], None, names, origin
+    )
+
+
 def tamper(detector, **changes):
     """Return the detector's state with some content changed and the digest made right again."""
     content = {**detector.__getstate__()["content"], **changes}
@@ -40,11 +51,9 @@ class TestArtifact:
         for name in ("decision_scores_", "labels_", "feature_names_in_", "threshold_", "origin_"):
             np.testing.assert_array_equal(getattr(again, name), getattr(detector, name))
         assert again.get_params() == detector.get_params()
-        for method in ("decision_function", "predict", "predict_proba", "predict_confidence"):
-            one, other = (getattr(each, method)(rows[:1000]) for each in (again, detector))
-            np.testing.assert_array_equal(one, other)
-        one, other = (each.predict_proba(rows, method="unify") for each in (again, detector))
-        np.testing.assert_array_equal(one, other)
+        unify = partial(PortableKNN.predict_proba, method="unify")
+        for method in (PortableKNN.predict, PortableKNN.predict_confidence, unify):
+            np.testing.assert_array_equal(method(again, rows[:1000]), method(detector, rows[:1000]))
         assert pickle.dumps(reload(again), protocol=4) == pickle.dumps(again, protocol=4)
 
     def test_it_fits_again_and_travels_unfitted(self, rows, detector):
@@ -54,15 +63,8 @@ class TestArtifact:
         assert reload(PortableKNN(p=5)).p == clone(PortableKNN(p=5)).p == 5
 
     def test_arrays_take_the_smallest_exact_type(self):
-        for dtype, *values in (
-            ("u1", 0.0, 255.0),
-            ("i1", -1.0, 127.0),
-            ("u2", 0, 256),
-            ("i4", -1, 40_000),
-            ("i8", 0, 2**40),
-            ("f8", 0.5, 1.0),
-            ("f8", 0.0, 1e300),
-        ):
+        small = ("u1", 0.0, 255.0), ("i1", -1.0, 127.0), ("u2", 0, 256), ("i4", -1, 40_000)
+        for dtype, *values in (*small, ("i8", 0, 2**40), ("f8", 0.5, 1.0), ("f8", 0.0, 1e300)):
             packed = artifact.to_npy(np.array(values))
             assert np.load(io.BytesIO(packed)).dtype == dtype
             np.testing.assert_array_equal(artifact.from_npy(packed), values)
@@ -86,10 +88,9 @@ class TestArtifact:
         tracemalloc.stop()
         assert (saving < 5 * rows.nbytes, loading < 10 * rows.nbytes) == (True, True)
 
-    @pytest.mark.parametrize("change", ["threshold", "score_mean", "origin"])
-    def test_changed_content_is_refused(self, detector, change):
+    def test_changed_content_is_refused(self, detector):
         state = detector.__getstate__()
-        state["content"][change] = 1
+        state["content"]["score_mean"] = 1
         with pytest.raises(ValueError, match="does not match its digest"):
             PortableKNN().__setstate__(state)
 
@@ -112,13 +113,13 @@ class TestArtifact:
         with pytest.raises(ValueError, match=words):
             PortableKNN().__setstate__(tamper(detector, **changes))
 
-    def test_rows_and_scores_must_agree(self, training, detector):
+    def test_rows_and_scores_must_agree(self, rows, detector):
         """To a relative 1e-9."""
         scores = detector.self_test_scores_
         PortableKNN().__setstate__(tamper(detector, check_scores=(scores * (1 + 1e-12)).tolist()))
         for changes in (
             {"check_scores": (scores * (1 + 1e-8)).tolist()},
-            {"training_rows": artifact.to_npy(training + np.eye(13)[0])},
+            {"training_rows": artifact.to_npy(rows[:5600] + np.eye(13)[0])},
         ):
             with pytest.raises(ValueError, match="where the detector was trained"):
                 PortableKNN().__setstate__(tamper(detector, **changes))
@@ -241,8 +242,3 @@ class TestRefusedFiles:
         start = time.process_time()
         assert words in self.fail(tmp_path, b"\x80\x04" + NEW + state + b"b.")
         assert time.process_time() - start < 1
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
-    def test_unreadable(self, tmp_path):
-        (tmp_path / "monitoring_model.joblib").touch(mode=0o000)
-        assert "Permission denied" in self.fail(tmp_path)

@@ -24,8 +24,7 @@ def test_values_are_those_of_python_floats(rows, method, p, k):
     assert [detector.decision_function([q])[0] for q in queries.tolist()] == expected
     for number in (0, 119, 159):
         others = np.delete(some, number, axis=0).tolist()
-        own = score(detector, others, some[number].tolist())
-        assert detector.decision_scores_[number] == own
+        assert detector.decision_scores_[number] == score(detector, others, some[number].tolist())
 
 
 def score(detector, rows, query):
@@ -83,10 +82,20 @@ def test_what_cannot_be_saved_or_searched_is_refused(rows, params, words):
         PortableKNN(**params).fit(rows[:100], feature_names=["a", "b"])
 
 
-def test_training_rows_must_be_finite_and_a_table():
-    for rows in ([1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]):
-        with pytest.raises(ValueError, match="expected a table of finite numbers"):
-            PortableKNN(n_neighbors=1).fit(rows)
+MASKED = np.ma.masked_equal(np.ones((3, 13)), 1)
+
+
+@pytest.mark.parametrize("rows", [np.ones((3, 13), complex), [[1j] * 13] * 2, MASKED])
+def test_what_would_lose_a_part_is_refused(rows, detector):
+    for call in (detector.decision_function, PortableKNN(n_neighbors=1).fit):
+        with pytest.raises(ValueError, match="got complex or masked ones"):
+            call(rows)
+
+
+@pytest.mark.parametrize("rows", [[1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]])
+def test_training_rows_must_be_finite_and_a_table(rows):
+    with pytest.raises(ValueError, match="expected a table of finite numbers"):
+        PortableKNN(n_neighbors=1).fit(rows)
 
 
 def test_unfitted_says_so():
@@ -111,12 +120,12 @@ def test_the_highest_p_reaches_across_int64():
 
 
 @pytest.mark.parametrize("p", [1.5, 5, 15])
-def test_a_score_beyond_float64_is_refused(p, training):
-    detector = PortableKNN(p=p).fit(training[:100])
+def test_a_score_beyond_float64_is_refused(p, rows):
+    detector = PortableKNN(p=p).fit(rows[:100])
     with pytest.raises(ValueError, match="beyond float64, p = "):
         detector.decision_function(np.full((1, 13), 1e300))
     with pytest.raises(ValueError, match="float64"):
-        PortableKNN(p=p).fit(training[:100] * 1e300)
+        PortableKNN(p=p).fit(rows[:100] * 1e300)
 
 
 @pytest.mark.parametrize("p", [1.5, 2, 2.5, 5])
@@ -134,12 +143,3 @@ def test_a_reloaded_detector_scores_the_same_to_the_last_bit(p):
         np.testing.assert_array_equal(again.decision_function(queries), expected)
         fortran = PortableKNN(n_neighbors=5, p=p).fit(np.asfortranarray(table))
         np.testing.assert_array_equal(fortran.decision_function(queries), expected)
-
-
-def test_what_would_lose_a_part_is_refused(training):
-    detector = PortableKNN().fit(training[:100])
-    masked = np.ma.masked_equal(np.ones((3, 13)), 1)
-    for table in (np.ones((3, 13), complex), [[1j] * 13] * 2, masked):
-        for call in (detector.decision_function, PortableKNN(n_neighbors=1).fit):
-            with pytest.raises(ValueError, match="got complex or masked ones"):
-                call(table)

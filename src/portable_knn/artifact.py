@@ -53,6 +53,13 @@ def write(path: AnyPath, value: object) -> None:
 
 def read(path: AnyPath, kind: type) -> Any:
     """Read an object of one kind that `write` wrote; raise an Exception if it is none."""
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> type:
+            if (module, name) != (kind.__module__, kind.__name__):
+                raise TypeError(f"expected a {kind.__name__}, got a {name}")
+            return kind
+
     # A pipe would never be read to its end; what a folder is, opening says.
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         raise ValueError("it is no regular file")
@@ -61,21 +68,10 @@ def read(path: AnyPath, kind: type) -> Any:
     if content.startswith(b"x"):  # zlib's first byte, and no pickle's
         content = zlib.decompress(content)
     _require_plain(content, kind)
-    value = _Unpickler(io.BytesIO(content), kind).load()
+    value = Unpickler(io.BytesIO(content)).load()
     if not isinstance(value, kind):
         raise TypeError(f"expected a {kind.__name__}, got a {type(value).__name__}")
     return value
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, kind: type) -> None:
-        super().__init__(file)
-        self.kind = kind
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) != (self.kind.__module__, self.kind.__name__):
-            raise TypeError(f"expected a {self.kind.__name__}, got a {name}")
-        return self.kind
 
 
 def _require_plain(content: bytes, kind: type) -> None:

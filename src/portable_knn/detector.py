@@ -42,11 +42,8 @@ class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
 
     A score is the same float64 on every Python, alone or among others, and on every processor on
     which the C library takes roots alike (glibc rounds a few otherwise where there is no FMA).
-
-    pyod's scores of the same rows are these to a relative 1e-14: numpy, with which pyod takes
-    roots, rounds some in the last bit otherwise.
-
-    A gap counts as none if its p-th power is below the smallest float64: below 1e-64 for p = 5.
+    pyod's scores are these to a relative 1e-14, since numpy rounds some roots otherwise. A gap
+    counts as none if its p-th power is below the smallest float64: below 1e-64 for p = 5.
 
     Parameters
     ----------
@@ -139,8 +136,7 @@ class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
         """
         self._require_fitted()
         distances, _ = self.index_.nearest(X, self.n_neighbors, self.n_jobs)
-        scores: np.ndarray = self._get_dist_by_method(distances)
-        return scores
+        return np.asarray(self._get_dist_by_method(distances))
 
     def p_value(self, scores: Any) -> np.ndarray:
         """Return how rare scores are among the training rows' own.

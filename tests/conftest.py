@@ -1,9 +1,10 @@
 """Fixtures: the payload as it is uploaded, with artifacts that were really trained."""
 
+import shutil
 import signal
 
 import pytest
-from helpers import copy_package, train_adult, train_package
+from helpers import train_adult, train_package
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
@@ -50,28 +51,10 @@ def package(tmp_path_factory):
     return folder
 
 
-LIGHT = """\
-from types import SimpleNamespace
-import numpy as np
-detector = SimpleNamespace(labels_=np.ones(20), origin_={"source": "uci"})
-features = FEATURES
-
-def predict(**inputs):
-    missing = [name for name in features if name not in inputs]
-    if missing:
-        raise ValueError(f"{missing[0]}: missing")
-    return {"value": 1.0}
-"""
-
-
 @pytest.fixture
-def light_package(tmp_path):
-    """A package of our contract whose function, which compiles nothing, imports at once."""
-    folder = copy_package(tmp_path / "light")
-    source = LIGHT.replace("FEATURES", repr(list(census.FEATURES)))
-    (folder / "src" / "func_main.py").write_text(source)
-    (folder / "monitoring_model.joblib").touch()
-    return folder
+def light_package(adult_package, tmp_path):
+    """A package whose function, which compiles nothing, imports at once."""
+    return shutil.copytree(adult_package, tmp_path / "light")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 import yaml
 from helpers import run, served_package
+from histories import WRITERS, read
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
-from pyarrow import csv, parquet
+from pyarrow import csv
 
 from knn_metric.contract import Contract
 from knn_metric.platform.tensors import encode
@@ -64,14 +65,6 @@ def make_rows(fields, kinds):
     return pa.table(columns)
 
 
-def write_formats(table, folder):
-    paths = [folder / f"rows.{end}" for end in ("csv", "parquet", "jsonl")]
-    csv.write_csv(table, paths[0])
-    parquet.write_table(table, paths[1])
-    paths[2].write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
-    return paths
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_path_gives_the_same_score(name, tmp_path):
@@ -87,8 +80,9 @@ def test_every_path_gives_the_same_score(name, tmp_path):
     command("new", package, "--for", target)
     own, fields = ("--package", package), Contract.read(package).inputs
     table = make_rows(fields, kinds)
-    paths, trained = write_formats(table, tmp_path), []
+    paths, trained = [tmp_path / name for name in WRITERS], []
     for path in paths:
+        WRITERS[path.name](table, path)
         command("train", "--data", path, *own, "--plot", reports / "knn.png")
         trained.append(load(package / "monitoring_model.joblib"))
     for other in trained[1:]:
@@ -100,8 +94,7 @@ def test_every_path_gives_the_same_score(name, tmp_path):
     command("check", *own)
     for path in paths:
         command("score", path, *own, "--out", reports / path.suffix)
-        parts = map(parquet.read_table, sorted((reports / path.suffix).glob("*.parquet")))
-        assert pa.concat_tables(parts)["value"].to_pylist() == expected.tolist()
+        assert read(reports / path.suffix)["value"].to_pylist() == expected.tolist()
     words = [f"{field.name}={value}" for field, value in zip(fields, values[0], strict=True)]
     assert repr(float(expected[0])) in command("explain", *own, *words)
     with served_package(package) as address, grpc.insecure_channel(address) as channel:

@@ -35,14 +35,13 @@ class TestScalars:
             results = list(pool.map(score, rows[:2000]))
         expected = func_main.detector.decision_function(rows[:2000])
         assert results == [{"value": value} for value in expected.tolist()]
-        assert {type(result["value"]) for result in results} == {float}
+        assert type(results[0]["value"]) is float
 
     @pytest.mark.parametrize(
         "convert",
         [
-            *(int, float, np.int8, np.int32, np.int64, np.uint64, np.float16, np.float32),
-            *(np.float64, np.longdouble, np.array, lambda value: np.array([value])),
-            lambda value: np.array([[[value]]], dtype=np.int16),
+            *(float, np.int8, np.int32, np.int64, np.uint64, np.float16, np.float32, np.float64),
+            *(np.longdouble, np.array, lambda value: np.array([[[value]]], dtype=np.int16)),
             lambda value: message(value, 1, "float_val"),
             lambda value: message(value, 2, "double_val"),
             lambda value: message(value, 3, "int_val"),
@@ -96,9 +95,8 @@ class TestMessages:
         assert func_main.predict(**NORMAL)["value"] > 0
 
     def test_values_are_in_the_fields_that_the_runtime_reads(self):
-        for dtype, field in messages.VALUE_FIELDS.items():
-            if dtype in tensors.FROM_TENSOR:
-                assert tensors.FROM_TENSOR[dtype][1] == field
+        for dtype in messages.VALUE_FIELDS.keys() & tensors.FROM_TENSOR.keys():
+            assert tensors.FROM_TENSOR[dtype][1] == messages.VALUE_FIELDS[dtype]
 
 
 class TestBadInput:

@@ -63,7 +63,7 @@ def test_what_hs_reads(data, light_package):
     inputs = definition["contract"]["inputs"]
     definition["contract"]["inputs"] = {"no": inputs.pop("age"), **inputs}
     path.write_text(yaml.safe_dump(definition, sort_keys=False).replace("'no':", "no:"))
-    (light_package / "monitoring_model.joblib").unlink()
+    (light_package / "classifier.json").unlink()
     (light_package / "requirements.txt").chmod(0o600)
     before = os.umask(0o077)
     try:

@@ -39,7 +39,7 @@ def assert_arrived(upload, repository, runtime):
     metadata = upload["metadata"]
     assert metadata["name"] == contract.name
     assert metadata["installCommand"] == contract.install_command
-    assert f"{metadata['runtime']['name']}:{metadata['runtime']['tag']}" == runtime
+    assert "{name}:{tag}".format_map(metadata["runtime"]) == runtime
     signature = (metadata.get("contract") or {"predict": metadata["modelSignature"]})["predict"]
     assert signature["signatureName"] == contract.function
     fields = [*contract.inputs, *contract.outputs]
@@ -85,23 +85,6 @@ def test_the_target_uploads_too(send, manager, adult_package):
     assert files == ["classifier.json", "requirements.txt", "src/func_main.py"]
     (training_data,) = manager.training_data.values()
     assert training_data == (adult_package / "training_data.csv").read_bytes()
-
-
-@pytest.mark.usefixtures("send")
-def test_plain_hs(hs, manager, repository):
-    hs, generation = hs
-    shutil.rmtree(repository / "src" / "__pycache__")
-    line = [hs, "upload"] if generation == 2 else [hs, "apply", "-f", "serving.yaml"]
-    subprocess.run(line, cwd=repository, check=True)
-    assert_arrived(manager.uploads[0], repository, RUNTIMES[2])
-
-
-@pytest.mark.usefixtures("checked")
-def test_a_failure_is_told(send, manager, repository):
-    manager.fail("POST ", 500)
-    result = send(repository)
-    assert result.status == 2
-    assert "failed (exit status" in result.err.splitlines()[-1]
 
 
 def test_no_cluster(hs, send, repository, tmp_path):

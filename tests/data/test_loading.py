@@ -14,8 +14,7 @@ from pyarrow.csv import write_csv
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract, Field
 from knn_metric.data.cells import NO_TIME
-from knn_metric.data.rows import load_census, load_rows
-from knn_metric.files import ROOT
+from knn_metric.data.rows import load_rows
 
 FIELDS = (
     Field("tenure", "double"),
@@ -40,19 +39,10 @@ def table():
     return pa.table({"other": ["x"] * 50, **columns})
 
 
-class TestCensus:
-    def test_another_contract_does_not_take_it(self):
-        words = "sample is of the census, whose fields are age, .*; the contract has tenure, "
-        with pytest.raises(UserError, match=words):
-            load_rows(["sample"], CONTRACT)
-
-    def test_recorded_requests_of_the_census(self, tmp_path):
-        sample = load_census("sample")
-        columns = dict(zip(sample.names, sample.values.astype(int).T, strict=True))
-        parquet.write_table(pa.table(columns), tmp_path / "lake.parquet")
-        rows = load_rows([str(tmp_path / "lake.parquet")], Contract.read(ROOT))
-        np.testing.assert_array_equal(rows.values, sample.values)
-        assert (rows.source, rows.is_code) == ("lake.parquet", sample.is_code)
+def test_another_contract_does_not_take_the_census():
+    words = "sample is of the census, whose fields are age, .*; the contract has tenure, "
+    with pytest.raises(UserError, match=words):
+        load_rows(["sample"], CONTRACT)
 
 
 class TestTables:

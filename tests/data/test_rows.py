@@ -15,11 +15,10 @@ from knn_metric.detection.training import train
 def test_the_split_is_the_published_one(sample, test_size, seed):
     order = np.random.RandomState(seed).permutation(len(sample))
     n_held_out = int(np.ceil(test_size * len(sample)))
-    training, held_out = split(sample, test_size, seed)
-    np.testing.assert_array_equal(held_out.values, sample.values[order[:n_held_out]])
-    np.testing.assert_array_equal(training.values, sample.values[order[n_held_out:]])
-    gains = sample.raw["capital_gain"][order[:n_held_out]]
-    np.testing.assert_array_equal(held_out.raw["capital_gain"], gains)
+    places = order[n_held_out:], order[:n_held_out]
+    for part, place in zip(split(sample, test_size, seed), places, strict=True):
+        np.testing.assert_array_equal(part.values, sample.values[place])
+        np.testing.assert_array_equal(part.raw["capital_gain"], sample.raw["capital_gain"][place])
 
 
 def test_too_few_rows_to_split(sample):

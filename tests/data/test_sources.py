@@ -51,9 +51,8 @@ def test_odd_names_are_names(tmp_path):
     assert kept["file"].to_pylist() == [rf"{tmp_path}/caf\xe9.csv"]
 
 
-@pytest.mark.parametrize("name", ["", "/*"])
-def test_what_is_not_read_is_named(name, folder, capsys):
-    hidden = () if name else ("_SUCCESS", ".hidden.orc")
+@pytest.mark.parametrize(("name", "hidden"), [("", ["_SUCCESS", ".hidden.orc"]), ("/*", [])])
+def test_what_is_not_read_is_named(name, hidden, folder, capsys):
     for other in ("b.orc", "c.orc", "README", *hidden):
         (folder / other).touch()
     assert len(read_all(f"{folder}{name}", "age")) == 1
@@ -164,16 +163,17 @@ def test_text_of_a_web_server(name, web):
     assert part.kept["file"][0].as_py() == f"{web}/{name}".replace("me:secret", "***")
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("cut.csv", "ClientPayloadError: .*not completed"),
-        ("chunks.csv", "ClientPayloadError: .*not completed"),
-        ("loop.csv", "TooManyRedirects"),
-        ("silent.csv", "SocketTimeoutError"),
-    ],
-)
-def test_a_web_server_that_fails(name, words, web, monkeypatch):
+FAILURES = {
+    "cut.csv": "ClientPayloadError: .*not completed",
+    "chunks.csv": "ClientPayloadError: .*not completed",
+    "loop.csv": "TooManyRedirects",
+    "silent.csv": "SocketTimeoutError",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_web_server_that_fails(name, web, monkeypatch):
     monkeypatch.setattr(sources, "PATIENCE", 0.5)
-    with pytest.raises(UserError, match=rf"^http://\*\*\*@127[^\n]*{name}: {words}[^\n]*$"):
+    line = rf"^http://\*\*\*@127[^\n]*{name}: {FAILURES[name]}[^\n]*$"
+    with pytest.raises(UserError, match=line):
         read_all(f"{web}/{name}", "age")

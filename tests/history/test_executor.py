@@ -48,11 +48,6 @@ class Cluster:
         for worker in self.workers[:2]:
             worker.kill()
 
-    def replace_workers(self):
-        """One comes late: it is sent the package too, though the others have it and are gone."""
-        self.add_worker()
-        self.kill_workers()
-
     @property
     def address(self):
         wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
@@ -156,7 +151,8 @@ def test_workers_write_what_threads_write(n_workers, score, expected, tmp_path):
     ("act", "words"),
     [
         (lambda cluster: cluster.workers[0].kill(), None),
-        (Cluster.replace_workers, None),
+        # It is sent the package too, though the others have it and are gone.
+        (lambda cluster: (cluster.add_worker(), cluster.kill_workers()), None),
         (Cluster.kill_workers, "no worker is left"),
         (lambda cluster: cluster.scheduler.kill(), "the connection to the scheduler is lost"),
     ],

@@ -1,6 +1,7 @@
 """Which days of a history are changed, and in which field."""
 
 from functools import reduce
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -47,9 +48,8 @@ def test_days_that_raise_no_more_alarms_than_others(rows_per_block, scoring, wee
 
 
 def test_without_days_blocks_are_tested_and_drawn(scoring, week, tmp_path, monkeypatch):
-    drawn = []
-    plot = Axes.plot
-    monkeypatch.setattr(Axes, "plot", lambda *a, **k: drawn.append(a[1:3]) or plot(*a, **k))
+    drawn = Mock(side_effect=Axes.plot)
+    monkeypatch.setattr(Axes, "plot", lambda *a, **k: drawn(*a, **k))
     parquet.write_table(week.drop_columns(["_hs_timestamp"]), tmp_path / "rows.parquet")
     result = scoring(tmp_path / "rows.parquet", "--rows-per-block", 1_000)
     assert list_changed(result.out) == [
@@ -59,52 +59,45 @@ def test_without_days_blocks_are_tested_and_drawn(scoring, week, tmp_path, monke
     found = read(tmp_path / "out")
     assert found.column_names == SCORES
     alarms = found["alarm"].to_numpy().reshape(N_DAYS, -1).mean(axis=1)
-    (ends, rates), (marked, _), *_ = drawn
+    (ends, rates), (marked, _), *_ = (call.args[1:3] for call in drawn.call_args_list)
     assert list(ends) == [1_000 * number for number in range(1, 8)]
     assert rates == pytest.approx(100 * alarms)
     assert list(marked) == [5_000, 6_000]
 
 
-def part(first, last, file="a", times=None):
-    """Return the periods of the rows of a file, which are their numbers."""
+def part(first, last, file="a"):
+    """Return the period of the rows of a file, which are their numbers."""
     numbers = np.arange(first, last)
     turns = give_turns(pa.chunked_array([[file] * len(numbers)]), pa.chunked_array([numbers]))
-    times = np.full(len(numbers), NO_TIME) if times is None else times
-    return part_by_day(times, numbers % 10 == 0, np.column_stack([turns, numbers]))
+    times = np.full(len(numbers), NO_TIME)
+    return part_by_day(times, numbers % 10 == 0, np.column_stack([turns, numbers]))[NO_DAY]
 
 
-def join(*parts):
-    return reduce(Period.join, (one[NO_DAY] for one in parts))
+def join(parts):
+    return reduce(Period.join, parts)
 
 
 class TestSamples:
     @pytest.mark.parametrize("size", [700, 1_000, 45_000])
     def test_they_are_the_same_however_rows_are_divided(self, size):
-        whole = part(0, 99_999)[NO_DAY]
-        joined = join(*(part(at, min(at + size, 99_999)) for at in range(0, 99_999, size)))
+        whole = part(0, 99_999)
+        joined = join(part(at, min(at + size, 99_999)) for at in range(0, 99_999, size))
         assert joined[:2] == whole[:2] == (99_999, 10_000)
         assert np.array_equal(joined.sample, whole.sample)
 
     def test_they_are_evenly_spread_in_order(self):
-        sample = part(50_000, 100_000)[NO_DAY].sample
+        sample = part(50_000, 100_000).sample
         gaps = np.diff(sample[:, 1])
         assert len(sample) == SAMPLE
         assert 20 <= gaps.min() <= gaps.max() <= 100
 
     def test_each_file_has_its_share(self):
         """Of many short files too, whose first rows are no better than the others."""
-        joined = join(*(part(0, 10, str(number)) for number in range(3_000)))
+        joined = join(part(0, 10, str(number)) for number in range(3_000))
         assert np.bincount(joined.sample[:, 1].astype(int)).min() > SAMPLE / 20
-        both = join(part(0, 30_000), part(0, 10_000, "b")).sample[:, 1]
+        both = join([part(0, 30_000), part(0, 10_000, "b")]).sample[:, 1]
         (end,) = np.flatnonzero(np.diff(both) < 0)
         assert end == pytest.approx(750, abs=10)
-
-    def test_each_day_has_its_own(self):
-        times = 86_400 * np.repeat([-3, 5, 4], [10, 2_000, 20])
-        days = part(0, 2_030, times=times)
-        assert {day: one.scored for day, one in days.items()} == {-3: 10, 4: 20, 5: 2_000}
-        assert {day: len(one.sample) for day, one in days.items()} == {-3: 10, 4: 20, 5: SAMPLE}
-        assert days[4].sample[:, 1].tolist() == list(range(2_010, 2_030))
 
 
 def test_an_artifact_without_levels_of_fields(artifact, scoring, tmp_path):

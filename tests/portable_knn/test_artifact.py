@@ -150,20 +150,11 @@ def test_numpys_scalars_are_saved_as_plain_values(rows, tmp_path):
     assert again.origin_ == {"seed": 3}
 
 
-class Hostile:
-    """An object whose pickle creates a file wherever it is loaded."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
 @pytest.mark.parametrize("compress", [zlib.compress, bytes])
 def test_loading_runs_nothing(compress, tmp_path):
     path, created = tmp_path / "model.joblib", tmp_path / "created"
-    path.write_bytes(compress(pickle.dumps([PortableKNN(), Hostile(created)], protocol=4)))
+    hostile = type("Hostile", (), {"__reduce__": lambda _: (open, (str(created), "w"))})()
+    path.write_bytes(compress(pickle.dumps([PortableKNN(), hostile], protocol=4)))
     with pytest.raises(RuntimeError, match="expected a PortableKNN, got a open"):
         portable_knn.load(path)
     assert not created.exists()

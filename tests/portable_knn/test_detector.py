@@ -69,9 +69,7 @@ def test_pyods_values(rows, p, k, method):
     ("params", "words"),
     [
         ({"metric": "euclidean"}, "metric must be minkowski, got 'euclidean'"),
-        ({"p": 0.5}, "p must be from 1 to 15, got 0.5"),
-        ({"p": 16}, "p must be from 1 to 15, got 16"),
-        ({"p": np.nan}, "p must be from 1 to 15, got nan"),
+        *(({"p": p}, f"p must be from 1 to 15, got {p}") for p in (0.5, 16, np.nan)),
         ({"n_neighbors": 100}, "100 rows are too few for 100 neighbors"),
         ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
         ({}, "2 feature names for 13 columns"),

@@ -99,22 +99,14 @@ class Parser(argparse.ArgumentParser):
         what = f"where results go (default: {default})"
         self.add_argument("--out", type=Path, default=default, metavar="FOLDER", help=what)
 
-    def picture(self, option: str, **settings: Any) -> None:
-        self._file(option, PICTURES, **settings)
-
     def report(self) -> None:
         what = "write the results as one HTML page, with its pictures, too"
-        self._file("--report", (".html",), help=what)
+        self.file("--report", (".html",), help=what)
 
-    def _file(self, option: str, endings: Sequence[str], **settings: Any) -> None:
-        """Add an option that takes the path of a file of some kind."""
-
-        def parse(text: str) -> Path:
-            if Path(text).suffix.lower() not in endings:
-                expected = ", ".join(endings)
-                raise argparse.ArgumentTypeError(f"expected a name in {expected}, got {text!r}")
-            return Path(text)
-
+    def file(self, option: str, endings: Sequence[str] = PICTURES, **settings: Any) -> None:
+        """Add an option that takes the path of a file of some kind, usually a picture."""
+        pattern = f"(?is).*[^/]({'|'.join(map(re.escape, endings))})"
+        parse = matching(pattern, f"a name in {', '.join(endings)}", Path)
         self.add_argument(option, type=parse, metavar="FILE", **settings)
 
     def number(
@@ -146,11 +138,18 @@ class Parser(argparse.ArgumentParser):
         sys.exit(FAILED)
 
 
-def reference(text: str) -> str:
-    """Take an argument that names a version: NAME:VERSION."""
-    if not re.fullmatch(r"[^:=]+:\d+", text):
-        raise argparse.ArgumentTypeError(f"expected NAME:VERSION, got {text!r}")
-    return text
+def matching(pattern: str, expected: str, kind: Callable[[str], Any] = str) -> Callable[[str], Any]:
+    """Return what takes an argument of some form for an option."""
+
+    def parse(text: str) -> Any:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return kind(text)
+
+    return parse
+
+
+reference = matching(r"[^:=]+:\d+", "NAME:VERSION")
 
 
 def complain(problem: str) -> None:

@@ -10,8 +10,7 @@ from helpers import assert_one_line, make_home, run
 from knn_metric.contract import Contract
 from knn_metric.files import ROOT
 from knn_metric.package.payload import Payload
-from knn_metric.platform.manager import describe_artifact
-from knn_metric.platform.signatures import read_signature
+from knn_metric.platform.manager import describe_artifact, read_signature
 from portable_knn import load
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,8 @@ from helpers import METRIC
 
 from knn_metric.contract import Field
 from knn_metric.files import ROOT
-from knn_metric.platform.manager import Manager
+from knn_metric.platform.manager import Manager, read_signature
 from knn_metric.platform.metrics import Watched
-from knn_metric.platform.signatures import read_signature
 from knn_metric.platform.sonar import Sonar
 
 RECORDED = json.loads((ROOT / "tests" / "stubs" / "recorded.json").read_text())

@@ -29,8 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     from knn_metric.files import shorten
     from knn_metric.package.new import select_inputs, write_package
     from knn_metric.platform.hs import selected_cluster
-    from knn_metric.platform.manager import Manager
-    from knn_metric.platform.signatures import read_signature
+    from knn_metric.platform.manager import Manager, read_signature
 
     place = Path(arguments.model)
     if re.fullmatch(r"[^:/]+:\d+", arguments.model) and not place.exists():

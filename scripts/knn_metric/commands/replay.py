@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from knn_metric.cli import FAILED, INTERRUPTED, Parser, UserError, complain, show
+from knn_metric.cli import FAILED, INTERRUPTED, Parser, UserError, complain, matching, show
 
 if TYPE_CHECKING:
     from knn_metric.contract import Contract
@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     parser.required("--target", "--target path/to/model", help=what)
     parser.package()
     what = "a running function of the package (default: it is served)"
-    option("--runtime", type=address, metavar="HOST:PORT", help=what)
+    option("--runtime", type=matching(r"[^/]+:\d+", "HOST:PORT"), metavar="HOST:PORT", help=what)
     number("--rows", int, 1, 1_000_000, default=2000, help="to send")
     number("--rate", float, 0, 1e6, default=0, help="requests a second, 0 for no limit")
     number("--concurrency", int, 1, 1000, default=4, help="requests at a time")
@@ -38,24 +38,11 @@ def add_arguments(parser: Parser) -> None:
     what = "send rows by the hour of their time, around the day"
     option("--pattern", choices=["hours"], help=what)
     what = "a corruption, from that request on"
-    option("--corrupt", type=corruption_start, metavar="NAME@ROW", help=what)
+    option(
+        "--corrupt", type=matching("(?s).+@[0-9]{1,18}", "NAME@ROW"), metavar="NAME@ROW", help=what
+    )
     number("--threshold", float, 0, float("inf"), help="of the alarm (default: the artifact's)")
     parser.out()
-
-
-def address(text: str) -> str:
-    from knn_metric.platform.target import is_address
-
-    if not is_address(text):
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text!r}")
-    return text
-
-
-def corruption_start(text: str) -> tuple[str, int]:
-    name, _, row = text.rpartition("@")
-    if not name or not (row.isascii() and row.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected NAME@ROW, got {text!r}")
-    return name, int(row)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     from knn_metric.replay.report import describe, format_summary, plot
     from knn_metric.replay.sender import Plan, take_timed
 
-    name, start = arguments.corrupt or ("", arguments.rows)
+    name, _, row = (arguments.corrupt or f"@{arguments.rows}").rpartition("@")
+    start = int(row)
     if name and start >= arguments.rows:
         raise UserError(f"--corrupt: only {arguments.rows:,} requests are sent, see --rows")
     table, picture = (arguments.out / f"replay.{kind}" for kind in ("csv", "png"))
@@ -129,7 +117,7 @@ def send(
             serve_or_call(arguments.runtime or arguments.package) as metric,
         ):
             bar.set_description("replaying")
-            known = contract.inputs, answered, threshold, plan.change()
+            known = contract.inputs, answered, threshold, plan.change
             gateway = Gateway.between(target, metric, *known)
             for outcome in send_all(gateway, plan, arguments.concurrency, arguments.rate):
                 outcomes.append(outcome)

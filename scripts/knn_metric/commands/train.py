@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
     number("--contamination", float, 0.0001, 0.5, default=contamination, help=what)
     parser.split()
     plot = REPORTS / "knn_comparison.png"
-    parser.picture("--plot", default=plot, help=f"picture of the scores (default: {plot})")
+    parser.file("--plot", default=plot, help=f"picture of the scores (default: {plot})")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -33,9 +33,9 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from knn_metric.cli import FOUND, Parser, UserError, complain, show
+from knn_metric.cli import FOUND, Parser, UserError, complain, matching, show
 
 if TYPE_CHECKING:
     from knn_metric.live.monitor import Monitor
@@ -51,20 +51,18 @@ def add_arguments(parser: Parser) -> None:
     option("--metric", help=what)
     number("--requests", int, 1, 10**6, default=1000, help="the newest, at most")
     what = "how long ago at most: 90s, 30m, 2h, 7d"
+    duration = matching(
+        "[1-9][0-9]{0,4}[smhd]",
+        "a number and s, m, h or d",
+        lambda text: int(text[:-1]) * UNITS[text[-1]],
+    )
     option("--since", type=duration, metavar="AGE", help=what)
     parser.package(default=None)
     parser.cluster()
-    parser.picture("--plot", help="draw scores and evidence to this file")
+    parser.file("--plot", help="draw scores and evidence to this file")
     number("--follow", float, 0.01, UNITS["d"], help="go on, this many seconds apart")
     option("--notify", action="store_true", help="send alerts to the platform's Alertmanager")
     option("--json", action="store_true", help="print a JSON object instead of the table")
-
-
-def duration(text: str) -> int:
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"expected a number and s, m, h or d, got {text!r}")
-    return int(match[1]) * UNITS[match[2]]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     from knn_metric import files
     from knn_metric.live.monitor import Monitor
     from knn_metric.live.notify import Alertmanager
-    from knn_metric.live.report import is_alert, is_tested
     from knn_metric.platform.sonar import format_time
 
     if arguments.plot:
@@ -92,9 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         why = [*monitor.notes, "none of its requests has one"][0]
         raise UserError(f"no checks of {monitor.target} yet: {why}")
     show_report(monitor, alertmanager, arguments)
-    if is_alert(monitor.streams):
+    if any(one.is_alert for one in monitor.streams):
         return FOUND
-    if not is_tested(monitor.streams):
+    if not any(one.is_tested for one in monitor.metrics):
         raise UserError(f"it could not be tested: {monitor.metrics[0].notes[0]}")
     return 0
 
@@ -138,9 +135,14 @@ def show_report(
     line = report.describe(streams)
     step = report.describe_next_step(streams, monitor.target)
     if arguments.json:
-        content: dict[str, Any] = {"target": monitor.target, "cluster": show(monitor.cluster)}
-        content |= {"alert": report.is_alert(streams), "line": line, "newest": monitor.newest}
-        content["metrics"] = [report.to_json(metric) for metric in streams]
+        content = {
+            "target": monitor.target,
+            "cluster": show(monitor.cluster),
+            "alert": any(one.is_alert for one in streams),
+            "line": line,
+            "newest": monitor.newest,
+            "metrics": [report.to_json(metric) for metric in streams],
+        }
         line, step = json.dumps(content), ""
     elif arguments.follow:
         line = f"{format_time(monitor.newest)}  {line}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from knn_metric.cli import UserError
 from knn_metric.data.cells import DAY, NO_TIME
 from knn_metric.detection.change import PROPORTIONS, RISK, Levels, bound_proportion
 from knn_metric.detection.surprise import FieldSurprise
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 FEW_ROWS = 1_000  # fewer held-out rows make wide bounds: still valid, and slow to detect
 MEASURED = 60_000  # held-out rows at most, evenly spread, whose surprise is measured
@@ -42,31 +40,18 @@ def calibrate(
     rejected: tuple[int, int] = (0, 1),
     copies: float = 1.0,
 ) -> dict[str, Any]:
-    """Learn what healthy traffic looks like from held-out rows, for the artifact to keep.
+    """Learn what healthy traffic looks like from held-out rows, (n, m), for the artifact to keep.
 
-    Parameters
-    ----------
-    detector : PortableKNN
-        Fitted, with `feature_names_in_`.
-    is_code : sequence of bool, length m
-        Which fields hold codes.
-    held_out : ndarray, shape (n, m)
-    groups : sequence of Group, optional
-        In each of which the bounds hold; without, all rows are one group.
-    rejected : tuple of int
-        How many of the source's rows could not be used, of how many.
-    copies : float
-        How many times a held-out row stands there: bounds count so many as one.
+    `is_code` tells which of the m fields hold codes; the bounds hold in each of the groups;
+    `rejected` is how many of the source's rows could not be used, of how many; of so many `copies`
+    of a row bounds count one.
 
-    Returns
-    -------
-    dict of plain values
-        `rows` and `alarms`, held-out rows and those above the threshold; `codes`, the fields that
-        hold codes; `confidence` of each bound, so that all hold together with 99.9%; `clock`, the
-        names of the groups; `score` and `fields`, `Levels` of the score and of each field's
-        surprise; `rarities`, by field the surprise that each of `RARITIES` exceeds; `rejected` and
-        `copies`; `chance` that two rows are equal, and the `window` of requests among which an
-        equal one makes no bet.
+    Return plain values: `rows` and `alarms`, held-out rows and those above the threshold; `codes`,
+    the fields that hold codes; `confidence` of each bound, so that all hold together with 99.9%;
+    `clock`, the names of the groups; `score` and `fields`, `Levels` of the score and of each
+    field's surprise; `rarities`, by field the surprise that each of `RARITIES` exceeds; `rejected`
+    and `copies`; `chance` that two rows are equal, and the `window` of requests among which an
+    equal one makes no bet.
     """
     names: list[str] = detector.feature_names_in_.tolist()
     scores = detector.decision_function(held_out)
@@ -160,19 +145,10 @@ class Group(NamedTuple):
 
 
 def group_by_clock(times: np.ndarray | None) -> list[Group] | None:
-    """Part rows by the hour of the day and by the weekday, in UTC.
+    """Part rows, by their epoch seconds, by the hour of the day and by the weekday, in UTC.
 
-    Neighbours are put together until a group has `LEAST` rows.
-
-    Parameters
-    ----------
-    times : ndarray, shape (n,), dtype int64, or None
-        Epoch seconds, `NO_TIME` where a row has none.
-
-    Returns
-    -------
-    list of Group or None
-        Empty where there are too few rows for two groups; None where no row has a time.
+    Neighbours are put together until a group has `LEAST` rows. There is no group where there are
+    too few rows for two; None where no row has a time.
     """
     if times is None or (times == NO_TIME).all():
         return None

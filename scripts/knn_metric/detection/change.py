@@ -35,20 +35,11 @@ def bound_proportion(above: float, rows: float, confidence: float, copies: float
 
 
 class Levels(NamedTuple):
-    """Levels of a score or of a field's surprise, and how many held-out rows exceed each.
+    """Levels of a score or of a field's surprise, and how many held-out rows exceed each."""
 
-    Attributes
-    ----------
-    levels : list of float
-        The lowest first.
-    above, rows : list of float
-        Of each level how many held-out rows are above it, of how many: of all, or of that group of
-        them in which most are.
-    """
-
-    levels: list[float]
-    above: list[float]
-    rows: list[float]
+    levels: list[float]  # the lowest first
+    above: list[float]  # held-out rows above each
+    rows: list[float]  # of so many: of all, or of that group of them in which most are above it
 
     def bounds(self, confidence: float, copies: float) -> list[float]:
         """Return of each level the proportion of healthy requests that exceed it, at most.
@@ -67,50 +58,26 @@ def make_factors(bounds: Sequence[float]) -> np.ndarray:
     level, else by ``1 - a``. While no more than `bound` of the requests exceed the level, the mean
     of this factor is at most 1.
     """
-    return np.array(
-        [
-            [
-                1 - stake + (stake / min(bound, 1.0) if place < exceeded else 0)
-                for place, bound in enumerate(bounds)
-                for stake in STAKES
-            ]
-            for exceeded in range(len(bounds) + 1)
-        ]
-    )
+    stakes, n_levels = np.array(STAKES), len(bounds)
+    exceeded = np.tri(n_levels + 1, n_levels, -1)[..., None]
+    won = stakes / np.minimum(bounds, 1.0)[:, None]
+    return (1 - stakes + exceeded * won).reshape(n_levels + 1, -1)
 
 
 class Bets:
-    """What each request is bet on: its score, and the surprise of each of its fields.
-
-    Parameters
-    ----------
-    names : sequence of str, length s
-        Of the fields, after ``''`` for the score.
-    levels, bounds : sequence of sequence of float, length s
-        Of each the levels, the lowest first, and the proportions that exceed them at most.
-    shares : sequence of float, length s
-        Of each in the evidence.
-    repeated : float
-        The share of the bet that a request equals the one before it.
-
-    Attributes
-    ----------
-    factors : ndarray, shape (s, n_levels + 1, n_bets)
-        Of each by the number of levels that a request exceeds; 1 where one has fewer bets.
-    weights : ndarray, shape (s, n_bets)
-        Of the bets in the evidence.
-    """
+    """What each request is bet on: its score, and the surprise of each of its fields."""
 
     def __init__(
         self,
-        names: Sequence[str],
-        levels: Sequence[Sequence[float]],
-        bounds: Sequence[Sequence[float]],
-        shares: Sequence[float],
-        repeated: float = 0.0,
+        names: Sequence[str],  # of the s things to bet on: '' for the score, then the fields
+        levels: Sequence[Sequence[float]],  # of each, the lowest first
+        bounds: Sequence[Sequence[float]],  # the proportions that exceed these at most
+        shares: Sequence[float],  # of each in the evidence
+        repeated: float = 0.0,  # the share of the bet that a request equals the one before it
     ) -> None:
         self.names, self.levels, self.repeated = tuple(names), levels, repeated
         most = max(map(len, bounds))
+        # Of each by the number of levels that a request exceeds; 1 where one has fewer bets.
         self.factors = np.ones((len(bounds), most + 1, most * len(STAKES)))
         self.weights = np.zeros((len(bounds), most * len(STAKES)))
         for place, (one, share) in enumerate(zip(bounds, shares, strict=True)):
@@ -184,21 +151,6 @@ class Evidence:
     """The evidence of a change in some streams of requests, fed side by side.
 
     A request that equals one of the last few in every field makes no bet: clients retry and poll.
-
-    Parameters
-    ----------
-    bets : Bets
-    window : int
-        Of `Repeats`.
-    n_streams : int
-
-    Attributes
-    ----------
-    evidence : ndarray, shape (n_streams,)
-        The weighted mean of all bets' sums since the last alert.
-    repeats : list of Repeats, length n_streams
-    position : int
-        How many requests each stream has had.
     """
 
     def __init__(self, bets: Bets, window: int, n_streams: int = 1) -> None:
@@ -209,31 +161,19 @@ class Evidence:
         self._log_sums = np.zeros_like(self._sums)  # never below 0
         self._onsets = np.zeros(self._sums.shape, np.int64)  # where they last left 0
         self._repeated = np.zeros(n_streams)
-        self.position = 0
+        self.position = 0  # how many requests each stream has had
         self.repeats = [Repeats(window) for _ in range(n_streams)]
-        self.evidence = np.zeros(n_streams)
+        self.evidence = np.zeros(n_streams)  # the weighted mean of bets' sums since the last alert
 
     def add(
         self, exceeded: np.ndarray, keys: Sequence[Hashable], is_scored: np.ndarray | bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Take the next request of each stream.
+        """Take the next request of each stream: how many levels of each of the s it `exceeded`.
 
-        Parameters
-        ----------
-        exceeded : ndarray of int, shape (n_streams, s)
-        keys : sequence of hashable, length n_streams
-            What two equal requests have alike; None equals nothing.
-        is_scored : bool or ndarray of bool, shape (n_streams,)
-            Whether there is anything to bet on.
-
-        Returns
-        -------
-        betting : ndarray of bool, shape (n_streams,)
-            Whether the request made its bets; where not, every sum stayed as it was.
-        alerted : ndarray of bool, shape (n_streams,)
-            Where the evidence has reached `ALERT`, after which it starts again from 0.
-        onsets : ndarray of int, shape (n_streams,)
-            About which request a change began with, counted from 0.
+        `keys` are what equal requests have alike, None what equals nothing; `is_scored` is whether
+        there is anything to bet on. Return of each stream whether the request made its bets (where
+        not, every sum stayed as it was), whether the evidence has reached `ALERT`, after which it
+        starts again from 0, and about which request, from 0, a change began with.
         """
         pairs = zip(self.repeats, keys, strict=True)
         betting = ~np.array([repeats.add(key) for repeats, key in pairs]) & is_scored
@@ -274,21 +214,10 @@ def find_alerts(
 ) -> dict[int, tuple[int, str]]:
     """Feed streams side by side until each has raised an alert.
 
-    Parameters
-    ----------
-    evidence : Evidence
-    exceeded : ndarray of int, shape (n, s)
-        Of the rows that the streams are made of.
-    keys : sequence of hashable, length n
-    turns : iterable of ndarray of int, shape (n_streams,)
-        The row that comes next in each stream, -1 where the stream has ended.
-    to_the_end : bool
-        Whether all requests since the onset tell the field, not only those up to the alert.
-
-    Returns
-    -------
-    dict of int to (int, str)
-        By stream the number of the request that raised its first alert, from 0, and the field.
+    `exceeded`, (n, s), and `keys` are of the n rows that the streams are made of; `turns` the row
+    that comes next in each stream, -1 where it has ended. With `to_the_end` all requests since the
+    onset tell the field, not only those up to the alert. Return by stream the number of the request
+    that raised its first alert, from 0, and the field.
     """
     begun, n_streams = evidence.position, len(evidence.repeats)
     bet: list[np.ndarray] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,10 +16,10 @@ from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import require_calibration
 from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise
+from portable_knn import PortableKNN
 
 if TYPE_CHECKING:
     from knn_metric.platform.target import Target
-    from portable_knn import PortableKNN
 
 CONTAMINATIONS = (0.1, 0.05, 0.02, 0.01, 0.001)
 STREAMS = 200
@@ -28,37 +27,21 @@ HEALTHY = 500  # requests of a stream before its corruption begins
 MOST = 5000  # requests after which a corruption counts as missed
 
 
-@dataclass(frozen=True)
-class Result:
-    """What the metric sees of one kind of rows.
+class Result(NamedTuple):
+    """What the metric sees of n rows of one kind; None where a change is missed."""
 
-    Attributes
-    ----------
-    name, cause : str
-        Of the corruption, or ``'clean'`` and ''.
-    scores : ndarray, shape (n,)
-    alarm_rate : float
-        The proportion of rows that raise an alarm.
-    median, p90 : int or None
-        Requests until the change is detected, of `STREAMS` streams; None where that is missed.
-    field : str or None
-        The field that most streams name; None where the change is missed.
-    named : float or None
-        The proportion of all streams that name a corrupted field.
-    """
-
-    name: str
+    name: str  # of the corruption, or 'clean'
     cause: str
-    scores: np.ndarray
-    alarm_rate: float
-    median: int | None = None
+    scores: np.ndarray  # (n,)
+    alarm_rate: float  # the proportion of rows that raise an alarm
+    median: int | None = None  # requests until the change is detected, of `STREAMS` streams
     p90: int | None = None
-    field: str | None = None
-    named: float | None = None
+    field: str | None = None  # that most streams name
+    named: float | None = None  # the proportion of all streams that name a corrupted field
 
     def to_json(self) -> dict[str, Any]:
-        names = ("alarm_rate", "median", "p90", "field", "named")
-        return {name: getattr(self, name) for name in names}
+        _, _, _, *known = self
+        return dict(zip(self._fields[3:], known, strict=True))
 
 
 def corrupt_rows(
@@ -146,14 +129,9 @@ class Streams:
             yield from np.transpose(orders)[: count - first]
 
     def corrupt(self, seen: Seen) -> tuple[np.ndarray, list[str]]:
-        """Return after how many requests each stream detects a corruption, and the field it names.
+        """Return after how many requests each stream detects a corruption, and the fields named.
 
-        Returns
-        -------
-        delays : ndarray, shape (STREAMS,), dtype float64
-            Infinite where it takes more than `MOST` requests.
-        fields : list of str
-            Of the streams that detect it.
+        A delay is infinite, and names no field, where it takes more than `MOST` requests.
         """
         turns = self._draw(seen, MOST, seed=1)
         alerts = find_alerts(copy.deepcopy(self._healthy), seen.exceeded, seen.keys, turns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +13,14 @@ from knn_metric.detection.calibration import MEASURED, RARITIES, rank_fields, re
 from knn_metric.detection.detectors import describe_detector
 from knn_metric.detection.surprise import Expected, FieldSurprise
 from knn_metric.tables import format_fields, format_table
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
+from portable_knn.messages import read
 
 Labels = Mapping[str, Mapping[str, int]]  # by field, the code of each category
 
 
 def parse_row(texts: Sequence[str], features: Sequence[str], labels: Labels) -> list[float]:
     """Read the features of a request from texts of ``NAME=NUMBER``, a category by its name too."""
-    from portable_knn.messages import read
-
     pairs = [_parse_pair(pair, labels) for text in texts for pair in text.split()]
     names = [name for name, _ in pairs]
     unknown = [name for name in names if name not in features]

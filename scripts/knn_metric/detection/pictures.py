@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from knn_metric.detection.evaluation import MOST, Result
 from knn_metric.plotting import add_title, save
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 MISSED = 2 * MOST  # where a bar ends that has no end
 

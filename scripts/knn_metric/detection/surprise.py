@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
 from numba import njit
 
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 NEAREST = 50  # distinct training rows that say what a field should be
 PRIOR = 5  # rows that a code's share of all training rows counts for beside the nearest
@@ -45,12 +44,7 @@ class FieldSurprise:
     deviation of the training rows. Equal training rows are one row with a count; of equally far
     ones, those that come first are nearest.
 
-    Parameters
-    ----------
-    rows : ndarray, shape (n, m), dtype float64
-        Training rows.
-    is_code : sequence of bool, length m
-        Which fields hold codes; the others are numbers.
+    `rows` are those of training, (n, m); `is_code` tells which fields hold codes and no numbers.
     """
 
     def __init__(self, rows: np.ndarray, is_code: Sequence[bool]) -> None:
@@ -77,15 +71,12 @@ class FieldSurprise:
         return cls(detector.training_rows_.astype(np.float64), is_code)
 
     def surprise(self, rows: np.ndarray, n_jobs: int = -1) -> np.ndarray:
-        """Return how surprising each field of each request is; equal requests are measured once.
+        """Return how surprising each field of each request is, (n, m), from 0 up.
 
-        Returns
-        -------
-        ndarray, shape (n, m), dtype float64
-            From 0 up. Of codes ``-log((n_same + A share) / (n + A))``, where `n_same` of the `n`
-            nearest training rows have the request's code, `share` is that code's among all training
-            rows (half a row's for one that none has) and A is `PRIOR`. Of numbers the gap to the
-            nearest rows' mean, in units of 4 sigma.
+        Of codes it is ``-log((n_same + A share) / (n + A))``, where `n_same` of the `n` nearest
+        training rows have the request's code, `share` is that code's among all training rows (half
+        a row's for one that none has) and A is `PRIOR`. Of numbers it is the gap to the nearest
+        rows' mean, in units of 4 sigma. Equal requests are measured once.
         """
         rows, places = np.unique(np.asarray(rows, np.float64), axis=0, return_inverse=True)
         shares, found = self._look_up_shares(rows), np.empty(rows.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import Stream
 from knn_metric.files import command, shorten
 from knn_metric.tables import format_fields
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 LAST = 0.1  # of a log, which is tested for a change since the rest
 REPLAYED = 10_000  # rows of it at most, evenly spread
@@ -43,18 +41,9 @@ def train(
 ) -> tuple[PortableKNN, np.ndarray]:
     """Fit the detector on the training part of rows, and score the held-out part.
 
-    Returns
-    -------
-    detector : PortableKNN
-        Its parameters those given, else as in `PARAMS`; with the proportion of held-out rows above
-        its threshold as ``origin_["held_out_rate"]``, and its ``calibration_``.
-    scores : ndarray, shape (n,), dtype float64
-        Of the held-out rows.
-
-    Raises
-    ------
-    UserError
-        If the rows are too few or will not do, or a parameter is out of its range.
+    The parameters are those given, else as in `PARAMS`. The detector has the proportion of held-out
+    rows above its threshold as ``origin_["held_out_rate"]``, and its ``calibration_``. A UserError
+    says that the rows are too few or will not do, or that a parameter is out of its range.
     """
     training, held_out = split(rows, test_size, seed)
     k = int({**PARAMS, **params}["n_neighbors"])
@@ -79,8 +68,6 @@ def train(
 
 def fit_detector(rows: Rows, origin: dict[str, Any] | None = None, **params: float) -> PortableKNN:
     """Fit the detector on all rows; `train` says the rest."""
-    from portable_knn import PortableKNN
-
     try:
         return PortableKNN(**{**PARAMS, **params}).fit(rows.values, None, rows.names, origin)
     except ValueError as error:

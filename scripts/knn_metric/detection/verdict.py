@@ -20,29 +20,15 @@ REMEMBERED = 10_000  # requests, the newest, that a change is looked into by
 
 
 class Change(NamedTuple):
-    """A change of the traffic: alerts that follow each other closely.
+    """A change of the traffic: alerts that follow each other closely."""
 
-    Attributes
-    ----------
-    onset, detected, last : int
-        Positions in the stream: about where it began, the first alert and the last one.
-    slowest : int
-        The most requests that an alert took.
-    evidence : float
-        The highest since the onset.
-    field : str
-        That it comes from; '' if only the score was tested, or no field bets better than before.
-    example : int
-        The position of a request since the onset that shows it.
-    """
-
-    onset: int
-    detected: int
-    last: int
-    slowest: int
-    evidence: float
-    field: str = ""
-    example: int = -1
+    onset: int  # about where in the stream it began
+    detected: int  # where the first alert was
+    last: int  # and where the last one
+    slowest: int  # the most requests that an alert took
+    evidence: float  # the highest since the onset
+    field: str = ""  # '' if only the score was tested, or no field bets better than before
+    example: int = -1  # where a request since the onset is that shows it
 
     @property
     def patience(self) -> int:
@@ -60,25 +46,14 @@ class Change(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a stream of requests says.
-
-    Attributes
-    ----------
-    requests, checked, alarms : int
-        All requests; those that have a score; scores above the threshold.
-    evidence : float
-        The highest since the onset of a change that goes on, else that since the last alert.
-    changes : tuple of Change
-    missing : tuple of Change
-        Of the proportion of requests that have no score.
-    """
+    """What a stream of requests says."""
 
     requests: int
-    checked: int
-    alarms: int
-    evidence: float
+    checked: int  # that have a score
+    alarms: int  # scores above the threshold
+    evidence: float  # the highest since the onset of a change that goes on, else since an alert
     changes: tuple[Change, ...]
-    missing: tuple[Change, ...]
+    missing: tuple[Change, ...]  # changes of the proportion of requests that have no score
 
     @property
     def change(self) -> Change | None:
@@ -107,13 +82,8 @@ class _Remembered(NamedTuple):
 class Stream:
     """Tests a stream of requests, which may be fed in parts of any size.
 
-    Parameters
-    ----------
-    calibration : mapping
-        Of the artifact.
-    threshold : float
-    surprise : FieldSurprise, optional
-        Of the artifact; without it the score alone is tested, and no field is named.
+    Calibration and surprise are the artifact's; without surprise the score alone is tested, and no
+    field is named.
     """
 
     def __init__(
@@ -137,21 +107,11 @@ class Stream:
     def feed(
         self, rows: np.ndarray, scores: np.ndarray, surprises: np.ndarray | None = None
     ) -> np.ndarray:
-        """Take the next requests.
+        """Take the next n requests of m fields; return the evidence with each, (n,).
 
-        Parameters
-        ----------
-        rows : ndarray, shape (n, m)
-            The fields of each request; NaN throughout where they are not known.
-        scores : ndarray, shape (n,)
-            NaN where the check is missing.
-        surprises : ndarray, shape (n, m), optional
-            Of each field where there is a score, if they are measured already.
-
-        Returns
-        -------
-        ndarray, shape (n,)
-            The evidence with each request, an alert's before it starts again from 0.
+        `rows`, (n, m), are NaN throughout where they are not known, `scores`, (n,), where the check
+        is missing; `surprises`, (n, m), are given if they are measured already. The evidence of an
+        alert is that before it starts again from 0.
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
         is_scored: np.ndarray = np.isfinite(scores)
@@ -255,14 +215,7 @@ def parse_calibration(text: str) -> dict[str, Any]:
             raise ValueError(f"expected an object, got {text[:20]}")
         if "fields" in known:  # an earlier release had none
             _try(known)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as e:
+    except Exception as e:  # what a text may hold ends in any
         problem = " ".join(f"{type(e).__name__}: {e}".split())[:100]
         what = "artifact.calibration of the metric's version cannot be read"
         raise UserError(f"{what}, {problem}: upload it again") from e

@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
 from distributed import Client, KilledWorker, Worker, WorkerPlugin
@@ -27,9 +27,7 @@ from knn_metric.cli import UserError
 from knn_metric.data.validation import Wanted
 from knn_metric.files import ARTIFACT
 from knn_metric.history.output import Engine
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 PATIENCE = 10  # seconds, for the scheduler to answer and for a worker to be there
 # Packages whose versions must match: on the scheduler; on each worker.

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from joblib import cpu_count
 from pyarrow import ArrowException
@@ -24,9 +24,7 @@ from knn_metric.data.validation import Block, Piece, Wanted
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import shorten
 from knn_metric.history.scoring import Scored, Tally, score_block
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 PART = re.compile(r"part-\d{5,}\.parquet")
 

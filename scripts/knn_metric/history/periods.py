@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,7 @@ from knn_metric.data.cells import DAY, NO_TIME
 from knn_metric.detection.calibration import require_calibration
 from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 SAMPLE = 1_000  # rows of a period that are tested, at most
 NO_DAY = NO_TIME // DAY

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,9 @@ from knn_metric.data.validation import NO_ROW, Block, Wanted, read_rows
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
+from portable_knn import PortableKNN, load
 
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
-
-    Loaded = tuple[PortableKNN, FieldSurprise]
+Loaded = tuple[PortableKNN, FieldSurprise]
 
 AT_ONCE = 100_000  # rows of a block, after which an interrupted run ends
 
@@ -120,8 +118,6 @@ def score_block(
 
 @cache
 def load_once(artifact: str) -> Loaded:
-    from portable_knn import load
-
     detector = load(artifact)
     return detector, FieldSurprise.of(detector)
 

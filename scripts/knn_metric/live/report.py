@@ -24,20 +24,12 @@ COLUMNS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def is_alert(streams: Sequence[Metric]) -> bool:
-    return any(metric.is_alert for metric in streams)
-
-
-def is_tested(streams: Sequence[Metric]) -> bool:
-    return any(metric.is_tested for metric in streams)
-
-
 def describe(streams: Sequence[Metric]) -> str:
     """Return the line: ``ok``, ``alert`` or ``not tested``, and of which metrics if several."""
     alerts = [metric for metric in streams if metric.is_alert]
     metrics = [metric for metric in streams if not isinstance(metric, Failures)]
     said = [describe_metric(metric, is_one=not metrics[1:]) for metric in alerts or metrics]
-    state = "alert" if alerts else "ok" if is_tested(streams) else "not tested"
+    state = "alert" if alerts else "ok" if any(one.is_tested for one in metrics) else "not tested"
     return f"{state}: {'; '.join(said)}"
 
 

@@ -10,8 +10,14 @@ from urllib.parse import quote
 
 from knn_metric.cli import UserError, show
 from knn_metric.contract import lost_by_sonar
-from knn_metric.platform.manager import Entry, Gateway, HTTPProblem, Manager, name_version
-from knn_metric.platform.signatures import read_signature
+from knn_metric.platform.manager import (
+    Entry,
+    Gateway,
+    HTTPProblem,
+    Manager,
+    name_version,
+    read_signature,
+)
 from knn_metric.platform.sonar import Request, Sonar
 from knn_metric.tables import format_table
 

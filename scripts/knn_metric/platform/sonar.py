@@ -11,8 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from tqdm import tqdm
 
 from knn_metric.data.cells import read_number
-from knn_metric.platform.manager import HTTPProblem, Service
-from knn_metric.platform.signatures import read_signature
+from knn_metric.platform.manager import HTTPProblem, Service, read_signature
 
 PAGE = 200  # results at a time
 STALE_PAGES = 10  # without anything new, after which there is nothing more

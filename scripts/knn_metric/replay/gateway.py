@@ -44,7 +44,7 @@ class Gateway(NamedTuple):
     fields: Sequence[Field]  # the metric's inputs
     answered: Sequence[str]  # those of them that the target answers
     threshold: float
-    change: Change | None  # of the target's answers to requests with a corruption
+    change: Change  # of the target's answers to requests with a corruption
 
     @classmethod
     def between(cls, target: str, metric: str, *known: Any) -> Gateway:
@@ -74,7 +74,7 @@ class Gateway(NamedTuple):
         return known._replace(value=value, result=PASSED if value <= self.threshold else ALARM)
 
     def _corrupt(self, outputs: dict[str, Tensor], request: Request) -> dict[str, Tensor]:
-        if self.change is None or not request.corruption:
+        if not request.corruption:
             return outputs
         changed = dict(outputs)
         for name in set(outputs) & set(self.answered):

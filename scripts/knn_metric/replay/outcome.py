@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from knn_metric.detection.detectors import count_others
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import Stream, Verdict
 from knn_metric.files import replacing_file
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
 
 PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
 

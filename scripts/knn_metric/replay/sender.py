@@ -20,7 +20,7 @@ from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import HOUR
 from knn_metric.platform.server import serving
 from knn_metric.platform.target import is_address
-from knn_metric.replay.gateway import Change, Gateway, Request
+from knn_metric.replay.gateway import Gateway, Request
 from knn_metric.replay.outcome import Outcome
 
 
@@ -55,18 +55,11 @@ class Plan(NamedTuple):
             own = (name, corrupted) if number >= self.start else ("", rows)
             yield Request(number, *own, int(turns[number // self.repeat]))
 
-    def change(self) -> Change | None:
-        """Return what the corruption makes of the target's answers."""
-        corruption, rows = self.corruption, self.rows
-        if corruption is None:
-            return None
-
-        def change(field: str, answer: float, row: int) -> float:
-            if field not in corruption.fields or len(corruption.fields) > 1:
-                return answer
-            return corrupt_answer(corruption, answer, rows, seed=row // self.repeat)
-
-        return change
+    def change(self, field: str, answer: float, number: int) -> float:
+        """Return what the corruption makes of an answer of the target's to a request."""
+        if self.corruption is None or self.corruption.fields != (field,):
+            return answer
+        return corrupt_answer(self.corruption, answer, self.rows, seed=number // self.repeat)
 
 
 def take_timed(rows: Rows) -> Rows:

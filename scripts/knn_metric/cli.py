@@ -29,6 +29,9 @@ PICTURES = (".png", ".pdf", ".svg")
 REPORTS = Path("reports")
 
 
+Arguments = argparse.Namespace
+
+
 class UserError(Exception):
     """What the user can do something about, in one line; the command ends with status 2."""
 

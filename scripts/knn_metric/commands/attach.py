@@ -10,9 +10,7 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-
-from knn_metric.cli import Parser
+from knn_metric.cli import Arguments, Parser
 
 
 def add_arguments(parser: Parser) -> None:
@@ -29,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
     instead("--list", action="store_true", help="list what is attached, change nothing")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: Arguments) -> None:
     from knn_metric import files
     from knn_metric.cli import UserError
     from knn_metric.contract import Contract, lost_by_sonar

@@ -9,9 +9,7 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-
-from knn_metric.cli import FOUND, Parser
+from knn_metric.cli import FOUND, Arguments, Parser
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--platform", type=int, choices=(2, 3), help=what)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     from knn_metric.contract import Contract
     from knn_metric.package.findings import passes
 

@@ -12,9 +12,7 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-
-from knn_metric.cli import Parser
+from knn_metric.cli import Arguments, Parser
 
 
 def add_arguments(parser: Parser) -> None:
@@ -28,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.report()
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: Arguments) -> None:
     import json
     from contextlib import nullcontext
 
@@ -37,11 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     from knn_metric.data.corruptions import list_corruptions, parse_corruption
     from knn_metric.data.rows import hold_out, load_rows
     from knn_metric.detection import evaluation
-    from knn_metric.detection.detectors import (
-        describe_detector,
-        describe_traffic,
-        load_detector,
-    )
+    from knn_metric.detection.detectors import describe_detector, describe_traffic, load_detector
     from knn_metric.detection.pictures import plot_evaluation
     from knn_metric.page import write_page
     from knn_metric.platform.target import others_of, reaching

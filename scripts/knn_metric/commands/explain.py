@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 
-from knn_metric.cli import Parser, UserError, reference
+from knn_metric.cli import Arguments, Parser, UserError, reference
 
 
 def add_arguments(parser: Parser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.cluster()
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: Arguments) -> None:
     from knn_metric import files
     from knn_metric.data.census import labels_of
     from knn_metric.detection.detectors import load_detector

@@ -12,9 +12,7 @@ with status 2 and the builder's last line; the folder stays, and can be built on
 
 from __future__ import annotations
 
-import argparse
-
-from knn_metric.cli import FOUND, Parser
+from knn_metric.cli import FOUND, Arguments, Parser
 
 
 def add_arguments(parser: Parser) -> None:
@@ -23,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
     parser.out()
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     from knn_metric.contract import Contract
     from knn_metric.files import shorten
     from knn_metric.package.findings import passes

@@ -9,11 +9,10 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
-from knn_metric.cli import Parser, clean
+from knn_metric.cli import Arguments, Parser, clean
 
 
 def add_arguments(parser: Parser) -> None:
@@ -24,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
     parser.cluster()
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: Arguments) -> None:
     from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.files import shorten
     from knn_metric.package.new import select_inputs, write_package

@@ -10,15 +10,7 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
-
-from knn_metric.cli import FAILED, INTERRUPTED, Parser, UserError, complain, matching, show
-
-if TYPE_CHECKING:
-    from knn_metric.contract import Contract
-    from knn_metric.replay.outcome import Outcome
-    from knn_metric.replay.sender import Plan
+from knn_metric.cli import FAILED, Arguments, Parser, UserError, matching, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -45,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
     parser.out()
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     from knn_metric import files
     from knn_metric.contract import Contract
     from knn_metric.data.corruptions import parse_corruption
@@ -55,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from knn_metric.platform.target import others_of
     from knn_metric.replay.outcome import judge, write_csv
     from knn_metric.replay.report import describe, format_summary, plot
-    from knn_metric.replay.sender import Plan, take_timed
+    from knn_metric.replay.sender import Plan, send, take_timed
 
     name, _, row = (arguments.corrupt or f"@{arguments.rows}").rpartition("@")
     start = int(row)
@@ -79,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     repeated = f", each sent up to {times} times" if times > 1 else ""
     print(f"data  {describe_traffic(rows, detector)}{repeated}", flush=True)
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
-    outcomes, status = send(arguments, plan, contract, float(threshold))
+    places = arguments.target, arguments.runtime or arguments.package
+    speed = arguments.concurrency, arguments.rate
+    outcomes, status = send(*places, plan, contract.inputs, float(threshold), *speed)
     if not outcomes:
         return status
     replay = judge(outcomes, rows.source, float(threshold), detector)
@@ -96,39 +90,3 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"the picture is {files.shorten(picture)}")
     print(*describe(replay), sep="\n")
     return status or (0 if replay.n_scored else FAILED)
-
-
-def send(
-    arguments: argparse.Namespace, plan: Plan, contract: Contract, threshold: float
-) -> tuple[list[Outcome], int]:
-    """Serve what is not running yet, and send all requests; return what became of those sent."""
-    from tqdm import tqdm
-
-    from knn_metric.platform.target import answered_by
-    from knn_metric.replay.gateway import Gateway
-    from knn_metric.replay.sender import send_all, serve_or_call
-
-    outcomes: list[Outcome] = []
-    answered = answered_by(arguments.target, contract.inputs)
-    try:
-        with (
-            tqdm(total=plan.n_requests, desc="starting", unit="request", disable=None) as bar,
-            serve_or_call(arguments.target) as target,
-            serve_or_call(arguments.runtime or arguments.package) as metric,
-        ):
-            bar.set_description("replaying")
-            known = contract.inputs, answered, threshold, plan.change
-            gateway = Gateway.between(target, metric, *known)
-            for outcome in send_all(gateway, plan, arguments.concurrency, arguments.rate):
-                outcomes.append(outcome)
-                bar.update()
-    except KeyboardInterrupt:
-        sent = f"{len(outcomes):,} of {plan.n_requests:,} requests"
-        complain(f"interrupted after {sent}")
-        return outcomes, INTERRUPTED
-    except UserError as error:
-        if not outcomes:
-            raise
-        complain(f"{error}, after {len(outcomes)} requests")
-        return outcomes, FAILED
-    return outcomes, 0

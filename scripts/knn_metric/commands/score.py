@@ -13,10 +13,9 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 from contextlib import AbstractContextManager
 
-from knn_metric.cli import FAILED, FOUND, REPORTS, Parser, UserError, complain, show
+from knn_metric.cli import FAILED, FOUND, REPORTS, Arguments, Parser, UserError, complain, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -36,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
     parser.number("--rows-per-block", int, 1, 10**7, default=100_000, help="scored at a time")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     import signal
     import time
 

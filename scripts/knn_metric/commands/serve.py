@@ -8,12 +8,11 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
 
-from knn_metric.cli import INTERRUPTED, Parser, UserError
+from knn_metric.cli import INTERRUPTED, Arguments, Parser, UserError
 
 GRACE = 5  # seconds that requests under way get to finish
 ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -26,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
     parser.package()
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Serve until a signal comes; before there is anything to finish, it ends the process."""
     from knn_metric.contract import Contract
     from knn_metric.detection.detectors import find_other_fields

@@ -9,13 +9,7 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Any
-
-from knn_metric.cli import PARAMS, REPORTS, Parser, complain, show
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from knn_metric.cli import PARAMS, REPORTS, Arguments, Parser, complain, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -33,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
     parser.file("--plot", default=plot, help=f"picture of the scores (default: {plot})")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: Arguments) -> None:
     from tqdm import tqdm
 
     from knn_metric import files
@@ -49,24 +43,24 @@ def run(arguments: argparse.Namespace) -> None:
     out = files.artifact_path(arguments.package)
     files.require_writable(out, arguments.plot, inputs=arguments.data)
     steps = tqdm(total=5, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)
+
+    def begin(description: str) -> None:
+        steps.set_description_str(description)
+        steps.update()
+
     with steps:
-        begin(steps, "reading rows")
+        begin("reading rows")
         rows = load_rows(arguments.data, contract, arguments.most_rejected, arguments.time)
         if not arguments.force:
             files.require_replaceable(out, source_of(out), rows.source)
-        begin(steps, "fitting the detector")
+        begin("fitting the detector")
         params = {name: getattr(arguments, name) for name in PARAMS}
         detector, scores = train(rows, arguments.test_size, arguments.seed, **params)
-        begin(steps, "looking for drift")
+        begin("looking for drift")
         drift = find_drift(rows, arguments.seed, **params)
-        begin(steps, "drawing the picture")
+        begin("drawing the picture")
         plot_training(contract.name, detector, scores, arguments.plot)
-        begin(steps, "saving the artifact")
+        begin("saving the artifact")
         with files.keeping_previous(out):
             detector.save(out)
     print(format_training(detector, scores, rows, drift, out, arguments.plot))
-
-
-def begin(steps: tqdm[Any], description: str) -> None:
-    steps.set_description_str(description)
-    steps.update()

@@ -9,9 +9,7 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-
-from knn_metric.cli import FOUND, Parser, show
+from knn_metric.cli import FOUND, Arguments, Parser, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--hs", default="hs", help="the command line to use (default: hs)")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     from knn_metric.contract import Contract
     from knn_metric.package.findings import passes
     from knn_metric.package.payload import staging

@@ -30,12 +30,11 @@ field and request: the id of one that shows it) and note (what is to be known of
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knn_metric.cli import FOUND, Parser, UserError, complain, matching, show
+from knn_metric.cli import FOUND, Arguments, Parser, UserError, complain, matching, show
 
 if TYPE_CHECKING:
     from knn_metric.live.monitor import Monitor
@@ -65,7 +64,7 @@ def add_arguments(parser: Parser) -> None:
     option("--json", action="store_true", help="print a JSON object instead of the table")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     import time
 
     from knn_metric import files
@@ -96,9 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def follow(
-    monitor: Monitor, alertmanager: Alertmanager, since: float, arguments: argparse.Namespace
-) -> int:
+def follow(monitor: Monitor, alertmanager: Alertmanager, since: float, arguments: Arguments) -> int:
     """Report on new requests until Ctrl-C; what goes wrong meanwhile is said once."""
     said: set[str] = set()
     try:
@@ -122,9 +119,7 @@ def follow(
     return 0
 
 
-def show_report(
-    monitor: Monitor, alertmanager: Alertmanager, arguments: argparse.Namespace
-) -> None:
+def show_report(monitor: Monitor, alertmanager: Alertmanager, arguments: Arguments) -> None:
     """Print what was found, draw it and notify if that was asked for."""
     import json
 

@@ -71,14 +71,6 @@ class Verdict(NamedTuple):
         return change.goes_on(self.requests)
 
 
-class _Remembered(NamedTuple):
-    """A request that made its bets: where it stands, what it exceeded, its score and surprises."""
-
-    position: int
-    exceeded: np.ndarray
-    values: np.ndarray
-
-
 class Stream:
     """Tests a stream of requests, which may be fed in parts of any size.
 
@@ -99,7 +91,8 @@ class Stream:
         self._evidence = Evidence(self._bets, window)
         misses = Bets.of_proportion(bound_missing(calibration))
         self._missing_evidence = Evidence(misses, window)
-        self._remembered: deque[_Remembered] = deque(maxlen=REMEMBERED)
+        # Of requests that made their bets where each stands, what it exceeded, and by which values.
+        self._remembered: deque[tuple[int, np.ndarray, np.ndarray]] = deque(maxlen=REMEMBERED)
         self._changes: list[Change] = []
         self._missing: list[Change] = []
         self._requests = self._checked = self._alarms = 0
@@ -159,7 +152,7 @@ class Stream:
         added = self._evidence.add(exceeded[None], [key], is_scored)
         (betting,), (alerted,), (onset,) = added
         if betting:
-            self._remembered.append(_Remembered(self._requests, exceeded, values))
+            self._remembered.append((self._requests, exceeded, values))
         reached = float(self._evidence.evidence[0])
         if alerted and add_alert(self._changes, int(onset), self._requests, reached):
             self._changes[-1] = self._look_into(self._changes[-1])
@@ -168,14 +161,14 @@ class Stream:
     def _look_into(self, change: Change) -> Change:
         """Name the field of a change, and the request since its onset that shows it best."""
         end = self._requests if change.goes_on(self._requests) else change.last
-        since = [one for one in self._remembered if change.onset <= one.position <= end]
+        since = [one for one in self._remembered if change.onset <= one[0] <= end]
         in_a_row = self._evidence.repeats[0].equal_in_a_row
-        field = self._bets.strongest(np.array([one.exceeded for one in since]), in_a_row)
+        field = self._bets.strongest(np.array([exceeded for _, exceeded, _ in since]), in_a_row)
         if field == REPEATS or not since:
             return change._replace(field=field, example=change.last)
         place = self._bets.names.index(field)
-        best = max(since, key=lambda one: one.values[place])
-        return change._replace(field=field, example=best.position)
+        example, _, _ = max(since, key=lambda one: one[2][place])
+        return change._replace(field=field, example=example)
 
     def verdict(self) -> Verdict:
         changes, evidence = list(self._changes), float(self._evidence.evidence[0])

@@ -40,12 +40,7 @@ class Watched:
         self.name = name_version(self.target)
 
     def attach(
-        self,
-        metric: Entry,
-        name: str,
-        detector: PortableKNN,
-        deployment: str | None,
-        dry_run: bool,
+        self, metric: Entry, name: str, detector: PortableKNN, deployment: str | None, dry_run: bool
     ) -> None:
         """Let a metric alarm above the detector's threshold.
 

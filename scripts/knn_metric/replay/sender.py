@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from knn_metric.cli import UserError
+from knn_metric.cli import FAILED, INTERRUPTED, UserError, complain
+from knn_metric.contract import Field
 from knn_metric.data.cells import NO_TIME
 from knn_metric.data.corruptions import Corruption, corrupt, corrupt_answer
 from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import HOUR
 from knn_metric.platform.server import serving
-from knn_metric.platform.target import is_address
+from knn_metric.platform.target import answered_by, is_address
 from knn_metric.replay.gateway import Gateway, Request
 from knn_metric.replay.outcome import Outcome
 
@@ -69,13 +71,49 @@ def take_timed(rows: Rows) -> Rows:
     return rows.take(np.flatnonzero(rows.times != NO_TIME))
 
 
-def serve_or_call(place: str | Path) -> AbstractContextManager[str]:
+def _serve_or_call(place: str | Path) -> AbstractContextManager[str]:
     """Return the address of a runtime, which is started if a package's folder is named."""
     return nullcontext(str(place)) if is_address(place) else serving(Path(place))
 
 
-def send_all(gateway: Gateway, plan: Plan, concurrency: int, rate: float) -> Iterator[Outcome]:
-    """Send all requests, some at a time, so many a second at most; yield outcomes as they come."""
+def send(
+    target: str,
+    metric: str | Path,
+    plan: Plan,
+    fields: Sequence[Field],
+    threshold: float,
+    concurrency: int,
+    rate: float,
+) -> tuple[list[Outcome], int]:
+    """Serve what is not running yet, and send all requests, so many a second at most.
+
+    Return what became of those that were sent, and the exit status where not all were.
+    """
+    outcomes: list[Outcome] = []
+    answered = answered_by(target, fields)
+    try:
+        with (
+            tqdm(total=plan.n_requests, desc="starting", unit="request", disable=None) as bar,
+            _serve_or_call(target) as first,
+            _serve_or_call(metric) as second,
+        ):
+            bar.set_description("replaying")
+            gateway = Gateway.between(first, second, fields, answered, threshold, plan.change)
+            for outcome in _send_all(gateway, plan, concurrency, rate):
+                outcomes.append(outcome)
+                bar.update()
+    except KeyboardInterrupt:
+        complain(f"interrupted after {len(outcomes):,} of {plan.n_requests:,} requests")
+        return outcomes, INTERRUPTED
+    except UserError as error:
+        if not outcomes:
+            raise
+        complain(f"{error}, after {len(outcomes)} requests")
+        return outcomes, FAILED
+    return outcomes, 0
+
+
+def _send_all(gateway: Gateway, plan: Plan, concurrency: int, rate: float) -> Iterator[Outcome]:
     stop, began = threading.Event(), time.perf_counter()
     requests = plan.requests()
 

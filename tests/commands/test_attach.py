@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers import METRIC, assert_one_line, make_home, run
+from helpers import METRIC, assert_one_line, run
 from stubs import manager as stub_manager
 
 from knn_metric.platform import metrics
@@ -26,25 +26,19 @@ def manager(manager, artifact, func_main, monkeypatch):
 
 @pytest.fixture
 def attach(artifact, manager):
-    def attach(*options, target="adult:1"):
-        where = ("--cluster", manager.address, "--package", artifact.parent)
-        return run("attach", target, *where, *options)
-
-    return attach
+    where = ("--cluster", manager.address, "--package", artifact.parent)
+    return lambda *options, target="adult:1": run("attach", target, *where, *options)
 
 
 @pytest.fixture
 def wanted(func_main):
-    """The request that the platform needs."""
-    threshold = float(func_main.detector.threshold_)
-    operator = {"kind": "LessEq"}
-    config = {"modelVersionId": 13, "threshold": threshold, "thresholdCmpOperator": operator}
+    config = {"modelVersionId": 13, "threshold": float(func_main.detector.threshold_)}
+    config["thresholdCmpOperator"] = {"kind": "LessEq"}
     return {"name": METRIC, "modelVersionId": 11, "config": config}
 
 
 @pytest.fixture
 def old(manager, wanted):
-    """One that is attached, with another threshold."""
     old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
     manager.specs.append(old)
     return old
@@ -64,7 +58,6 @@ class TestAttach:
         assert result.out.startswith("attached, serving, 8 of 8 rows score as here\n")
         how = f"healthy if value LessEq {wanted['config']['threshold']!r}"
         assert how in result.out
-        assert manager.specs == [{**wanted, "id": "spec-0"}]
         assert "attached to adult:1 already" in attach().out
         assert manager.specs == [{**wanted, "id": "spec-0"}]
         row = attach("--list").out.splitlines()[1]
@@ -85,10 +78,9 @@ class TestAttach:
         assert_one_line(attach(), "of-spec-0 gives 1.5, and the artifact here", "it stays attached")
         assert manager.specs == [{**wanted, "id": "spec-0"}]
 
-    def test_its_name_on_the_target_is_its_models(self, attach, manager, artifact, func_main):
-        metadata = describe_artifact(artifact, func_main.detector)
-        manager.add_version("another", 1, metadata=metadata)
-        assert attach("--metric", "another", "--package", artifact.parent).status == 0
+    def test_its_name_on_the_target_is_its_models(self, attach, manager):
+        manager.add_version("another", 1, metadata=manager.versions[2]["metadata"])
+        assert attach("--metric", "another").status == 0
         assert manager.specs[0]["name"] == "another"
         assert attach("--metric", "another:1", "--detach").out.startswith("another is detached")
 
@@ -106,17 +98,10 @@ class TestAttach:
         assert attach("--detach", "--dry-run").out == request
         assert manager.specs == [old]
 
-    def test_the_cluster_comes_from_hs(self, artifact, manager, tmp_path, monkeypatch):
-        monkeypatch.setenv("HOME", make_home(tmp_path, 3, manager.address)["HOME"])
-        result = run("attach", "adult:1", "--package", artifact.parent)
-        assert (result.status, len(manager.specs)) == (0, 1), result.err
-
     @pytest.mark.parametrize("metadata", [{}, None])
     def test_an_upload_by_other_means_may_have_any_artifact(self, attach, manager, metadata):
         manager.versions[2]["metadata"] = metadata
-        result = attach()
-        assert result.status == 0, result.err
-        assert result.out.startswith(f"{METRIC}:2 was not uploaded by `knn-metric upload`")
+        assert attach().out.startswith(f"{METRIC}:2 was not uploaded by `knn-metric upload`")
         assert len(manager.specs) == 1
 
     def test_detach_removes_the_metric_alone(self, attach, manager, wanted, old):
@@ -153,15 +138,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("target", "options", "words"),
         [
-            ("adult", (), "expected NAME:VERSION, got 'adult'"),
             ("adult:7", (), "no version 7 of adult at http"),
             ("none:1", (), "no model none at http"),
             ("adult:1", ("--metric", "none"), "there is adult, census_monitoring"),
             ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
             ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
             ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/"),
-            ("adult:1", ("--cluster", "nowhere"), "is http://HOST or https://HOST, got 'nowhere'"),
-            ("adult:1", ("--package", "none"), "none/serving.yaml is not there"),
         ],
     )
     def test_one_clear_line(self, attach, manager, target, options, words):
@@ -172,8 +154,7 @@ class TestRefusals:
     def test_a_redirect_that_would_change_nothing_is_refused(self, attach, manager, old, method):
         """As from http to https: followed, a POST becomes a GET, which is answered."""
         manager.redirects[method] = "https://elsewhere.example"
-        result = attach()
-        assert_one_line(result, method, manager.address, "https://elsewhere.example", "redirected")
+        assert_one_line(attach(), method, manager.address, "https://elsewhere.example", "redirect")
         assert old in manager.specs
 
     def test_a_redirect_of_what_is_read_is_followed(self, attach, manager):
@@ -184,7 +165,6 @@ class TestRefusals:
 
     @pytest.mark.parametrize("redirects", [{}, {"GET": "http://elsewhere.example"}])
     def test_a_server_that_drips(self, attach, manager, monkeypatch, redirects):
-        """What comes with a redirect, too."""
         monkeypatch.setattr("knn_metric.platform.manager.WHOLE", 0.2)
         manager.redirects |= redirects
         manager.drips.set()
@@ -252,7 +232,6 @@ class TestProof:
         assert manager.specs == []
 
     def test_a_cluster_without_monitoring(self, attach, manager):
-        manager.instead["GET /monitoring/"] = (501, "text/html", b"<html>Not Implemented</html>")
+        manager.fail("GET /monitoring/", 501)
         result = attach()
-        assert result.status == 0
-        assert "nothing will check by it: " in result.out
+        assert (result.status, "nothing will check by it: " in result.out) == (0, True)

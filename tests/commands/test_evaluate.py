@@ -5,19 +5,18 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import PNG, assert_one_line, copy_package, run, train_adult
+from helpers import NORMAL, PNG, assert_one_line, copy_package, run, train_adult
 
 from knn_metric.data import census
 from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.files import ROOT
-from portable_knn import PortableKNN, load
+from portable_knn import PortableKNN
 
 CORRUPTIONS = ("age-in-months", "classes-flipped", "country-shuffled", "scale:capital_gain:3")
 
 
 @pytest.fixture(scope="module")
 def evaluated(artifact, adult_package, tmp_path_factory):
-    """What is printed and written of the sample."""
     folder = tmp_path_factory.mktemp("evaluated")
     options = ("--package", artifact.parent, "--target", adult_package)
     options = (*options, "--corrupt", ",".join(CORRUPTIONS))
@@ -69,69 +68,49 @@ class TestOutputs:
 
 @pytest.fixture
 def evaluate(artifact, tmp_path):
-    """Return a function that evaluates an artifact on the sample."""
-
-    def evaluate(*options, package=artifact.parent):
-        own = ("--data", "sample", "--package", package, "--out", tmp_path)
-        return run("evaluate", *own, *options)
-
-    return evaluate
+    own = ("--data", "sample", "--package", artifact.parent, "--out", tmp_path)
+    return lambda *options: run("evaluate", *own, *options)
 
 
-class TestTarget:
-    def test_without_one_the_recorded_answers_stay(self, evaluate):
-        result = evaluate("--corrupt", "gain-in-dollars")
-        assert (result.status, result.err) == (0, "")
-        assert "answers        as recorded, for want of a --target" in result.out
-
-    def test_one_that_fails_and_none(self, evaluate, adult_package, tmp_path):
-        folder = shutil.copytree(adult_package, tmp_path / "failing")
-        source = "def predict(**_):\n    raise ValueError('no')"
-        (folder / "src" / "func_main.py").write_text(source)
-        assert_one_line(evaluate("--target", folder), f"{folder} fails: ValueError: no")
-        assert_one_line(evaluate("--target", tmp_path / "none"), tmp_path / "none")
+def test_without_a_target_the_recorded_answers_stay(evaluate):
+    result = evaluate("--corrupt", "gain-in-dollars")
+    assert (result.status, result.err) == (0, "")
+    assert "answers        as recorded, for want of a --target" in result.out
 
 
-class TestProblems:
-    def test_artifacts(self, evaluate, artifact, rows, tmp_path):
-        """None, one without levels of fields."""
-        old = load(artifact)
-        old.calibration_ = {}
-        for detector, *words in (
-            (None, "cannot load", "knn-metric train"),
-            (old, "no levels of fields", "knn-metric train"),
-        ):
-            package = copy_package(tmp_path / words[0], detector)
-            assert_one_line(evaluate("--corrupt", "mix", package=package), *words)
+def test_a_target_that_fails_and_none(evaluate, adult_package, tmp_path):
+    folder = shutil.copytree(adult_package, tmp_path / "failing")
+    source = "def predict(**_):\n    raise ValueError('no')"
+    (folder / "src" / "func_main.py").write_text(source)
+    assert_one_line(evaluate("--target", folder), f"{folder} fails: ValueError: no")
+    assert_one_line(evaluate("--target", tmp_path / "none"), tmp_path / "none")
 
-    @pytest.mark.parametrize(
-        "words",
-        [
-            "evaluate --out {0} --corrupt mix",
-            "replay --out {0} --target {0}",
-            "explain age=3",
-            "score sample --out {0}/out",
-            "serve --port 0",
-        ],
-    )
-    def test_a_contract_edited_after_training_blames_the_artifact(self, words, rows, tmp_path):
-        """In the same words in each command, before any rows are read."""
-        names = [*census.FEATURES[1:], "years"]
-        copy_package(tmp_path / "edited", PortableKNN().fit(rows[:100], feature_names=names))
-        result = run(*words.format(tmp_path).split(), "--package", tmp_path / "edited")
-        said = "was trained on other fields than serving.yaml has: train again"
-        assert_one_line(result, f"{said} (it lacks age; serving.yaml lacks years)")
 
-    @pytest.mark.parametrize(
-        ("options", "words"),
-        [
-            ("--corrupt scale:age", "expected scale:FIELD:BY"),
-            ("--corrupt age-in-months,", "'' is no corruption"),
-            (f"--out {ROOT}/Makefile", "Makefile/evaluation.png cannot be written"),
-        ],
-    )
-    def test_bad_options(self, options, words, evaluate):
-        assert_one_line(evaluate(*options.split()), words)
+COMMANDS = (
+    "evaluate --data sample --out {0} --corrupt mix",
+    "replay --out {0} --target {0}",
+    " ".join(["explain", *(f"{name}={code}" for name, code in NORMAL.items())]),
+    "score sample --out {0}/out",
+    "serve --port 0",
+)
+OLD = [*census.FEATURES[1:], "years"]
+OTHER = "was trained on other fields than serving.yaml has: train again (it lacks age; serving."
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "command"),
+    [
+        *(((), "cannot load", command) for command in COMMANDS[:4]),
+        *((census.FEATURES, "no levels of fields", command) for command in COMMANDS[:3]),
+        *((OLD, f"{OTHER}yaml lacks years)", command) for command in COMMANDS),
+    ],
+)
+def test_artifacts_are_blamed_before_rows_are_read(names, words, command, rows, tmp_path):
+    """None, one without levels of fields, one whose contract was edited after training."""
+    detector = PortableKNN().fit(rows[:100], feature_names=names) if names else None
+    folder = copy_package(tmp_path / "package", detector)
+    result = run(*command.format(tmp_path).split(), "--package", folder)
+    assert_one_line(result, words, "train")
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ ANSWER = ("churned", "DT_BOOL", "NONE", [])
 
 
 def describe(field, generation=3):
-    """Return a field as a generation's manager gives it back."""
     name, dtype, profile, dims = field
     described = {"name": name, "dtype": dtype, "shape": {"dims": dims}}
     if generation == 2:
@@ -32,29 +31,21 @@ def sign(inputs, outputs=()):
     return {"signatureName": "predict", "inputs": inputs, "outputs": list(outputs)}
 
 
-@pytest.fixture(params=[2, 3], ids=["2.x", "3.x"])
-def cluster(request, manager):
-    *fields, answer = (describe(field, request.param) for field in (*FIELDS, ANSWER))
-    signature = sign(fields, [answer, {"name": "extras", "subfields": {"data": []}}])
-    own = {"modelSignature": signature}
-    if request.param == 2:
-        own = {"modelContract": {"modelName": "model", "predict": signature}}
-    manager.add_version("churn", 3, **own)
-
-
 @pytest.fixture
 def new(manager, tmp_path):
-    """Return a function that writes a package for a model."""
-
     def new(model, folder=tmp_path / "written"):
         return run("new", folder, "--for", model, "--cluster", manager.address)
 
     return new
 
 
-@pytest.mark.usefixtures("cluster")
-def test_a_version_of_the_cluster(new, tmp_path):
-    """Inputs, then answers; what is left out is said."""
+@pytest.mark.parametrize("generation", [2, 3], ids=["2.x", "3.x"])
+def test_a_version_of_the_cluster(new, manager, tmp_path, generation):
+    *fields, answer = (describe(field, generation) for field in (*FIELDS, ANSWER))
+    signature = sign(fields, [answer, {"name": "extras", "subfields": {"data": []}}])
+    contract = {"modelContract": {"modelName": "model", "predict": signature}}
+    described = contract if generation == 2 else {"modelSignature": signature}
+    manager.add_version("churn", 3, **described)
     result = new("churn:3")
     assert (result.status, result.err) == (0, "")
     assert re.findall("^left out  (.*)$", result.out, re.MULTILINE) == [
@@ -62,18 +53,21 @@ def test_a_version_of_the_cluster(new, tmp_path):
         "pixels: a metric cannot take [28, 28] uint8",
         "extras: a metric cannot take a map",
     ]
-    written = yaml.safe_load((tmp_path / "written" / "serving.yaml").read_text())
-    own = yaml.safe_load((ROOT / "serving.yaml").read_text())
-    assert written.pop("name") == "churn_monitoring"
-    inputs = written["contract"].pop("inputs")
-    assert [*inputs.items()] == [
-        ("tenure", {"shape": "scalar", "type": "double", "profile": "numerical"}),
-        ("usage", {"shape": "scalar", "type": "float"}),
-        ("plan", {"shape": "scalar", "type": "int8", "profile": "categorical"}),
-        ("churned", {"shape": "scalar", "type": "bool"}),
-    ]
-    del own["name"], own["contract"]["inputs"]
+    own, written = (
+        yaml.safe_load((folder / "serving.yaml").read_text())
+        for folder in (ROOT, tmp_path / "written")
+    )
+    own["name"], own["contract"]["inputs"] = (
+        "churn_monitoring",
+        {
+            "tenure": {"shape": "scalar", "type": "double", "profile": "numerical"},
+            "usage": {"shape": "scalar", "type": "float"},
+            "plan": {"shape": "scalar", "type": "int8", "profile": "categorical"},
+            "churned": {"shape": "scalar", "type": "bool"},
+        },
+    )
     assert written == own
+    assert list(written["contract"]["inputs"]) == ["tenure", "usage", "plan", "churned"]
     modules = {path.name for path in (tmp_path / "written" / "src").rglob("*.py")}
     assert {"func_main.py", "detector.py"} <= modules
     assert f"next      `knn-metric train --package {tmp_path / 'written'} --data" in result.out

@@ -6,10 +6,8 @@ import pytest
 import yaml
 from helpers import assert_one_line, make_home, run
 
-from knn_metric.cli import UserError
 from knn_metric.contract import Contract
 from knn_metric.package.payload import staging
-from knn_metric.platform.hs import selected_cluster
 
 HS = """\
 #!/bin/sh
@@ -19,7 +17,6 @@ case $1 in --help) echo '  upload   a model';; *) ls -A src; echo Success: uploa
 
 @pytest.fixture
 def upload(manager, tmp_path, monkeypatch):
-    """Return a function that uploads a package to a cluster whose address has a password."""
     hs = tmp_path / "hs"
     hs.write_text(HS)
     hs.chmod(0o755)
@@ -50,11 +47,6 @@ def test_private_files_are_refused(upload, light_package):
     assert not list(light_package.glob(".tmp-*"))
 
 
-def test_no_hs(package):
-    result = run("upload", "--package", package, "--hs", "no-such-hs")
-    assert_one_line(result, "no-such-hs is not installed: on Python 3.8", "pip install 'hs==2.4.0'")
-
-
 @pytest.mark.parametrize("data", ["s3://bucket/known.csv", "data/known.csv"])
 def test_what_hs_reads(data, light_package):
     """Training data is found, names are texts, and everybody may read it, whatever the umask."""
@@ -76,13 +68,3 @@ def test_what_hs_reads(data, light_package):
     assert all(mode & 0o444 == 0o444 for mode in modes)
     assert staged["training-data"] == (data if ":" in data else str(light_package / data))
     assert (staged["name"], list(staged["contract"]["inputs"])[:2]) == ("7", ["no", "workclass"])
-
-
-def test_the_cluster_is_that_of_either_configuration(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://two.example")["HOME"])
-    assert selected_cluster() == selected_cluster(2) == "http://two.example"
-    make_home(tmp_path, 3, "http://three.example")
-    assert selected_cluster(3) == "http://three.example"
-    words = r"http://three\.example and http://two\.example: say which with --cluster ADDRESS"
-    with pytest.raises(UserError, match=words):
-        selected_cluster()

@@ -64,7 +64,7 @@ class TestBets:
     def test_the_strongest_field(self):
         rows = np.array([[4, 2, 0]] * 5)
         assert BETS.strongest(rows) == "age"  # never the score
-        assert BETS.strongest(np.array([[4, 0, 0]] * 5)) == ""
+        assert BETS.strongest(rows * [1, 0, 0]) == ""
         assert BETS.strongest(np.array([[0, 0, 1]] * 9 + [[0, 2, 0]])) == "sex"
         assert BETS.strongest(rows[:0], equal_in_a_row=3) == REPEATS
 
@@ -81,7 +81,6 @@ class TestRepeats:
         repeats = Repeats(0)
         in_a_row = [(repeats.add(key), repeats.equal_in_a_row)[1] for key in "aabbbc"]
         assert in_a_row == [0, 1, 0, 1, 2, 0]
-        assert not any(repeats.add(None) for _ in range(2))
 
 
 class TestEvidence:
@@ -124,9 +123,3 @@ class TestEvidence:
             n_alerts += alerted
             assert not alerted or n - onset < 10
         assert n_alerts > 300
-
-    def test_what_is_stuck_is_an_alert_and_a_client_that_polls_is_none(self):
-        evidence = Evidence(BETS, 100)
-        alerts = [evidence.add(np.array([[0, 0, 0]]), ["a"])[1][0] for _ in range(200)]
-        assert not any(alerts)
-        assert any(evidence.add(np.array([[0, 0, 0]]), ["a"])[1][0] for _ in range(40))

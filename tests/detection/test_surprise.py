@@ -7,7 +7,6 @@ from knn_metric.detection.surprise import NEAREST, PRIOR, UNIT, FieldSurprise
 
 
 def measure_plainly(training, is_code, rows):
-    """The definition, a row and a field at a time."""
     _, firsts, counts = np.unique(training, axis=0, return_index=True, return_counts=True)
     order = np.argsort(firsts)
     known, counts = training[np.sort(firsts)], counts[order]
@@ -41,7 +40,6 @@ def draw(random, n_rows, is_code, n_codes=3):
 
 @pytest.mark.parametrize("n_rows", [1, 2, 30, *range(60, 1500, 160)])
 def test_it_is_as_defined(n_rows):
-    """Also with fewer rows than are looked at."""
     random = np.random.default_rng(n_rows)
     is_code = random.random(random.integers(1, 9)) < 0.6
     training = draw(random, n_rows, is_code)
@@ -69,7 +67,6 @@ def test_a_request_alone_and_among_others():
 
 
 def test_what_a_field_should_be():
-    """Given the others alike, the rows with those are the nearest."""
     training = np.array([[code, 10.0 * code] for code in (0, 0, 0, 1, 1, 2)])
     code, number = FieldSurprise(training, [True, False]).expect([1.0, 0.0])
     assert dict(zip(code.values, code.counts, strict=True)) == {0: 3, 1: 2, 2: 1}

@@ -24,7 +24,6 @@ def known(uci):
 
 @pytest.fixture(scope="module")
 def new():
-    """Rows that neither training nor calibration has seen."""
     path = ROOT / "data" / "adult.test"
     if not path.exists():
         pytest.skip("UCI's adult.test is not at hand")

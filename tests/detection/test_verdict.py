@@ -14,7 +14,6 @@ from knn_metric.detection.verdict import PATIENCE, Stream, add_alert, parse_cali
 
 @pytest.fixture(scope="module")
 def look_at(detector):
-    """Return a function that tests rows, whole or in parts."""
     surprise = FieldSurprise.of(detector)
 
     def look(values, scores=None, size=None, fields=surprise):
@@ -29,16 +28,8 @@ def look_at(detector):
 
 
 def breaking(healthy, name, start=500):
-    """Rows of which those from `start` on are corrupted."""
     broken = corrupt(parse_corruption(name, healthy), healthy)
     return np.concatenate([healthy.values[:start], broken.values[start:1000]])
-
-
-def test_healthy_traffic(look_at, healthy):
-    verdict, evidence = look_at(healthy.values)
-    assert (verdict.changes, verdict.missing) == ((), ())
-    assert (verdict.requests, verdict.checked) == (1400, 1400)
-    assert verdict.evidence == evidence[-1]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +52,14 @@ def test_without_the_artifact_no_field_is_named(look_at, healthy):
     assert look_at(breaking(healthy, "sex-flipped"), fields=None)[0].changes == ()
 
 
-@pytest.mark.parametrize("size", [1, 7, 200])
-def test_it_does_not_depend_on_how_often_one_looks(size, look_at, healthy):
-    values = breaking(healthy, "sex-flipped")
+def test_it_does_not_depend_on_how_often_one_looks(look_at, healthy):
+    values = breaking(healthy, "sex-flipped", start=300)[:400]
     whole, evidence = look_at(values)
-    parts, same = look_at(values, size=size)
-    assert (evidence == same).all()
-    assert whole == parts
+    assert whole.changes
+    for size in (1, 7, 200):
+        parts, same = look_at(values, size=size)
+        assert (evidence == same).all()
+        assert whole == parts
 
 
 def test_a_change_that_began_before_the_first_request_and_is_over(look_at, healthy):
@@ -84,13 +76,12 @@ def test_traffic_that_is_stuck_and_clients_that_retry(look_at, healthy):
     assert (change.field, change.onset in (300, 301)) == (REPEATS, True)
     assert 500 < change.detected < 600
     for times in (2, 20, 200):
-        repeated = np.repeat(healthy.values[: 5000 // times], times, axis=0)
+        repeated = np.repeat(healthy.values[: 1600 // times], times, axis=0)
         assert look_at(repeated)[0].changes == ()
 
 
 class TestMissingChecks:
     def test_inputs_that_become_nan(self, look_at, detector, healthy):
-        """18% of the requests cannot be scored any more."""
         values = healthy.values.copy()
         scores = detector.decision_function(values)
         lost = (np.random.default_rng(0).random(len(values)) < 0.18) & (np.arange(1400) >= 700)
@@ -105,7 +96,10 @@ class TestMissingChecks:
     def test_few_and_all(self, look_at, detector, healthy):
         scores = detector.decision_function(healthy.values)
         scores[::120] = np.nan
-        assert look_at(healthy.values, scores)[0].missing == ()
+        verdict, evidence = look_at(healthy.values, scores)
+        assert (verdict.changes, verdict.missing) == ((), ())
+        assert (verdict.requests, verdict.checked) == (1400, 1388)
+        assert verdict.evidence == evidence[-1]
         verdict, _ = look_at(healthy.values[:20], np.full(20, np.nan))
         assert (verdict.missing[0].detected < 6, verdict.checked) == (True, 0)
 

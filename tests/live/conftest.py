@@ -32,7 +32,6 @@ def cluster(manager, artifact, detector):
 
 @pytest.fixture
 def documents(cluster):
-    """What sonar keeps of adult:1, the oldest first."""
     return cluster.sonar.documents.setdefault(11, [])
 
 
@@ -54,8 +53,6 @@ def feed(cluster, detector):
 
 @pytest.fixture
 def look(cluster, artifact):
-    """Return a function that watches adult:1."""
-
     def look(*options, target="adult:1", artifact=artifact):
         own = ("--package", artifact.parent) if artifact else ()
         return run("watch", target, "--cluster", cluster.address, *own, *options)

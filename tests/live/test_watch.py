@@ -21,7 +21,6 @@ NONE = Path("none") / "monitoring_model.joblib"
 
 
 def read_row(result):
-    """Return the cells of the table's first row by its head."""
     head, row = result.out.splitlines()[:2]
     return dict(zip(head.split(), row.split(maxsplit=7), strict=True))
 
@@ -40,55 +39,50 @@ class TestVerdict:
         alarms = int((detector.decision_function(healthy.values[400:]) > detector.threshold_).sum())
         rate, expected = alarms / 1000, detector.origin_["held_out_rate"]
         row = [METRIC, "1,000", str(alarms), f"{rate:.1%}", f"{expected:.1%}"]
-        since = format_time(FIRST_SECOND + 400)
-        evidence = read_row(result)["evidence"]
-        assert list(read_row(result).values()) == [*row, evidence, "0", since]
+        *shown, _, missing, since = read_row(result).values()
+        assert (shown, missing, since) == (row, "0", format_time(FIRST_SECOND + 400))
 
-    def test_a_change_is_an_alert_with_its_field(
-        self, look, feed, healthy, broken, detector, tmp_path
-    ):
-        feed(healthy, 500)
-        feed(broken, 300)
-        result = look("--plot", tmp_path / "watch.png")
+    def test_a_change_is_an_alert_with_its_field(self, look, feed, healthy, broken, detector):
+        feed(healthy, 200)
+        feed(broken, 100)
+        result = look()
         assert (result.status, result.err) == (1, "")
-        assert (tmp_path / "watch.png").read_bytes().startswith(PNG)
-        onset = format_time(FIRST_SECOND + 500)
-        surprises = FieldSurprise.of(detector).surprise(broken.values[:300])
-        place = 500 + surprises[:, broken.names.index("hours_per_week")].argmax()
+        onset = format_time(FIRST_SECOND + 200)
+        surprises = FieldSurprise.of(detector).surprise(broken.values[:100])
+        place = 200 + surprises[:, broken.names.index("hours_per_week")].argmax()
         assert result.out.splitlines()[-2:] == [
             f"alert: the traffic changed at about {onset}, and it goes on; hours_per_week",
             f"next: `knn-metric explain adult:1 --request {identify(place)}` explains the request"
             " that shows it best",
         ]
         details = read_details(result)
-        assert details.pop("detected") < format_time(FIRST_SECOND + 512)
+        assert details.pop("detected") < format_time(FIRST_SECOND + 212)
         assert details == {"began": f"about {onset}", "goes on": "yes", "field": "hours_per_week"}
         assert float(read_row(result)["evidence"].replace(",", "")) >= 100_000
 
-    @pytest.mark.parametrize(
-        ("calibration", "status", "note"),
-        [
-            (None, 1, "the score alone is tested, and no field is named"),
-            ('{"rows": 9, "top_features": {}}', 2, "only missing checks are tested: its cal"),
-            ("", 2, "only missing checks are tested: it was uploaded without a cal"),
-        ],
-        ids=["now", "of before", "none"],
-    )
-    def test_without_an_artifact(self, look, feed, broken, cluster, calibration, status, note):
-        """The calibration is the upload's; that of an earlier release tells of no field."""
+    def test_without_an_artifact(self, look, feed, broken):
         feed(broken, 100)
-        if calibration is not None:
-            cluster.versions[1]["metadata"]["artifact.calibration"] = calibration
         result = look(artifact=NONE)
-        assert (result.status, read_row(result)["evidence"] == "-") == (status, status == 2)
-        if status == 2:
-            assert_one_line(result, f"it could not be tested: {note}")
-            assert result.out.splitlines()[-1].startswith("not tested: ")
-        assert read_details(result)["note"].startswith(note)
-        assert "field" not in read_details(result)
+        assert (result.status, "field" in read_details(result)) == (1, False)
+        said = "the score alone is tested, and no field is named"
+        assert read_details(result)["note"].startswith(said)
+
+    @pytest.mark.parametrize(
+        ("calibration", "note"),
+        [('{"rows": 9, "top_features": {}}', "its cal"), ("", "it was uploaded without a cal")],
+        ids=["of an earlier release", "none"],
+    )
+    def test_without_a_calibration_too(self, look, feed, broken, cluster, calibration, note):
+        feed(broken, 100)
+        cluster.versions[1]["metadata"]["artifact.calibration"] = calibration
+        result = look(artifact=NONE)
+        said = f"only missing checks are tested: {note}"
+        assert_one_line(result, f"it could not be tested: {said}")
+        assert result.out.splitlines()[-1].startswith("not tested: ")
+        assert read_details(result)["note"].startswith(said)
+        assert read_row(result)["evidence"] == "-"
 
     def test_another_artifact(self, look, feed, broken, cluster, healthy, detector, tmp_path):
-        """Its scores are not the cluster's, which takes nothing back."""
         other = fit_detector(healthy)
         other.calibration_ = detector.calibration_
         del cluster.versions[1]["metadata"]["artifact.calibration"]
@@ -98,11 +92,8 @@ class TestVerdict:
         result = look(artifact=tmp_path / NONE.name)
         details = read_details(result)
         assert (result.status, "field" in details) == (1, False)
-        assert re.fullmatch(
-            r"the score alone is tested: \d+ of 100 requests have another value here: the cluster"
-            " serves another artifact than the one at hand",
-            details["note"],
-        )
+        said = r"the score alone is tested: \d+ of 100 requests have another value here: "
+        assert re.match(said, details["note"])
 
     def test_fields_that_cannot_be_read_take_no_alert_back(self, look, feed, broken, documents):
         feed(broken, 100)
@@ -123,32 +114,24 @@ class TestVerdict:
         assert result.err.startswith("knn-metric watch: cannot load monitoring_model.joblib")
 
 
-OTHERS = {METRIC: Check(50.0, 4.0)}
-HAPPENS = {
-    "attached late": lambda place, one: one if place > 90 else one._replace(checks={}),
-    "failed": lambda place, one: one if place % 50 < 40 else one._replace(inputs={}, checks={}),
-    "uploaded anew": lambda place, one: one if place < 240 else one._replace(checks=OTHERS),
-}
-
-
-@pytest.mark.parametrize("happens", HAPPENS)
-@pytest.mark.parametrize("at_hand", [True, False])
-def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector, happens, at_hand):
+def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector):
+    """Of a metric that was attached late, a target that fails, another artifact at last."""
     feed(healthy, 200, missing=range(1, 200, 3))
     feed(broken, 60)
-    requests = Sonar(cluster.address, cluster.versions[0]).newest(260)
-    sent = [HAPPENS[happens](place, one) for place, one in enumerate(requests)]
+    sent = Sonar(cluster.address, cluster.versions[0]).newest(260)
+    sent[:90] = [one._replace(checks={}) for one in sent[:90]]
+    sent[140:150] = [one._replace(inputs={}, checks={}) for one in sent[140:150]]
+    sent[250:] = [one._replace(checks={METRIC: Check(50.0, 4.0)}) for one in sent[250:]]
     said = []
     for size in (1, 17, 260):
-        own = detector if at_hand else None
-        metric = Metric(METRIC, detector.threshold_, detector.calibration_, own)
+        metric = Metric(METRIC, detector.threshold_, detector.calibration_, detector)
         for first in range(0, 260, size):
             metric.add(sent[first : first + size])
         said.append((metric.verdict, metric.notes, repr(metric.requests)))
     assert said[0] == said[1] == said[2]
     assert metric.change
     assert metric.verdict.missing
-    assert len(metric.requests) == (168 if happens == "attached late" else 260)
+    assert len(metric.requests) == 170
 
 
 class TestRequestsThatAreNotJudged:
@@ -178,6 +161,7 @@ class TestRequestsThatAreNotJudged:
         feed(healthy, 300)
         result = look("--plot", tmp_path / "watch.png")
         assert (result.status, int(read_row(result)["alarms"]) < 30) == (0, True)
+        assert (tmp_path / "watch.png").read_bytes().startswith(PNG)
         assert read_details(result)["note"].startswith(note)
 
     def test_failures_are_counted_apart(self, look, feed, healthy, cluster, documents):
@@ -206,9 +190,7 @@ class TestRequestsThatAreNotJudged:
     def test_a_change_before_a_restart_is_not_said_to_go_on(self, look, feed, broken):
         feed(broken, 100)
         feed(broken, 150, missing=range(150))
-        result = look()
-        assert result.status == 1
-        assert "and it may go on: no check since tells; hours_per_week\n" in result.out
+        assert "and it may go on: no check since tells; hours_per_week\n" in look().out
         assert json.loads(look("--json").out)["metrics"][0]["change"]["goes_on"] is None
 
     def test_too_few_to_say_why_none_is_checked(self, look, feed, healthy):
@@ -227,15 +209,13 @@ class TestRequestsThatAreNotJudged:
 
 class TestMissingChecks:
     def test_many_are_an_alert(self, look, feed, healthy):
-        feed(healthy, 300)
-        feed(healthy, 700, missing=range(1, 700, 10), value=math.inf)
+        feed(healthy, 100)
+        feed(healthy, 300, missing=range(1, 300, 5), value=math.inf)
         result = look()
-        assert (result.status, read_row(result)["missing"]) == (1, "70")
-        onset = format_time(FIRST_SECOND + 301)
-        assert result.out.splitlines()[-2:] == [
-            f"alert: 70 of 699 checks are missing since about {onset}",
-            "next: look at the metric's log for why it does not answer",
-        ]
+        assert (result.status, read_row(result)["missing"]) == (1, "60")
+        said = f"alert: 60 of 299 checks are missing since about {format_time(FIRST_SECOND + 101)}"
+        next_step = "next: look at the metric's log for why it does not answer"
+        assert result.out.splitlines()[-2:] == [said, next_step]
 
     def test_before_it_was_attached_none_is_missing(self, look, feed, healthy):
         feed(healthy, 300, missing=range(300))
@@ -266,7 +246,7 @@ class TestWindow:
         assert read_row(look("--since", "10m"))["requests"] == "600"
 
     def test_what_arrives_meanwhile_counts_nothing_twice(self, look, feed, healthy, cluster):
-        feed(healthy, 900)
+        feed(healthy, 350)
         ask = cluster.sonar.requests
 
         def go_on_and_ask(*page):
@@ -274,24 +254,24 @@ class TestWindow:
             return ask(*page)
 
         cluster.sonar.requests = go_on_and_ask
-        (metric,) = json.loads(look("--json").out)["metrics"]
-        assert metric["requests"] == 1000
-        assert (metric["since"], metric["until"]) == (FIRST_SECOND + 50, FIRST_SECOND + 1049)
+        (metric,) = json.loads(look("--json", "--requests", 450).out)["metrics"]
+        assert metric["requests"] == 450
+        assert (metric["since"], metric["until"]) == (FIRST_SECOND + 50, FIRST_SECOND + 499)
 
 
 def test_json_says_what_the_table_and_help_say(look, feed, healthy, broken, cluster):
-    feed(healthy, 500)
+    feed(healthy, 200)
     feed(broken, 100)
     content, table = json.loads(look("--json").out), look().out
     (metric,) = content.pop("metrics")
     line = table.splitlines()[-2]
     expected = {"target": "adult:1", "cluster": cluster.address, "alert": True, "line": line}
-    assert content == {**expected, "newest": FIRST_SECOND + 599}
+    assert content == {**expected, "newest": FIRST_SECOND + 299}
     change = metric["change"]
-    assert change["onset"] == FIRST_SECOND + 500
+    assert change["onset"] == FIRST_SECOND + 200
     assert (change["field"], change["goes_on"]) == ("hours_per_week", True)
     assert f"--request {change['request']}` " in table
-    assert metric["rate"] == metric["alarms"] / 600
+    assert metric["rate"] == metric["alarms"] / 300
     words = set(re.findall(r"\w+", run("watch", "--help").out.split("--json prints")[1]))
     assert {*content, *metric, *change} <= words
 
@@ -318,22 +298,19 @@ class TestFollow:
         return live
 
     def test_it_carries_on_from_where_it_was(self, live, feed, healthy, broken, cluster):
-        feed(healthy, 500)
+        feed(healthy, 200)
         further = broken.take(np.arange(2, 100))
         happens = (lambda: feed(broken, 2), lambda: None, lambda: feed(further, 98))
         result, pauses = live(*happens, lambda: feed(broken, 9))
         assert (result.status, result.err) == (0, "")
         times, words = zip(*re.findall("^(.{25})  (ok|alert): ", result.out, re.M), strict=True)
-        assert (times[2], words) == (
-            format_time(FIRST_SECOND + 599),
-            ("ok", "ok", "alert", "alert"),
-        )
+        assert words == ("ok", "ok", "alert", "alert")
+        assert times[2] == format_time(FIRST_SECOND + 299)
         assert pauses == [60] * 5
         first, second = ({**one, "endsAt": ""} for (one,) in cluster.alerts)
         assert first == second
 
     def test_a_cluster_that_goes_away(self, live, feed, healthy, cluster, monkeypatch):
-        """That, and what is noted of the requests, is said once."""
         monkeypatch.setattr("knn_metric.live.monitor.LEAST_SILENCE", 60)
         feed(healthy, 100)
         away = {"GET /monitoring/": (503, "text/html", b"<html>")}
@@ -387,7 +364,7 @@ class TestFollow:
         kept = []
         monkeypatch.setattr(report, "to_json", lambda metric: kept.append(len(metric.requests)))
         attach(cluster, "other", 1.0)
-        happens = [lambda: feed(healthy, 200)] * 5
+        happens = [lambda: feed(healthy, 150)] * 3
         happens += [lambda: feed(healthy, 250, missing=range(250))]
         result, _ = live(*happens, options=("--json", "--requests", 100))
         line = json.loads(result.out.splitlines()[-1])["line"]
@@ -411,8 +388,6 @@ CHECKS = "GET /monitoring/checks/all"
 
 
 class TestStrangeAnswers:
-    """Whatever answers at the address: one line."""
-
     @pytest.fixture
     def look(self, look, monkeypatch):
         monkeypatch.setattr("knn_metric.platform.manager.LARGEST", 2**20)
@@ -451,7 +426,6 @@ class TestStrangeAnswers:
         assert "secret" not in result.err
 
     def test_a_page_over_and_over(self, look, cluster):
-        """A server that ignores offset sends nothing new on the second page."""
         cluster.instead[CHECKS] = listed()
         assert read_row(look())["requests"] == "1"
 
@@ -462,8 +436,6 @@ class TestStrangeAnswers:
         ((), "no checks of adult:1 yet"),
         (("--since", "1s"), "no checks of adult:1 since "),
         (("--metric", "none"), "no metric none on adult:1, there is census"),
-        (("--since", "yesterday"), "--since: expected a number and s, m, h or d"),
-        (("--requests", 0), "--requests: must be from 1"),
     ],
 )
 def test_bad_options(look, options, words):

@@ -10,6 +10,7 @@ from helpers import make_home
 
 from knn_metric.cli import UserError
 from knn_metric.platform import hs as hs_module
+from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Manager
 
 HS = """\
@@ -53,30 +54,42 @@ def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status
     assert said.err == ""
 
 
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://two.example")["HOME"])
+    return tmp_path / "home" / hs_module.CONFIGS[2]
+
+
+def test_the_cluster_is_that_of_either_configuration(config, tmp_path):
+    assert selected_cluster() == selected_cluster(2) == "http://two.example"
+    make_home(tmp_path, 3, "http://three.example")
+    assert selected_cluster(3) == "http://three.example"
+    words = r"http://three\.example and http://two\.example: say which with --cluster ADDRESS"
+    with pytest.raises(UserError, match=words):
+        selected_cluster()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no cluster is selected"),
         (b"clusters: []\ncurrent-cluster: null\n", "no cluster is selected"),
         (b"[", r"config\.yaml cannot be read, ParserError"),
         (b"clusters: \xe9", r"config\.yaml cannot be read: byte 10 is not UTF-8"),
         (b"{clusters: [{name: a, cluster: {server: 7}}], current-cluster: a}", "a server, got 7"),
     ],
 )
-def test_no_cluster_is_selected(content, words, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
-    (tmp_path / "home" / hs_module.CONFIGS[2]).write_bytes(content)
+def test_no_cluster_is_selected(content, words, config):
+    config.write_bytes(content)
     with pytest.raises(UserError, match=words):
-        hs_module.selected_cluster()
+        selected_cluster()
 
 
-def test_a_pipe_and_no_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", make_home(tmp_path, 2, "http://one.example")["HOME"])
-    (tmp_path / "home" / hs_module.CONFIGS[2]).unlink()
-    os.mkfifo(tmp_path / "home" / hs_module.CONFIGS[2])
+def test_a_pipe_and_no_home(config, monkeypatch):
+    config.unlink()
+    os.mkfifo(config)
     with pytest.raises(UserError, match=r"config\.yaml cannot be read: it is no regular file"):
-        hs_module.selected_cluster()
+        selected_cluster()
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user without an entry
     with pytest.raises(UserError, match="not determine home directory: --cluster says which"):
-        hs_module.selected_cluster()
+        selected_cluster()

@@ -52,6 +52,15 @@ def test_requests_are_read(manager, recorded):
     assert failed.version == target["id"]
 
 
+def test_numbers_that_sonar_keeps_as_negative_ones(manager):
+    kinds = {"age": "DT_UINT32", "sex": "DT_UINT64", "race": "DT_INT64"}
+    fields = [{"name": name, "dtype": kind, "shape": {"dims": []}} for name, kind in kinds.items()]
+    target = manager.add_version("adult", 1, modelSignature={"inputs": fields})
+    manager.sonar.add(target, [dict.fromkeys([*kinds, "_private"], -2)], {}, {})
+    (request,) = Sonar(manager.address, target).newest()
+    assert list(request.inputs.values()) == [2**32 - 2, 2**64 - 2, -2, -2]
+
+
 @pytest.mark.parametrize(("kind", "inputs"), [("document", {"age": 39}), ("failed", {})])
 def test_requests_of_the_stub(manager, recorded, kind, inputs):
     scores = {METRIC: [2.0 if inputs else None]}

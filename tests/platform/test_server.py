@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -42,8 +43,6 @@ print("loading")
 
 def answer(**inputs):
     print("x" * 30_000)
-    if "crash" in inputs:
-        raise KeyError("crash")
     return {
         "kind": str(type(inputs["x"]).__name__),
         "value": inputs["x"],
@@ -65,13 +64,16 @@ def address(package):
         yield address
 
 
-@pytest.fixture(scope="module")
-def echo_package(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("echo")
+def write_package(folder, source):
     (folder / "src").mkdir()
-    (folder / "src" / "func_main.py").write_text(ECHO)
+    (folder / "src" / "func_main.py").write_text(source)
     (folder / "serving.yaml").write_text(CONTRACT)
     return folder
+
+
+@pytest.fixture(scope="module")
+def echo_package(tmp_path_factory):
+    return write_package(tmp_path_factory.mktemp("echo"), ECHO)
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +103,8 @@ class TestAnswers:
         assert outputs["number"] == message(7)
         assert outputs["array"] == message([True, False], types.DT_BOOL, "bool_val", (1, 2))
 
-    def test_an_error_that_is_no_value_error_is_internal(self, echo):
-        with pytest.raises(grpc.RpcError) as caught:
-            echo.Predict(PredictRequest(inputs={"crash": message(1)}))
-        assert caught.value.code() == grpc.StatusCode.INTERNAL
-        assert caught.value.details() == "KeyError('crash')"
-
 
 class TestFaults:
-    """What a network may do to it."""
-
     @pytest.fixture(autouse=True)
     def still_serves(self, address, func_main):
         yield
@@ -125,19 +119,15 @@ class TestFaults:
         [
             (b"", 1, grpc.StatusCode.OUT_OF_RANGE, "ValueError('age: missing; "),
             *((tensor, 1, grpc.StatusCode.INTERNAL, "") for tensor in UNKNOWN),
-            (b"\0", 300_000_000, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+            (b"\0", 2**28 + 1, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
             (b"\xff", 100, grpc.StatusCode.INTERNAL, ""),
         ],
     )
     def test_a_message_that_is_refused(self, address, content, times, code, words):
         options = [("grpc.max_send_message_length", -1)]
-        with (
-            grpc.insecure_channel(address, options) as channel,
-            pytest.raises(grpc.RpcError) as caught,
-        ):
-            channel.unary_unary(PREDICT)(content * times, timeout=60)
-        assert caught.value.code() == code
-        assert words in caught.value.details()
+        with grpc.insecure_channel(address, options) as channel:
+            caught = channel.unary_unary(PREDICT).future(content * times, timeout=60)
+            assert (caught.code(), words in caught.details()) == (code, True)
 
     @pytest.mark.parametrize(
         "garbage", [b"GET / HTTP/1.1\r\n\r\n", np.random.default_rng(0).bytes(100_000), b""]
@@ -147,7 +137,8 @@ class TestFaults:
         with connect(address) as client, contextlib.suppress(OSError):
             client.sendall(garbage)
             client.shutdown(socket.SHUT_WR)
-            wait_until_it_leaves(client)
+            while client.recv(65536):
+                pass
 
     def test_clients_that_leave(self, address):
         request = PredictRequest(inputs={name: message(1) for name in NORMAL})
@@ -155,16 +146,16 @@ class TestFaults:
             with grpc.insecure_channel(address) as channel:
                 PredictionServiceStub(channel).Predict.future(request).cancel()
 
-    def test_200_clients_at_once(self, address, func_main, rows):
-        ready = threading.Barrier(200)
+    def test_50_clients_at_once(self, address, func_main, rows):
+        ready = threading.Barrier(50)
 
         def ask(inputs):
             with grpc.insecure_channel(address) as channel:
                 ready.wait(timeout=60)
                 return predict(channel, inputs).double_val[0]
 
-        requests = [dict(zip(NORMAL, row.tolist(), strict=True)) for row in rows[:200]]
-        with ThreadPoolExecutor(200) as pool:
+        requests = [dict(zip(NORMAL, row.tolist(), strict=True)) for row in rows[:50]]
+        with ThreadPoolExecutor(50) as pool:
             values = list(pool.map(ask, requests))
         assert values == [func_main.predict(**inputs)["value"] for inputs in requests]
 
@@ -172,11 +163,6 @@ class TestFaults:
 def connect(address):
     host, _, port = address.rpartition(":")
     return socket.create_connection((host, int(port)), 30)
-
-
-def wait_until_it_leaves(client):
-    while client.recv(65536):
-        pass
 
 
 def ask(address):
@@ -191,9 +177,14 @@ class TestProcess:
         with subprocess.Popen([*line, *options], **PIPES, text=True) as process:
             try:
                 assert process.stdout.readline() == "loading\n"
-                yield process, re.search(r" on (\S+:\d+)", process.stdout.readline())[1]
+                yield process
             finally:
                 process.kill()
+
+    def ask(self, process, expected=""):
+        address = re.search(r" on (\S+:\d+)", process.stdout.readline())[1]
+        assert address.startswith(expected)
+        ask(address)
 
     @pytest.mark.parametrize(
         ("number", "count"),
@@ -201,8 +192,8 @@ class TestProcess:
     )
     def test_it_stops_cleanly(self, echo_package, number, count):
         """On one signal, or on as many as come up to its last moment."""
-        with self.serve(echo_package) as (process, address):
-            ask(address)
+        with self.serve(echo_package) as process:
+            self.ask(process)
             for _ in range(count):
                 process.send_signal(number)
             assert process.wait(timeout=20) == (130 if number == signal.SIGINT else 0)
@@ -210,14 +201,8 @@ class TestProcess:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
     def test_it_ends_while_the_function_is_imported(self, tmp_path, number):
-        (tmp_path / "src").mkdir()
-        (tmp_path / "src" / "func_main.py").write_text(
-            "print(flush=True); import time; time.sleep(99)"
-        )
-        (tmp_path / "serving.yaml").write_text(CONTRACT)
-        line = [sys.executable, "-m", "knn_metric", "serve", "--port", "0", "--package", tmp_path]
-        with subprocess.Popen(line, **PIPES, text=True) as process:
-            process.stdout.readline()
+        write_package(tmp_path, "print('loading', flush=True); import time; time.sleep(99)")
+        with self.serve(tmp_path) as process:
             process.send_signal(number)
             assert process.wait(timeout=20) == -number
 
@@ -226,12 +211,10 @@ class TestProcess:
             socket.create_server(("::1", 0), family=socket.AF_INET6).close()
         except OSError:
             pytest.skip("this machine has no ::1")
-        with self.serve(echo_package, "--host", "::1") as (_, address):
-            assert address.startswith("[::1]:")
-            ask(address)
+        with self.serve(echo_package, "--host", "::1") as process:
+            self.ask(process, "[::1]:")
 
     def test_it_prints_much_and_no_proxy_is_asked(self, echo_package, monkeypatch):
-        """What runs on this machine is called without the one of the environment."""
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         with serving(echo_package) as address:
             for _ in range(3):
@@ -239,26 +222,15 @@ class TestProcess:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
     def test_it_ends_when_its_parent_does(self, echo_package, number):
-        """However that comes."""
         code = f"from knn_metric.platform.server import serving; from pathlib import Path\n\
 with serving(Path({str(echo_package)!r})) as address: print(address, flush=True); input()"
         with subprocess.Popen([sys.executable, "-c", code], **PIPES, text=True) as parent:
             address = parent.stdout.readline().strip()
-            with connect(address) as client, contextlib.suppress(ConnectionError):
-                parent.send_signal(number)
-                wait_until_it_leaves(client)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--host", "no host"), "--host: no host is no address"),
-        (("--host", "192.0.2.77", "--port", 0), "cannot listen on 192.0.2.77:0: the port is"),
-        *((("--port", port), "argument --port: ") for port in ("99999", "-1", "x")),
-    ],
-)
-def test_bad_options(echo_package, options, words):
-    assert_one_line(run("serve", "--package", echo_package, *options), words)
+            parent.send_signal(number)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    connect(address).close()
+                    time.sleep(0.05)
 
 
 def test_a_taken_port(echo_package, monkeypatch):
@@ -277,12 +249,9 @@ def test_a_function_that_does_not_import(tmp_path):
     assert_one_line(run("serve", "--package", tmp_path), "func_main.py is no file")
 
 
-REQUESTS, FIRST, CLIENTS = 1_000_000, 10_000, 10
-MEMORY_LIMIT = 5  # MB that the runtime may grow by after the first requests
-
-
 @pytest.mark.soak
 def test_a_million_requests(package, func_main, rows):
+    """The runtime grows by at most 5 MB after the first ten thousand; 10 clients send each part."""
     expected = func_main.detector.decision_function(rows[:1000]).tolist()
     requests = [
         PredictRequest(inputs=dict(zip(NORMAL, map(message, row), strict=True))).SerializeToString()
@@ -297,10 +266,10 @@ def test_a_million_requests(package, func_main, rows):
                 assert outputs["value"].double_val[0] == expected[number % 1000]
 
     sizes = []
-    with serving(package) as address, ThreadPoolExecutor(CLIENTS) as pool:
+    with serving(package) as address, ThreadPoolExecutor(10) as pool:
         (server,) = psutil.Process().children()
-        for count in (FIRST, REQUESTS - FIRST):
-            list(pool.map(send, [count // CLIENTS] * CLIENTS))
+        for count in (1_000, 99_000):
+            list(pool.map(send, [count] * 10))
             sizes.append(server.memory_info().rss / 2**20)
     print("resident in MB, after the first requests and after all:", sizes)
-    assert sizes[1] - sizes[0] <= MEMORY_LIMIT
+    assert sizes[1] - sizes[0] <= 5

@@ -20,8 +20,6 @@ JSON, TEXT = "application/json", "text/plain; charset=UTF-8"
 
 
 class Manager(ThreadingHTTPServer):
-    """Keeps what it was sent, for the tests to look at."""
-
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.generation = 3
@@ -200,12 +198,8 @@ def with_servable(manager, spec, serves=True):
         del shown["deploymentConfigurationName"]
         identity, message = shown.pop("modelVersionId"), shown.pop("statusMessage")
         shown["modelVersion"] = next(one for one in manager.versions if one["id"] == identity)
-        shown["status"] = {
-            "host": "",
-            "msg": message or "ok",
-            "port": 9091,
-            "status": shown["status"],
-        }
+        status = {"host": "", "port": 9091, "status": shown["status"], "msg": message or "ok"}
+        shown["status"] = status
     listed = {**spec, "config": {**spec["config"], "servable": shown}}
     if serves and servable["statusMessage"] == STARTING:
         servable |= {"status": "Serving", "statusMessage": None}

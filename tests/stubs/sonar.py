@@ -7,8 +7,6 @@ FIRST_SECOND = 1_700_000_000
 
 
 class Sonar:
-    """Keeps a document for each request."""
-
     def __init__(self):
         self.documents = {}  # by the target's id, the oldest first
 
@@ -41,7 +39,6 @@ class Sonar:
 
 
 def identify(place):
-    """Return the id of a request by its position."""
     return f"{FIRST_SECOND + place:08x}{place:016x}"
 
 

@@ -62,14 +62,6 @@ def test_it_does_not_depend_on_how_often_one_looks(look_at, healthy):
         assert whole == parts
 
 
-def test_a_change_that_began_before_the_first_request_and_is_over(look_at, healthy):
-    broken = breaking(healthy, "sex-flipped", start=0)
-    verdict, _ = look_at(np.concatenate([broken[:100], healthy.values[100:]]))
-    (change,) = verdict.changes
-    assert (change.began_earlier, verdict.goes_on(change)) == (True, False)
-    assert 50 < change.last < 120
-
-
 def test_traffic_that_is_stuck_and_clients_that_retry(look_at, healthy):
     stuck = np.concatenate([healthy.values[:300], np.repeat(healthy.values[300:301], 300, axis=0)])
     (change,) = look_at(stuck)[0].changes
@@ -81,18 +73,6 @@ def test_traffic_that_is_stuck_and_clients_that_retry(look_at, healthy):
 
 
 class TestMissingChecks:
-    def test_inputs_that_become_nan(self, look_at, detector, healthy):
-        values = healthy.values.copy()
-        scores = detector.decision_function(values)
-        lost = (np.random.default_rng(0).random(len(values)) < 0.18) & (np.arange(1400) >= 700)
-        values[lost, 0], scores[lost] = np.nan, np.nan
-        verdict, _ = look_at(values, scores)
-        (missing,) = verdict.missing
-        assert verdict.changes == ()
-        assert 690 < missing.onset < 740
-        assert missing.detected < 780
-        assert verdict.checked == 1400 - lost.sum()
-
     def test_few_and_all(self, look_at, detector, healthy):
         scores = detector.decision_function(healthy.values)
         scores[::120] = np.nan
@@ -130,15 +110,12 @@ def test_alerts_that_follow_each_other_are_one_change():
     "changes",
     [
         *({"score": one} for one in (None, [[1, 2], [3], [9, 9]], [[1], [-3], [9]])),
-        *({"score": [[level], [3], [9]]} for level in (np.nan, "a")),
+        *({"score": one} for one in ([[2, 1], [3, 1], [9, 9]], [[1], [10], [9]])),
+        *({"score": one} for one in ([[1], [3, 2], [9]], [[np.nan], [3], [9]], [["a"], [3], [9]])),
         *({"fields": one} for one in ([1], {"age": 5})),
         *({"confidence": one} for one in ("high", 7)),
         *({"copies": 0}, {"window": "wide"}, {"rejected": [1]}, {"rows": 0}, {"alarms": None}),
         *({"alarms": -1}, {"alarms": 9**9}, {"rows": -3}, {"window": np.inf}, {"window": -1}),
-        *(
-            {"score": one}
-            for one in ([[2, 1], [3, 1], [9, 9]], [[1], [10], [9]], [[1], [3, 2], [9]])
-        ),
         *("", "[]", "7", "null", "{", '"a"', "[" * 100_000),
     ],
 )

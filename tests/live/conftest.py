@@ -53,8 +53,8 @@ def feed(cluster, detector):
 
 @pytest.fixture
 def look(cluster, artifact):
-    def look(*options, target="adult:1", artifact=artifact):
+    def look(*options, artifact=artifact):
         own = ("--package", artifact.parent) if artifact else ()
-        return run("watch", target, "--cluster", cluster.address, *own, *options)
+        return run("watch", "adult:1", "--cluster", cluster.address, *own, *options)
 
     return look

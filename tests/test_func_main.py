@@ -111,9 +111,8 @@ class TestBadInput:
         del inputs["country"]
         with pytest.raises(ValueError) as caught:
             func_main.predict(**inputs)
-        assert str(caught.value) == (
-            "age: not numeric, got str; race: expected a finite number, got NaN; country: missing"
-        )
+        problems = ["age: not numeric, got str", "race: expected a finite number, got NaN"]
+        assert str(caught.value).split("; ") == [*problems, "country: missing"]
 
     good = st.one_of(
         st.integers(-(2**63), 2**63 - 1),

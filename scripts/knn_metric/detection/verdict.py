@@ -108,7 +108,13 @@ class Stream:
         """
         rows = np.asarray(rows, dtype=np.float64) + 0.0  # one zero, not two
         is_scored: np.ndarray = np.isfinite(scores)
-        values = self._measure(rows, scores, is_scored, surprises)
+        values = np.full((len(rows), len(self._bets.names)), -np.inf)
+        values[:, 0] = scores
+        known = is_scored & ~np.isnan(rows).any(axis=1)
+        if surprises is not None:
+            values[:, 1:] = surprises
+        elif self._surprise is not None and known.any():
+            values[known, 1:] = self._surprise.surprise(rows[known])
         exceeded = self._bets.exceeded(values)
         reached = np.empty(len(rows))
         for place, row in enumerate(rows):
@@ -119,22 +125,6 @@ class Stream:
         self._checked += int(is_scored.sum())
         self._alarms += int(np.sum(scores[is_scored] > self._threshold))
         return reached
-
-    def _measure(
-        self,
-        rows: np.ndarray,
-        scores: np.ndarray,
-        is_scored: np.ndarray,
-        surprises: np.ndarray | None,
-    ) -> np.ndarray:
-        values = np.full((len(rows), len(self._bets.names)), -np.inf)
-        values[:, 0] = scores
-        known = is_scored & ~np.isnan(rows).any(axis=1)
-        if surprises is not None:
-            values[:, 1:] = surprises
-        elif self._surprise is not None and known.any():
-            values[known, 1:] = self._surprise.surprise(rows[known])
-        return values
 
     def _take_missing(self, is_missing: bool, key: bytes | None) -> None:
         # A request that is repeated bets once more where its check is missing for the first time:

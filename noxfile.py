@@ -65,7 +65,8 @@ def serve(session, image):
     install_image(session, image, *QUICKLY)
     session.run("python", "tests/compat/matrix.py", "compare", str(MATRIX), *IMAGES.get(image, ()))
     if session.python != "3.6":  # `make bench` serves beside an image's packages, by this command
-        session.run("python", "-m", "knn_metric", "--help", env={"PYTHONPATH": "scripts"})
+        imports = "import knn_metric.__main__, knn_metric.files, knn_metric.tables"
+        session.run("python", "-c", imports, env={"PYTHONPATH": "scripts"})
 
 
 @nox.session(python=["3.7", "3.8"])
@@ -74,6 +75,8 @@ def image(session):
     session.chdir(ROOT)
     install_image(session, "3.0.3", "--quiet")
     session.install("--quiet", "grpcio-health-checking", "grpcio-reflection", *IMAGES["3.0.3"])
+    imports = "import knn_metric.platform.server"
+    session.run("python", "-c", imports, env={"PYTHONPATH": "scripts"})
 
 
 @nox.session(python="3.8")

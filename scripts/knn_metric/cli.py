@@ -167,7 +167,9 @@ def clean(text: str) -> str:
 
 def hide_password(text: str) -> str:
     # One that is not encoded may hold a slash; what is a port before a path is none.
-    return re.sub(r"(?<=://)(?:[^/?#\s]*|[^/?#\s:]+:(?!\d+/)\S*)@", "***@", text)
+    return re.sub(
+        r"(?<=://)(?:[^/?#\s\"',]*|[^/?#\s:\[]+:(?!\d+(?:[/?#\"',]|$))\S{0,200})@", "***@", text
+    )
 
 
 def show(text: str) -> str:

@@ -74,6 +74,15 @@ class Contract:
     def input_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.inputs)
 
+    def require_numbers(self) -> None:
+        """Raise UserError if an input is none that a metric can take."""
+        for one in self.inputs:
+            if not one.is_number:
+                raise UserError(
+                    f"input {one.name} is {one.shape} {one.type}, and a metric takes scalar"
+                    " numbers: leave it out of serving.yaml"
+                )
+
     def name_kinds(self, names: Iterable[str]) -> dict[str, str]:
         """Return numpy's name of each field's type; a double where the contract has no such."""
         kinds = {field.name: np.dtype(field.numpy_type).name for field in self.inputs}

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from uuid import uuid4
 
@@ -110,14 +110,17 @@ def temporary(path: Path, make: Callable[[Path], None], is_alone: bool = False) 
     with ExitStack() as stack:
         with _locked(path.parent) if is_alone else nullcontext():
             for left in path.parent.glob(f"{glob.escape(beginning)}{'[0-9a-f]' * 32}*"):
-                with suppress(FileNotFoundError), _locked(left, fcntl.LOCK_NB) as is_ours:
+                gone = suppress(FileNotFoundError, PermissionError)  # or another user's
+                with gone, _locked(left, fcntl.LOCK_NB) as is_ours:
                     if is_ours:
                         _remove(left)
                     elif is_alone:
                         raise UserError(f"{shorten(path)} is being written by another process")
-            make(new)
             stack.callback(_remove, new)
-            stack.enter_context(_locked(new))
+            while not new.exists():  # another run takes what has no lock yet for a killed one's
+                with suppress(FileNotFoundError):
+                    make(new)
+                    stack.enter_context(_locked(new))
         yield new
 
 
@@ -158,7 +161,7 @@ def keeping_previous(path: Path) -> Iterator[None]:
         if not path.exists():
             yield
             return
-        now = datetime.now(UTC)
+        now = datetime.now(timezone.utc)
         copy = path.with_name(f"{path.name}.{now:%Y-%m-%dT%H%M%S.%fZ}")
         with replacing_file(copy) as new:
             shutil.copyfile(path, new)

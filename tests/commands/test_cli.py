@@ -151,6 +151,19 @@ def test_what_ends_a_command(error, status, line):
     assert (result.status, re.sub("^[^:]*", "", result.err)) == (status, line)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:80/p", "http://***@host:80/p"),
+        ("https://me:se/cr?et#x@host/p", "https://***@host/p"),
+        *((same, same) for same in ("https://[::1]:80/x@2x.csv", "http://host:8080?mail=a@b")),
+        *[('"http://host:8080","mail":"x@y"',) * 2],
+    ],
+)
+def test_passwords_of_addresses_are_hidden_and_nothing_else(text, shown):
+    assert cli.hide_password(text) == shown
+
+
 def test_a_fault_of_ours_is_one_line_that_names_its_traceback():
     @cli.entry
     def main(argv):

@@ -113,6 +113,16 @@ def test_artifacts_are_blamed_before_rows_are_read(names, words, command, rows, 
     assert_one_line(result, words, "train")
 
 
+def test_a_contract_that_says_text_is_refused(artifact, tmp_path):
+    """Else every number of that column would be read as 0."""
+    folder = copy_package(tmp_path / "edited")
+    shutil.copy(artifact, folder)
+    text = (folder / "serving.yaml").read_text()
+    (folder / "serving.yaml").write_text(text.replace("type: int64", "type: string", 1))
+    result = run("score", "sample", "--out", tmp_path / "out", "--package", folder)
+    assert_one_line(result, "input age is scalar string, and a metric takes scalar numbers")
+
+
 @pytest.mark.slow
 def test_figures_on_uci(uci_package, uci, tmp_path):
     """As the README prints them, which has the field of each."""

@@ -83,6 +83,11 @@ class TestWhole:
         assert len(failed) == len(words)
         assert all(map(str.startswith, failed, words))
 
+    def test_a_function_that_ends_the_process(self, light_package):
+        (light_package / "src" / "func_main.py").write_text("raise SystemExit(0)")
+        result = run("check", "--package", light_package)
+        assert "FAIL  import         func_main ended the process on import" in result.out
+
     def test_a_renamed_input_and_a_function_that_prints(self, light_package):
         edit(light_package / "serving.yaml", "    age:", "    years:")
         with (light_package / "src" / "func_main.py").open("a") as file:

@@ -44,7 +44,7 @@ def run(arguments: Arguments) -> int:
     with _saying("starting"):
         from knn_metric import files
         from knn_metric.contract import Contract
-        from knn_metric.data.survey import plan, stream
+        from knn_metric.data.survey import WRITTEN, plan, stream
         from knn_metric.detection.calibration import require_calibration
         from knn_metric.detection.detectors import load_detector
         from knn_metric.history import output, report
@@ -53,6 +53,8 @@ def run(arguments: Arguments) -> int:
     out, pages = arguments.out.resolve(), [arguments.report] if arguments.report else []
     data, rows, scheduler = arguments.data, arguments.rows_per_block, arguments.scheduler
     picture = out.parent / f"{out.name}.png"
+    if taken := ", ".join(name for name in arguments.keep if name in WRITTEN):
+        raise UserError(f"{taken} cannot be kept: a column of that name is written")
     output.require_replaceable(out, picture, arguments.overwrite)
     files.require_writable(picture, *pages, inputs=data)
     with files.replacing_folder(out) as folder:

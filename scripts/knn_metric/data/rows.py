@@ -170,13 +170,8 @@ def _read_table(
     time: str | None,
     others: Sequence[Field],
 ) -> Rows:
+    contract.require_numbers()
     fields = contract.inputs
-    for one in fields:
-        if not one.is_number:
-            raise UserError(
-                f"input {one.name} is {one.shape} {one.type}, and a metric takes scalar"
-                " numbers: leave it out of serving.yaml"
-            )
     kinds = {one.name: np.dtype(one.numpy_type).name for one in (*fields, *others)}
     wanted, blocks = plan(data, kinds, [one.name for one in others], BLOCK, time)
     parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise, repeat
+from itertools import pairwise, repeat, takewhile
+from threading import Event
 
 import numpy as np
 import pyarrow as pa
@@ -72,9 +73,6 @@ def plan(
     A UserError names the file that is not there, is damaged, or lacks columns. With `leaves_out`
     it does only if all are so; else these are the last block.
     """
-    taken = ", ".join(name for name in keep if name in WRITTEN)
-    if taken:
-        raise UserError(f"{taken} cannot be kept: a column of that name is written")
     headers = _leave_out_scores(_look_at_all(find_files(inputs), rows))
     for header in headers:
         if header.pieces and not header.is_open:
@@ -91,15 +89,16 @@ def plan(
 
 
 def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
-    pool = ThreadPoolExecutor(AT_A_TIME)
+    pool, is_over = ThreadPoolExecutor(AT_A_TIME), Event()
     try:
-        found = pool.map(_look_at, urls, repeat(rows))
+        found = pool.map(_look_at, urls, repeat(rows), repeat(is_over))
         return [*tqdm(found, "looking", len(urls), unit="file", disable=None, leave=False)]
     finally:
+        is_over.set()  # by which Ctrl-C ends what reads a large file
         pool.shutdown(cancel_futures=True)
 
 
-def _look_at(url: str, rows: int) -> Header:
+def _look_at(url: str, rows: int, is_over: Event) -> Header:
     try:
         header = (_look_at_parquet if kind_of(url) == "parquet" else _look_at_text)(url, rows)
         folders = partitions_of(url)
@@ -107,7 +106,7 @@ def _look_at(url: str, rows: int) -> Header:
         in_folders = [name for name, value in folders.items() if look_like_times([value or ""])]
         header.times = header.times or in_folders
         if header.pieces and REQUEST in header.columns:
-            header.rows, header.ids = _read_ids(Piece(url, 0, header.pieces[-1].last))
+            header.rows, header.ids = _read_ids(Piece(url, 0, header.pieces[-1].last), is_over)
     except UserError as error:
         return Header(url, {}, [], [], problem=str(error))
     return header
@@ -144,12 +143,14 @@ def _look_at_text(url: str, rows: int) -> Header:
     return Header(url, dict.fromkeys(cells, pa.string()), pieces, times, is_open)
 
 
-def _read_ids(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+def _read_ids(piece: Piece, is_over: Event) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows whose requests have an id, and hashes of these."""
     rows, ids = [NO_ROWS.astype(np.uint32)], [NO_ROWS]
-    for table, numbers, _ in read_piece(piece, [REQUEST], BLOCK):
+    for table, numbers, _ in takewhile(
+        lambda _: not is_over.is_set(), read_piece(piece, [REQUEST], BLOCK)
+    ):
         texts = to_text(table[REQUEST]).to_pylist()
-        has_id = np.array([text is not None for text in texts], bool)
+        has_id = np.array([bool(text) for text in texts], bool)
         rows.append(numbers[has_id].astype(np.uint32))
         ids.append(np.fromiter(map(hash, texts), np.int64, len(texts))[has_id])
     return np.concatenate(rows), np.concatenate(ids)
@@ -168,7 +169,7 @@ def _mark_copies(headers: list[Header]) -> list[Header]:
         ends = np.cumsum([len(header.ids) for header in headers])
         for header, own in zip(headers, np.split(is_copy, ends[:-1]), strict=True):
             copies = header.rows[own]
-            header.pieces = [piece._replace(copies=copies) for piece in header.pieces]
+            header.pieces = [piece.without(copies) for piece in header.pieces]
     return headers
 
 

@@ -23,6 +23,7 @@ from knn_metric.data.sources import kind_of, name_of, opening
 
 READ_AT_ONCE = 2**20  # bytes
 LONGEST = 2**26  # bytes of a line, and of a row of CSV
+MOST_SKIPPED = 100_000  # malformed rows of CSV with no other row between them
 LONGEST_HEADER = 2**20  # bytes
 # Stands for a carriage return within a cell, which pyarrow takes for the end of a row.
 RETURN = "\ue00d"
@@ -125,7 +126,7 @@ def _stream_csv(raw: _Text, size: int) -> Iterator[Read]:
     def skip(row: arrow_csv.InvalidRow) -> str:
         problem = f"expected {row.expected_columns} cells, got {row.actual_columns}"
         skipped.append(Malformed(row.number - 1, row.text.replace(RETURN, "\r"), problem))
-        return "skip"
+        return "skip" if len(skipped) < MOST_SKIPPED else "error"
 
     schema = pa.schema([(name, pa.string()) for name in header])
     batches: Iterable[pa.RecordBatch] = []
@@ -212,7 +213,7 @@ def _read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Rea
                 records += found
                 numbers += range(row, row + len(found))
                 row += len(found) or 1
-            if not line or len(records) >= rows:
+            if not line or len(records) + len(malformed) >= rows:
                 yield _to_table(records, names), np.array(numbers, np.int64), malformed
                 records, numbers, malformed = [], [], []
 

@@ -35,6 +35,12 @@ class Piece(NamedTuple):
     def size(self) -> int:
         return self.last - self.first
 
+    def without(self, copies: np.ndarray) -> Piece:
+        """Return what is left of it without some rows of its file."""
+        if self.size:
+            copies = copies[(copies >= self.first) & (copies < self.last)]
+        return self._replace(copies=copies)
+
 
 class Wanted(NamedTuple):
     """What to read of every file."""
@@ -95,11 +101,13 @@ def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     """
     parts = ([one] if isinstance(one, Part) else _read_parts(wanted, one, rows) for one in block)
     waiting: list[Part] = []
+    count = 0
     for part in chain.from_iterable(parts):
         waiting.append(part)
-        if sum(map(len, waiting)) >= rows:
+        count += len(part)
+        if count >= rows:
             yield Part.join(waiting)
-            waiting = []
+            waiting, count = [], 0
     if any(map(len, waiting)):
         yield Part.join(waiting)
 

@@ -23,9 +23,10 @@ def load_detector(path: Path) -> PortableKNN:
     """
     detector = _load(path)
     if (path.parent / "serving.yaml").exists():
-        names = Contract.read(path.parent).input_names
-        if problem := find_other_fields(detector.feature_names_in_.tolist(), names):
+        contract = Contract.read(path.parent)
+        if problem := find_other_fields(detector.feature_names_in_.tolist(), contract.input_names):
             raise UserError(f"{path} {problem}")
+        contract.require_numbers()
     return detector
 
 

@@ -79,7 +79,10 @@ def probe_payload(folder: Path, contract: Contract) -> tuple[dict[str, Any], str
         result = subprocess.run(line, cwd=alone, capture_output=True, text=True, errors="replace")
     if result.returncode:
         return {}, last_line(result).replace(f"{alone}/", "")
-    return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
+    try:
+        return json.loads(result.stdout.splitlines()[-1]), ""  # the function may print on import
+    except (IndexError, ValueError):
+        return {}, "func_main ended the process on import"
 
 
 def problems_of_name(name: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from knn_metric.platform.manager import (
     name_version,
     read_signature,
 )
-from knn_metric.platform.sonar import Request, Sonar
+from knn_metric.platform.sonar import Sonar
 from knn_metric.tables import format_table
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ class Watched:
         created = own or self.manager.call("POST", "monitoring/metricspec", body)
         try:
             print(self._prove(created["id"], detector))
-        except (UserError, KeyboardInterrupt) as error:
+        except BaseException as error:
             if own is None and self._specs("id", created["id"]):
                 self._delete(created["id"])
-            if isinstance(error, KeyboardInterrupt):
+            if not isinstance(error, UserError):
                 raise
             what = "it is not attached" if own is None else "it stays attached"
             raise UserError(f"{error}; {what}") from error
@@ -120,7 +120,8 @@ class Watched:
             self._wait_for_check(created["id"], bool(others))
         except HTTPProblem as error:
             if error.status not in Sonar.REFUSALS:
-                raise
+                stays = ", and what it replaces stays" if others else ""
+                raise UserError(f"it is attached{stays}: {error}") from error
             print(f"nothing will check by it: {show(str(error))}")
         for spec in others:
             self._delete(spec["id"])
@@ -154,14 +155,15 @@ class Watched:
     def _wait_for_check(self, identity: str, is_needed: bool) -> None:
         """Wait until sonar has checked a request by the new metric, if there are any requests."""
         sonar, quiet = Sonar(self.manager.address, self.target), 0
-        before: list[Request] = []
+        before: list[str] = []
         for _ in range(PATIENCE):
             newest = sonar.newest(20)
             specs = {check.spec for one in newest for check in one.checks.values()}
-            quiet = quiet + 1 if newest == before else 0
+            ids = [one.id for one in newest]
+            quiet = quiet + 1 if ids == before else 0
             if not is_needed or identity in specs or quiet >= QUIET:
                 return
-            before = newest
+            before = ids
             time.sleep(PAUSE)
         what = "sonar does not check by the new metric yet: both watch, so attach again later"
         raise UserError(what)

@@ -38,7 +38,7 @@ def plot_stream(
     for label, color, own in (("passed", "tab:blue", passed), ("alarm", "tab:red", alarms)):
         if own.any():
             top.scatter(where[own], scores[own], s=7, color=color, label=label, clip_on=False)
-    top.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.3g}")
+    top.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:,.6g}")
     # Scores of corrupted rows span decades: logarithms begin at the next power of ten.
     begin = 10 ** np.ceil(np.log10(max(threshold, 0.01)))
     top.set_yscale("symlog", linthresh=begin)

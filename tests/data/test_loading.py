@@ -86,9 +86,9 @@ class TestTables:
             load_rows([path], CONTRACT)
         assert str(caught.value) == (
             f"3 of 50 rows of {path} cannot be used: tenure: missing (1); {beyond} (1); visits:"
-            " expected a whole number, got a fraction (1); --most-rejected 1 allows as many"
+            " expected a whole number, got a fraction (1); --most-rejected 0.06 allows as many"
         )
-        assert len(load_rows([path], CONTRACT, most_rejected=1)) == 47
+        assert len(load_rows([path], CONTRACT, most_rejected=0.06)) == 47
 
 
 def test_an_input_that_is_no_number(table, tmp_path):

@@ -16,10 +16,11 @@ exit status:
 
 Each request bets against healthy traffic, and the evidence is what the bets have won, which may be
 looked at any time: on average, at least 100,000 healthy requests of a metric pass between false
-alerts, if the bounds from its held-out rows hold, as 99.9% do. The levels to bet on come from the
-artifact that the metric was uploaded with, or the one at hand; only with that at hand are fields
-tested beside the score, and one is named. Up to 200 seconds without a check of any metric, once an
-hour, are a restart of the platform's monitoring. While it follows, what is over is reported once.
+alerts, if the bounds from its held-out rows hold, as all do with a probability of 99.9%. The levels
+to bet on come from the artifact that the metric was uploaded with, or the one at hand; only with
+that at hand are fields tested beside the score, and one is named. Up to 200 seconds without a check
+of any metric, once an hour, are a restart of the platform's monitoring. While it follows, what is
+over is reported once.
 
 --json prints an object with target, cluster, alert, line, newest (the time of the newest request),
 and metrics: a list of objects, of the target too if it failed, with name, alert, requests, checked,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -153,7 +154,7 @@ def load_rows(
         raise UserError(f"--time={time}: {one} is of the census, which has no times")
     if others:
         names = ", ".join(field.name for field in others)
-        raise UserError(f"{one} is of the census, which has no {names} for the target")
+        raise UserError(f"--data {one} is of the census, which has no {names} for the target")
     rows = load_census(one)
     if rows.names != contract.input_names:
         raise UserError(
@@ -182,7 +183,8 @@ def _read_table(
     n_rows = len(part.values) + rejected.total()
     if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
-        advice = "; --most-rejected 1 allows as many" if len(part.values) else ""
+        share = math.ceil(100 * rejected.total() / n_rows) / 100
+        advice = f"; --most-rejected {share:g} allows as many" if len(part.values) else ""
         raise UserError(
             f"{rejected.total():,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
             f" {reasons}{advice}"

@@ -36,7 +36,7 @@ def selected_cluster(generation: int | None = None) -> str:
         raise UserError(f"hs 2.x and 3.x have selected {both}: say which with --cluster ADDRESS")
     if not addresses:
         how = "; or ".join(f"for hs {g}.x {HOW_TO_SELECT[g]}" for g in generations)
-        raise UserError(f"no cluster is selected: {how}")
+        raise UserError(f"no cluster is selected: name one with --cluster ADDRESS; or {how}")
     return addresses.pop()
 
 

@@ -29,7 +29,7 @@ FAULTS: dict[type[Exception], str] = {
     requests.exceptions.SSLError: "the connection cannot be encrypted: {error}",
     requests.Timeout: f"no answer in {TIMEOUT} seconds",
     urllib3.exceptions.TimeoutError: f"no answer in {TIMEOUT} seconds",
-    requests.RequestException: "{kind}",
+    requests.RequestException: "it does not answer ({kind})",
     urllib3.exceptions.HTTPError: "the answer ends early ({kind})",
     json.JSONDecodeError: "the answer is not JSON",
     RecursionError: "the answer is not JSON",

@@ -166,8 +166,8 @@ SEEN = 2**60 + 1  # no float64 holds it
 TAKING_MORE = f"""
 import numpy as np
 
-def predict(seen_at, city, age, **others):
-    assert type(seen_at) is np.int64 and city == f"c{{seen_at - {SEEN}}}"
+def predict(seen_at, reason, age, **others):
+    assert type(seen_at) is np.int64 and reason == f"c{{seen_at - {SEEN}}}"
     return {{"classes": age % 2}}
 """
 
@@ -181,14 +181,14 @@ def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, tmp_path,
     inputs = definition["contract"]["inputs"]
     definition["contract"]["outputs"] = {"classes": inputs.pop("classes")}
     inputs["seen_at"] = {"shape": "scalar", "type": "int64"}
-    inputs["city"] = {"shape": "scalar", "type": "string"}
+    inputs["reason"] = {"shape": "scalar", "type": "string"}
     (target / "serving.yaml").write_text(yaml.safe_dump(definition))
     rows = load_census("sample").values[:40].astype(int)
     table = pa.table(dict(zip(census.FEATURES, rows.T, strict=True)))
     table = table.append_column("seen_at", pa.array((SEEN + rows[:, 0]).tolist()))
     cities = [f"c{age}" for age in rows[:39, 0]] + [None]
     write = {"csv": pa_csv.write_csv, "parquet": parquet.write_table}[kind]
-    write(table.append_column("city", pa.array(cities)), tmp_path / f"full.{kind}")
+    write(table.append_column("reason", pa.array(cities)), tmp_path / f"full.{kind}")
     write(table, tmp_path / f"less.{kind}")
     options = ("--package", package, "--target", target, "--out", tmp_path / "out")
     options += ("--runtime", own, "--rows", 39) if command == "replay" else ("--corrupt", "mix")
@@ -196,9 +196,9 @@ def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, tmp_path,
     assert result.status == 0, result
     assert f"full.{kind}, 39 rows" in result.out
     result = run(command, "--data", tmp_path / f"less.{kind}", *options)
-    assert_one_line(result, f"less.{kind}: no column city")
+    assert_one_line(result, f"less.{kind}: no column reason")
     result = run(command, "--data", "sample", *options)
-    assert_one_line(result, "which has no city, seen_at for the target")
+    assert_one_line(result, "which has no reason, seen_at for the target")
 
 
 class TestWhatCannotBeScored:

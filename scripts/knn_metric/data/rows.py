@@ -196,6 +196,7 @@ def _read_table(
         print(f"{n_untimed:,} rows have no time in {wanted.time}", file=sys.stderr)
     if part.copies:
         print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
+    kept = wanted.kept.names
     pa.default_memory_pool().release_unused()  # as much as the rows take, or more
     urls = sorted({one.url for block in blocks for one in block})
     digests = [_digest(url) for url in urls]
@@ -210,7 +211,7 @@ def _read_table(
         source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
         sha256=digests[0] if len(digests) == 1 else several.hexdigest(),
         others={
-            one.name: _take(part.kept, one, part.values[:, place])
+            one.name: _take(part.kept.column(kept.index(one.name)), one, part.values[:, place])
             for place, one in enumerate(others, len(fields))
         },
         rejected=rejected,
@@ -218,9 +219,8 @@ def _read_table(
     )
 
 
-def _take(table: pa.Table, one: Field, numbers: np.ndarray) -> np.ndarray:
+def _take(column: pa.ChunkedArray, one: Field, numbers: np.ndarray) -> np.ndarray:
     """Return a column as the type of its field has it."""
-    column = table.column(one.name)
     if one.numpy_type is np.str_:
         return np.array(column.cast(pa.string()).to_pylist(), np.str_)
     read: np.ndarray = numbers.astype(one.numpy_type)

@@ -62,14 +62,19 @@ class Wanted(NamedTuple):
 
     @property
     def scored(self) -> pa.Schema:
-        return pa.schema([*self.kept, ("file", pa.string()), ("row", pa.int64())])
+        kept = (one.with_name(_name_input(one.name)) for one in self.kept)
+        return pa.schema([*kept, ("file", pa.string()), ("row", pa.int64())])
 
     @property
     def rejected(self) -> pa.Schema:
-        own = ("file", "row", "line", "reason")
-        inputs = [f"{name} (input)" if name in own else name for name in self.beside]
+        inputs = map(_name_input, self.beside)
         texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
         return pa.schema([*self.scored, *texts])
+
+
+def _name_input(name: str) -> str:
+    """Return what a column of the data is called beside those that say where a row stands."""
+    return f"{name} (input)" if name in ("file", "row", "line", "reason") else name
 
 
 class Part(NamedTuple):

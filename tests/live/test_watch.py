@@ -109,14 +109,15 @@ class TestVerdict:
         assert result.err.startswith("knn-metric watch: cannot load monitoring_model.joblib")
 
 
-def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector):
-    """Of a metric that was attached late, a target that fails, another artifact at last."""
+@pytest.mark.parametrize("own", [260, 250], ids=["one artifact", "another at last"])
+def test_parts_of_any_size_say_the_same(feed, healthy, broken, cluster, detector, own):
+    """Of a metric that was attached late, and of a target that fails."""
     feed(healthy, 200, missing=range(1, 200, 3))
     feed(broken, 60)
     sent = Sonar(cluster.address, cluster.versions[0]).newest(260)
     sent[:90] = [one._replace(checks={}) for one in sent[:90]]
     sent[140:150] = [one._replace(inputs={}, checks={}) for one in sent[140:150]]
-    sent[250:] = [one._replace(checks={METRIC: Check(50.0, 4.0)}) for one in sent[250:]]
+    sent[own:] = [one._replace(checks={METRIC: Check(50.0, 4.0)}) for one in sent[own:]]
     said = []
     for size in (1, 17, 260):
         metric = Metric(METRIC, detector.threshold_, detector.calibration_, detector)

@@ -249,6 +249,7 @@ class TestFaults:
         assert len(read(tmp_path / "out")) == 10
         assert {path.name for path in tmp_path.iterdir()} == {"rows.parquet", "out", "out.png"}
 
+    @pytest.mark.slow
     def test_the_environment(self, artifact, history, tmp_path):
         """Files have the umask's modes, and settings for a Dask cluster spoil nothing here."""
         parquet.write_table(history, tmp_path / "rows.parquet")

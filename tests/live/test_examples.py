@@ -70,6 +70,7 @@ class TestCronJob:
         assert rule == {"action": "FailJob", "onExitCodes": codes}
         assert (POD["containers"][0]["name"], POD["restartPolicy"]) == ("watch", "Never")
 
+    @pytest.mark.slow
     def test_it_fetches_and_watches(self, tmp_path, artifact, feed, broken, cluster):
         def local(text):
             return text.replace("/watch/", f"{tmp_path}/")

@@ -55,13 +55,13 @@ def run(arguments: Arguments) -> int:
     picture = out.parent / f"{out.name}.png"
     if taken := ", ".join(name for name in arguments.keep if name in WRITTEN):
         raise UserError(f"{taken} cannot be kept: a column of that name is written")
+    contract = Contract.read(arguments.package)
     output.require_replaceable(out, picture, arguments.overwrite)
     files.require_writable(picture, *pages, inputs=data)
     with files.replacing_folder(out) as folder:
         with _saying("looking for files"):
             detector = load_detector(files.artifact_path(arguments.package))
             calibration = require_calibration(detector)
-            contract = Contract.read(arguments.package)
             kinds = contract.name_kinds(detector.feature_names_in_.tolist())
             wanted, blocks = plan(data, kinds, arguments.keep, rows, arguments.time, True)
             read = output.list_files(out, blocks)

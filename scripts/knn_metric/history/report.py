@@ -127,6 +127,8 @@ def plot(total: Tally, changed: Mapping[str, str], expected: float, title: str, 
     axes.set_ylim(0, 110 * max(*high[scored >= FEW * np.median(scored)], *low, expected))
     if total.days:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    else:
+        axes.set_xlim(0, 1.02 * places[-1])
     axes.set_ylabel("rows that raise an alarm, %")
     axes.set_xlabel("day" if total.days else "scored rows")
     add_title(figure, title)

@@ -13,6 +13,8 @@ from pyod.models.knn import KNN
 from portable_knn import artifact
 from portable_knn.index import NeighborIndex, as_reals
 
+Names = Optional[Sequence[str]]
+Origin = Optional[Dict[str, Any]]
 N_SELF_TEST_ROWS = 8
 HIGHEST_P = 15  # above it the p-th power of a gap of 2**64, between int64s, overflows a float64
 
@@ -77,11 +79,7 @@ class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
     __module__ = "portable_knn"  # by which every artifact names the class
 
     def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        feature_names: Optional[Sequence[str]] = None,
-        origin: Optional[Dict[str, Any]] = None,
+        self, X: Any, y: Any = None, feature_names: Names = None, origin: Origin = None
     ) -> "PortableKNN":
         """Fit the detector: score each row by its neighbors besides itself, as pyod does.
 
@@ -216,12 +214,7 @@ class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
             return np.cumsum(dist_arr, axis=1)[:, -1] / dist_arr.shape[1]
         return super()._get_dist_by_method(dist_arr)
 
-    def describe(
-        self,
-        feature_names: Optional[Sequence[str]],
-        origin: Optional[Dict[str, Any]],
-        calibration: Dict[str, Any],
-    ) -> None:
+    def describe(self, feature_names: Names, origin: Origin, calibration: Dict[str, Any]) -> None:
         if feature_names is not None:
             self.feature_names_in_ = np.array([str(name) for name in feature_names], dtype=object)
         elif hasattr(self, "feature_names_in_"):  # of an earlier fit
@@ -245,7 +238,7 @@ class PortableKNN(KNN):  # type: ignore[misc]  # pyod has no type hints
             raise ValueError(f"p must be from 1 to {HIGHEST_P}, got {self.p!r}")
         return params
 
-    def _require_fitting(self, rows: np.ndarray, feature_names: Optional[Sequence[str]]) -> None:
+    def _require_fitting(self, rows: np.ndarray, feature_names: Names) -> None:
         if rows.ndim != 2 or not np.isfinite(rows).all():
             raise ValueError(f"expected a table of finite numbers, got shape {rows.shape}")
         if not 1 <= self.n_neighbors < len(rows):

@@ -147,13 +147,20 @@ def _lay_out(tree: Any, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.
     return np.array(nodes), np.array(splits), np.array(boxes), node.level
 
 
-def _compiled(*signature: Any, **options: bool) -> Callable[[Function], Function]:
-    """Let numba compile a function, whose own hints lose the arguments."""
-    compiler: Any = njit
-    return cast(Callable[[Function], Function], compiler(*signature, **options))
+def compiled(*signature: Any, **options: Any) -> Callable[[Function], Function]:
+    """Let numba compile a function, and keep it for the next process where a folder can."""
+    compiler: Any = njit  # whose own hints lose the arguments
+
+    def compile(function: Function) -> Function:
+        try:
+            return cast(Function, compiler(*signature, cache=True, **options)(function))
+        except (RuntimeError, OSError):
+            return cast(Function, compiler(*signature, **options)(function))
+
+    return compile
 
 
-@_compiled()
+@compiled()
 def _raise_to_p(gap: float, p: float, whole_p: int) -> float:
     if not whole_p:
         return math.pow(gap, p)
@@ -163,7 +170,7 @@ def _raise_to_p(gap: float, p: float, whole_p: int) -> float:
     return power
 
 
-@_compiled()
+@compiled()
 def _box_distance(
     query: np.ndarray, box: np.ndarray, p: float, whole_p: int, limit: float
 ) -> float:
@@ -196,7 +203,7 @@ TREE: Any = types.Tuple(
 # Compiled on import, not within a request. Powers add up in one order everywhere, and neither
 # rounding nor a C library's pow swaps two numbers, so that no box counts as farther than a point in
 # it: the search is exact.
-@_compiled(
+@compiled(
     types.int64(types.float64[:, ::1], types.float64[:, ::1], types.int64[:, ::1], TREE),
     nogil=True,
 )

@@ -8,7 +8,7 @@ import pytest
 from helpers import measure
 from scipy.spatial import cKDTree
 
-from portable_knn.index import CHUNK, LEAF_SIZE, NeighborIndex, _lay_out
+from portable_knn.index import CHUNK, LEAF_SIZE, NeighborIndex, _lay_out, compiled
 
 
 def assert_nearest(rows, queries, k, p):
@@ -55,6 +55,12 @@ def test_many_rows_score_as_one_does_whatever_threads_there_are():
         for distances, positions in found:
             np.testing.assert_array_equal(single[0][0], distances[number])
             np.testing.assert_array_equal(single[1][0], positions[number])
+
+
+def test_compiles_where_no_folder_can_keep_what_was_compiled():
+    names = {}
+    exec("def double(number): return 2 * number", names)  # of no file, and so of no folder
+    assert compiled("int64(int64)")(names["double"])(21) == 42
 
 
 @pytest.mark.parametrize(

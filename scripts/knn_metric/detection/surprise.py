@@ -5,18 +5,16 @@ D. R. & Martinez, T. R. (1997), Improved heterogeneous distance functions, Journ
 Intelligence Research 6, 1-34, has the distance (HEOM), here with standard deviations.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
-from numba import njit
 
 from portable_knn import PortableKNN
+from portable_knn.index import compiled
 
 NEAREST = 50  # distinct training rows that say what a field should be
 PRIOR = 5  # rows that a code's share of all training rows counts for beside the nearest
@@ -64,7 +62,7 @@ class FieldSurprise:
         self._unseen = 0.5 / len(rows)  # the share of a code that no training row has
 
     @classmethod
-    def of(cls, detector: PortableKNN) -> FieldSurprise:
+    def of(cls, detector: PortableKNN) -> "FieldSurprise":
         """Return that of an artifact, whose calibration says which fields hold codes."""
         codes = detector.calibration_["codes"]
         is_code = [name in codes for name in detector.feature_names_in_]
@@ -122,12 +120,7 @@ def _deviation(column: np.ndarray) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile for threads, and keep it for the next process where there is a folder for that."""
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True, error_model="numpy")(function)
+_compile = compiled(nogil=True, error_model="numpy")
 
 
 @_compile

@@ -6,8 +6,6 @@ examples:
   python benchmarks/environments.py   takes some minutes, and prints the README's table
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

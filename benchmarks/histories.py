@@ -7,8 +7,6 @@ examples:
   python benchmarks/histories.py --rows 1000000   fewer
 """
 
-from __future__ import annotations
-
 import re
 import resource
 import subprocess

@@ -5,8 +5,6 @@ examples:
   python data/make_sample.py --data adult.data     measure a file you already have
 """
 
-from __future__ import annotations
-
 import sys
 from collections import defaultdict
 from collections.abc import Sequence

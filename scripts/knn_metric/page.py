@@ -1,7 +1,5 @@
 """A report as one HTML file: facts, tables that can be sorted, and pictures."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape

@@ -1,7 +1,5 @@
 """What pictures have in common: a stream of scores, marks across axes, the title, the file."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path

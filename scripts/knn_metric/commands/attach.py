@@ -8,8 +8,6 @@ examples:
   knn-metric attach adult:1 --detach           the target is no longer watched
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import Arguments, Parser
 
 

@@ -7,8 +7,6 @@ examples:
   knn-metric check --allow-sample                for a trial upload
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import FOUND, Arguments, Parser
 
 

@@ -10,8 +10,6 @@ examples:
   knn-metric evaluate --corrupt scale:age:12,mix      these corruptions
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import Arguments, Parser
 
 

@@ -10,8 +10,6 @@ What a field should be is read off the 50 training rows that are nearest by all 
 rows that training held out tell how rare it is that a field is so far from that.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from knn_metric.cli import Arguments, Parser, UserError, reference

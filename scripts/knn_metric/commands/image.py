@@ -10,8 +10,6 @@ printed. Building fetches the runtime and what install-command installs. A build
 with status 2 and the builder's last line; the folder stays, and can be built on another machine.
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import FOUND, Arguments, Parser
 
 

@@ -7,8 +7,6 @@ examples:
   knn-metric new churn-metric --for path/to/churn           the model's package, or its serving.yaml
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -8,8 +8,6 @@ examples:
   knn-metric replay --target HOST:PORT --runtime HOST:PORT     runtimes that are running already
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import FAILED, Arguments, Parser, UserError, matching, show
 
 

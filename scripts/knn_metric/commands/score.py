@@ -11,8 +11,6 @@ examples:
   knn-metric score s3://bucket/history --scheduler tcp://HOST:8786
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 from knn_metric.cli import FAILED, FOUND, REPORTS, Arguments, Parser, UserError, complain, show

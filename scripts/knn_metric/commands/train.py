@@ -7,8 +7,6 @@ examples:
   knn-metric train --data requests.parquet --contamination 0.01 --plot scores.png
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import PARAMS, REPORTS, Arguments, Parser, complain, show
 
 

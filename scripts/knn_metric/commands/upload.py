@@ -7,8 +7,6 @@ examples:
   knn-metric upload --allow-sample             a model trained on the sample, for a trial
 """
 
-from __future__ import annotations
-
 from knn_metric.cli import FOUND, Arguments, Parser, show
 
 

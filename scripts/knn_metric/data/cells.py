@@ -1,7 +1,5 @@
 """Cells as numbers and as times, however a file or MongoDB spells them."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable

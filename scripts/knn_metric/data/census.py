@@ -5,8 +5,6 @@ doi 10.24432/C5XW20, licence CC BY 4.0. The encoding is the one that reproduces 
 Hydrosphere published for this metric, 4.236688464332743, to the last digit.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import sys

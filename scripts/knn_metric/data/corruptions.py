@@ -3,8 +3,6 @@
 A source of rows may have names for some.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Parquet files, also those of the feature lake, whose writer marks some groups wrongly."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Sequence
 from itertools import accumulate

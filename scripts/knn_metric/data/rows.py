@@ -1,7 +1,5 @@
 """Rows of numbers under the contract's names: what a name of data means, and how they are split."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import sys
@@ -55,7 +53,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, positions: np.ndarray) -> Rows:
+    def take(self, positions: np.ndarray) -> "Rows":
         """Return the rows at some positions, in their order."""
         raw = {name: column[positions] for name, column in self.raw.items()}
         others = {name: column[positions] for name, column in self.others.items()}

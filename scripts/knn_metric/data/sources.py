@@ -1,7 +1,5 @@
 """Which files are meant by names of files, folders, globs and URLs, and how they are opened."""
 
-from __future__ import annotations
-
 import lzma
 import os
 import re

@@ -1,7 +1,5 @@
 """The first look at files of rows: which columns they have, and blocks to read them in."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

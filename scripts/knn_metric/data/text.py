@@ -1,7 +1,5 @@
 """Rows in CSV and JSON lines, streamed as text, so that one odd cell spoils no other."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io
@@ -173,7 +171,7 @@ def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Mal
             )
 
 
-def _read_header(file: io.BufferedReader[Any]) -> list[str]:
+def _read_header(file: "io.BufferedReader[Any]") -> list[str]:
     """Read the first line; raise ValueError if it names no columns with commas between them."""
     line = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace")
     if "\0" in line:

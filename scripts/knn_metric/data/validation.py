@@ -1,7 +1,5 @@
 """Blocks of rows: read, and parted into those that can be scored, as numbers, and the others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -35,7 +33,7 @@ class Piece(NamedTuple):
     def size(self) -> int:
         return self.last - self.first
 
-    def without(self, copies: np.ndarray) -> Piece:
+    def without(self, copies: np.ndarray) -> "Piece":
         """Return what is left of it without some rows of its file."""
         if self.size:
             copies = copies[(copies >= self.first) & (copies < self.last)]
@@ -90,7 +88,7 @@ class Part(NamedTuple):
         return len(self.values) + len(self.rejected) + self.copies
 
     @staticmethod
-    def join(parts: Iterable[Part]) -> Part:
+    def join(parts: Iterable["Part"]) -> "Part":
         kept, values, times, rejected, copies = zip(*parts, strict=True)
         numbers = np.concatenate(values), np.concatenate(times)
         return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected), sum(copies))

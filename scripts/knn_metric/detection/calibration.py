@@ -3,8 +3,6 @@
 Where rows have times, the levels hold in each part of the day and of the week.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,7 +34,7 @@ def calibrate(
     detector: PortableKNN,
     is_code: Sequence[bool],
     held_out: np.ndarray,
-    groups: Sequence[Group] | None = None,
+    groups: Sequence["Group"] | None = None,
     rejected: tuple[int, int] = (0, 1),
     copies: float = 1.0,
 ) -> dict[str, Any]:

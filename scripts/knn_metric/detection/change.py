@@ -6,8 +6,6 @@ of Statistics in Data Science 2, 229-260; the sum of the bets is Shiryaev's (196
 (1966).
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -87,7 +85,7 @@ class Bets:
             self.weights[place, :n_bets] = share / n_bets
 
     @classmethod
-    def of(cls, calibration: Mapping[str, Any], with_fields: bool = True) -> Bets:
+    def of(cls, calibration: Mapping[str, Any], with_fields: bool = True) -> "Bets":
         """Return the bets of an artifact's calibration, half of them on the score."""
         fields = {name: Levels(*one) for name, one in calibration["fields"].items()}
         one_field = 0.5 / (1 + len(fields))
@@ -99,7 +97,7 @@ class Bets:
         return cls(list(known), levels, bounds, shares, one_field)
 
     @classmethod
-    def of_proportion(cls, bound: float) -> Bets:
+    def of_proportion(cls, bound: float) -> "Bets":
         """Return the bets on something that no more than a proportion of healthy requests has."""
         return cls([""], [[0.5]], [[bound / (1 - PASSED_OVER)]], [1.0])
 

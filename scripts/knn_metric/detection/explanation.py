@@ -1,7 +1,5 @@
 """The explanation of one request's score, read from and written for a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import Any

@@ -1,7 +1,5 @@
 """The pictures of a training's scores, and of an evaluation's delays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

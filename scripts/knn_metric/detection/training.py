@@ -1,7 +1,5 @@
 """Fit the detector, learn from held-out rows what healthy traffic looks like, and say it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path

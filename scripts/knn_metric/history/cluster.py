@@ -4,8 +4,6 @@ Its workers read the same files by the same names. They need the packages that a
 artifact and the code that scores a block are sent to them.
 """
 
-from __future__ import annotations
-
 import logging
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """The folder of scores: what may be replaced by it, and how blocks are scored into it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait

@@ -1,7 +1,5 @@
 """The days of a history, or its blocks where no row has a day: counts, and which are changed."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -29,7 +27,7 @@ class Period(NamedTuple):
     alarms: int
     sample: np.ndarray  # (k, 2 + n_features): turn, score and fields of the rows that are tested
 
-    def join(self, later: Period) -> Period:
+    def join(self, later: "Period") -> "Period":
         """Return the period of these and of later rows."""
         rows = np.concatenate([self.sample, later.sample])
         return Period(self.scored + later.scored, self.alarms + later.alarms, _take_sample(rows))

@@ -1,7 +1,5 @@
 """What is said of a scored history: its table, and the picture of its alarm rate."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date

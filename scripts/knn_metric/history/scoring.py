@@ -3,8 +3,6 @@
 Runs on Dask workers too, which have what requirements.txt pins but not all that a command needs.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -56,7 +54,7 @@ class Tally:
     def rows(self) -> int:
         return self.scored + self.rejected.total() + self.copies
 
-    def add(self, later: Tally) -> None:
+    def add(self, later: "Tally") -> None:
         self.rejected += later.rejected
         self.refused |= later.refused
         self.features += later.features

@@ -1,7 +1,5 @@
 """Alerts that are sent to the platform's Alertmanager: one for a change, however long it lasts."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator, Sequence

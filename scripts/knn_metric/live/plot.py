@@ -1,7 +1,5 @@
 """The picture of a watched target: each metric's scores and the evidence of a change, over time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is said of a watched target: one line, the table, the JSON object."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

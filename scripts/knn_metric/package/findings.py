@@ -1,7 +1,5 @@
 """What is known to go wrong after a package's upload, by the aspect of it that is looked at."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

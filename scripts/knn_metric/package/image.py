@@ -1,7 +1,5 @@
 """What the platform builds a version's image from, written and built on this machine."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import subprocess

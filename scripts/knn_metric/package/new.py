@@ -1,7 +1,5 @@
 """The package of a metric, written for the fields of a model."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import textwrap

@@ -1,7 +1,5 @@
 """The payload of a package: which files it is, copied as hs packs them, and what is wrong."""
 
-from __future__ import annotations
-
 import os
 import re
 import tarfile

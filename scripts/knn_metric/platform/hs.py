@@ -1,7 +1,5 @@
 """The hs command line of either generation: the cluster that it has selected, and its upload."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

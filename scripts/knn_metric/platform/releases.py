@@ -1,7 +1,5 @@
 """The released images and command lines, read off the releases: the only home of their versions."""
 
-from __future__ import annotations
-
 import re
 
 # The last release of each generation's command line; on Python 3.8.

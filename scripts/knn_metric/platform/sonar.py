@@ -1,7 +1,5 @@
 """Sonar, the platform's monitoring: the requests of a target, and their checks by each metric."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The target model, asked for its answers to rows: a package that is imported, or a runtime."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The platform's way of one request: target, the gateway's validation, metric, sonar's check."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -47,7 +45,7 @@ class Gateway(NamedTuple):
     change: Change  # of the target's answers to requests with a corruption
 
     @classmethod
-    def between(cls, target: str, metric: str, *known: Any) -> Gateway:
+    def between(cls, target: str, metric: str, *known: Any) -> "Gateway":
         """Connect with two addresses; one hop's queue is kept out of the other's latency."""
         stubs = (PredictionServiceStub(open_channel(address)) for address in (target, metric))
         return cls(*stubs, *known)

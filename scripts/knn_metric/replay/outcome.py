@@ -1,7 +1,5 @@
 """What became of the requests of a replay: the record, and its CSV file."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is said and drawn of a replay: losses, the alarm rate, and when a change was detected."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rows chosen, corrupted from some request on, and sent as fast as is asked for."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence

@@ -8,8 +8,8 @@ import pytest
 from knn_metric.contract import Contract
 from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.data.rows import Rows, load_rows
-from knn_metric.detection.change import Bets, Evidence
-from knn_metric.detection.evaluation import Judge, Streams
+from knn_metric.detection.change import Evidence
+from knn_metric.detection.evaluation import Judge
 from knn_metric.detection.training import find_drift, train
 from knn_metric.files import ROOT
 
@@ -36,22 +36,22 @@ def detector(known):
 
 
 def look(detector, rows):
-    judge = Judge(detector, Bets.of(detector.calibration_))
+    judge = Judge(detector)
     return judge, judge.look(rows)
 
 
 def detect(detector, rows, name):
     """Return the delays of streams of healthy rows that are corrupted, and the fields named."""
     judge, clean = look(detector, rows)
-    streams = Streams(judge.bets, detector.calibration_["window"], clean)
-    return streams.corrupt(judge.look(corrupt(parse_corruption(name, rows), rows)))
+    seen = judge.look(corrupt(parse_corruption(name, rows), rows))
+    return judge.detect(judge.feed(clean), seen)
 
 
 def count_alerts(detector, rows, orders):
     """Count the alerts of streams side by side, each a row of positions."""
     judge, seen = look(detector, rows)
     keys = np.unique(rows.values, axis=0, return_inverse=True)[1].ravel().tolist()
-    evidence = Evidence(judge.bets, detector.calibration_["window"], len(orders))
+    evidence = Evidence(judge.bets, judge.window, len(orders))
     n_alerts = 0
     for places in np.transpose(orders):
         _, alerted, _ = evidence.add(seen.exceeded[places], [keys[place] for place in places])
@@ -116,9 +116,9 @@ def test_clients_that_retry(detector, new):
 
 def test_each_request_twice_and_a_flipped_answer(detector, new, monkeypatch):
     usual = np.median(detect(detector, new, "classes-flipped")[0])
-    draw = Streams._draw
+    draw = Judge._draw
     doubled = staticmethod(lambda *known, seed: (turn for turn in draw(*known, seed) for _ in "ab"))
-    monkeypatch.setattr(Streams, "_draw", doubled)
+    monkeypatch.setattr(Judge, "_draw", doubled)
     twice = np.median(detect(detector, new, "classes-flipped")[0])
     print(f"detected after {usual:.0f} requests, sent twice after {twice:.0f}")
     assert twice <= 2 * usual

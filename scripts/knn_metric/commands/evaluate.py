@@ -34,7 +34,6 @@ def run(arguments: Arguments) -> None:
     from knn_metric.data.rows import hold_out, load_rows
     from knn_metric.detection import evaluation
     from knn_metric.detection.detectors import describe_detector, describe_traffic, load_detector
-    from knn_metric.detection.pictures import plot_evaluation
     from knn_metric.page import write_page
     from knn_metric.platform.target import others_of, reaching
     from knn_metric.tables import format_fields, format_table
@@ -73,7 +72,7 @@ def run(arguments: Arguments) -> None:
         new.write_text(json.dumps(content, indent=1))
     title = f"What {contract.name} detects"
     described = f"{title}: {len(rows):,} rows of {rows.source}, answers {answers}"
-    plot_evaluation(results, described, picture)
+    evaluation.plot(results, described, picture)
     tables = {"Corruptions": table, "Alarms at other thresholds": thresholds}
     for path in page:
         write_page(path, title, fields, tables, [picture])

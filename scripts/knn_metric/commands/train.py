@@ -32,8 +32,7 @@ def run(arguments: Arguments) -> None:
     from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.data.rows import load_rows
     from knn_metric.detection.detectors import source_of
-    from knn_metric.detection.pictures import plot_training
-    from knn_metric.detection.training import find_drift, format_training, train
+    from knn_metric.detection.training import find_drift, format_training, plot, train
 
     contract = Contract.read(arguments.package)
     for name in lost_by_sonar(contract.input_names):
@@ -57,7 +56,7 @@ def run(arguments: Arguments) -> None:
         begin("looking for drift")
         drift = find_drift(rows, arguments.seed, **params)
         begin("drawing the picture")
-        plot_training(contract.name, detector, scores, arguments.plot)
+        plot(contract.name, detector, scores, arguments.plot)
         begin("saving the artifact")
         with files.keeping_previous(out):
             detector.save(out)

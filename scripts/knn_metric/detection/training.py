@@ -1,4 +1,4 @@
-"""Fit the detector, learn from held-out rows what healthy traffic looks like, and say it."""
+"""Fit the detector, learn from held-out rows what healthy traffic looks like, say and draw it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from knn_metric.cli import PARAMS, SAMPLE, SEED, TEST_SIZE, UserError
 from knn_metric.data.cells import NO_TIME
@@ -15,6 +16,7 @@ from knn_metric.detection.detectors import describe_detector
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.detection.verdict import Stream
 from knn_metric.files import command, shorten
+from knn_metric.plotting import add_title, save
 from knn_metric.tables import format_fields
 from portable_knn import PortableKNN
 
@@ -202,3 +204,33 @@ def _describe_drift(drift: Drift) -> str:
         f"the traffic of these rows changed at about {since}{field}: train on what came after, or"
         " what is usual now may raise an alert"
     )
+
+
+def plot(metric: str, detector: PortableKNN, held_out_scores: np.ndarray, path: Path) -> None:
+    """Overlay the densities of training and held-out scores and mark the threshold."""
+    threshold, training = detector.threshold_, detector.decision_scores_
+    # The last thousandth of the scores would squeeze the rest into a corner.
+    end = max(2 * threshold, np.percentile(training, 99.9)) or 1.0
+    bins = np.linspace(0, end, 61)
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    filled: dict[str, Any] = {"color": "tab:blue", "alpha": 0.45}
+    outlined: dict[str, Any] = {"color": "tab:orange", "histtype": "step"}
+    parts = ("training", training, filled), ("held-out", held_out_scores, outlined)
+    for name, scores, style in parts:
+        above = np.mean(scores > threshold)
+        style["label"] = f"{name}: {len(scores):,} rows, {above:.2%} above the threshold"
+        axes.hist(np.minimum(scores, end).tolist(), bins.tolist(), density=True, lw=1.8, **style)
+    axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.3f}")
+    axes.axvspan(threshold, end, color="tab:red", alpha=0.08, label="alarm")
+    source = detector.origin_["source"]
+    rows = "synthetic people of the sample" if source == "sample" else f"rows of {source}"
+    add_title(figure, f"{metric}: anomaly scores of {rows}, training and held-out")
+    axes.set_xlabel(
+        f"score: distance to neighbor {detector.n_neighbors} among the training rows"
+        f" (the last bar holds all above {bins[-2]:.1f})"
+    )
+    axes.set_ylabel("density")
+    axes.set_xlim(0, end)
+    figure.legend(loc="outside lower center", ncols=2)
+    save(figure, path)

@@ -61,7 +61,7 @@ def predict(**inputs):
 def main(argv: Sequence[str] | None = None) -> None:
     cli.Parser(__doc__, prog="environments.py").parse_args(argv)
     contract = Contract.read(files.ROOT)
-    detector = load_detector(files.artifact_path(files.ROOT))
+    detector = load_detector(files.ROOT)
     rows = hold_out(load_census("uci"), detector.origin_)
     pythons = {"image": find_image_python(), "current": Path(sys.executable)}
     with tempfile.TemporaryDirectory() as name:

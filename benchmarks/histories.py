@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__, prog="histories.py")
     parser.number("--rows", int, 1000, 10**9, default=10_000_000, help="to score")
     arguments = parser.parse_args(argv)
-    detector = load_detector(files.artifact_path(files.ROOT))
+    detector = load_detector(files.ROOT)
     rows = hold_out(load_census("uci"), detector.origin_)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -214,9 +214,8 @@ def platform(checkout, manager, monkeypatch):
         fields = {side: list(map(describe_field, fields)) for side, fields in sides.items()}
         signature = {"signatureName": "predict", **fields}
         manager.add_version(name, number, modelSignature=signature)
-    artifact = Path("monitoring_model.joblib")
-    detector = load(artifact)
-    manager.add_version(METRIC, 1, metadata=describe_artifact(artifact, detector))
+    detector = load("monitoring_model.joblib")
+    manager.add_version(METRIC, 1, metadata=describe_artifact(Path(), detector))
     attach(manager, METRIC, float(detector.threshold_), 13)
     manager.scorer = lambda inputs: score(find_package(inputs), [list(inputs.values())])[0]
     return manager

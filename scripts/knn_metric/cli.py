@@ -157,11 +157,14 @@ reference = matching(r"[^:=]+:\d+", "NAME:VERSION")
 
 def complain(problem: str) -> None:
     """Say in one line on standard error what is wrong."""
-    print(f"{Parser.running}: {clean(problem)}", file=sys.stderr)
+    print(f"{Parser.running}: {show(problem)}", file=sys.stderr)
 
 
-def clean(text: str) -> str:
-    """Return a text without the passwords of its addresses, what moves a cursor escaped."""
+def show(text: str) -> str:
+    """Return a text from elsewhere as one line to print, without passwords of addresses.
+
+    What is not printable is escaped here, and what the terminal's encoding lacks by its stream.
+    """
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in hide_password(text))
 
 
@@ -170,16 +173,6 @@ def hide_password(text: str) -> str:
     return re.sub(
         r"(?<=://)(?:[^/?#\s\"',]*|[^/?#\s:\[]+:(?!\d+(?:[/?#\"',]|$))\S{0,200})@", "***@", text
     )
-
-
-def show(text: str) -> str:
-    """Return a text from elsewhere as the terminal can show it."""
-    text = hide_password(text)
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return ascii(text)
-    return text if text.isprintable() else ascii(text)
 
 
 def last_line(result: subprocess.CompletedProcess[str]) -> str:

@@ -19,7 +19,7 @@ def manager(manager, artifact, func_main, monkeypatch):
     monkeypatch.setattr(metrics, "PAUSE", 0)
     manager.add_version("adult", 1)
     manager.add_version(METRIC, 1)
-    manager.add_version(METRIC, 2, metadata=describe_artifact(artifact, func_main.detector))
+    manager.add_version(METRIC, 2, metadata=describe_artifact(artifact.parent, func_main.detector))
     manager.scorer = lambda inputs: func_main.predict(**inputs)["value"]
     return manager
 

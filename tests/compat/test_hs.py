@@ -68,8 +68,7 @@ def test_it_arrives(hs, send, manager, repository):
     assert sorted(repository.rglob("*")) == before
     (sent,) = manager.uploads
     assert_arrived(sent, repository, RUNTIMES[hs[1]])
-    artifact = repository / "monitoring_model.joblib"
-    described = describe_artifact(artifact, load(artifact))
+    described = describe_artifact(repository, load(repository / "monitoring_model.joblib"))
     assert described.items() <= sent["metadata"]["metadata"].items()
 
 

@@ -25,7 +25,7 @@ def now(monkeypatch):
 def cluster(manager, artifact, detector):
     """A cluster on which the metric is attached to adult:1, as it was uploaded."""
     manager.add_version("adult", 1)
-    manager.add_version(METRIC, 1, metadata=describe_artifact(artifact, detector))
+    manager.add_version(METRIC, 1, metadata=describe_artifact(artifact.parent, detector))
     attach(manager, METRIC, float(detector.threshold_))
     return manager
 

@@ -26,7 +26,6 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> None:
-    from knn_metric import files
     from knn_metric.cli import UserError
     from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.detection.detectors import load_detector
@@ -47,7 +46,6 @@ def run(arguments: Arguments) -> None:
         if arguments.detach:
             watched.detach(name, arguments.dry_run)
             return
-        path = files.artifact_path(arguments.package)
-        detector, version = load_detector(path), manager.version(metric)
-        require_same_artifact(version, describe_artifact(path, detector))
+        detector, version = load_detector(arguments.package), manager.version(metric)
+        require_same_artifact(version, describe_artifact(arguments.package, detector))
         watched.attach(version, name, detector, arguments.deployment, arguments.dry_run)

@@ -42,7 +42,7 @@ def run(arguments: Arguments) -> None:
     page = [arguments.report] if arguments.report else []
     files.require_writable(picture, figures, *page, inputs=arguments.data)
     contract = Contract.read(arguments.package)
-    detector = load_detector(files.artifact_path(arguments.package))
+    detector = load_detector(arguments.package)
     place = arguments.target
     others = others_of(place, contract.inputs) if place else ()
     rows = load_rows(arguments.data, contract, arguments.most_rejected, others=others)

@@ -25,7 +25,6 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> None:
-    from knn_metric import files
     from knn_metric.data.census import labels_of
     from knn_metric.detection.detectors import load_detector
     from knn_metric.detection.explanation import format_explanation, parse_row
@@ -41,7 +40,7 @@ def run(arguments: Arguments) -> None:
         except (ValueError, argparse.ArgumentTypeError):
             problem = f"expected NAME=VALUE of each field, or NAME:VERSION, got {' '.join(what)!r}"
             raise UserError(problem) from None
-    detector = load_detector(files.artifact_path(arguments.package))
+    detector = load_detector(arguments.package)
     features = detector.feature_names_in_.tolist()
     labels = labels_of(features)
     if is_row:

@@ -10,7 +10,7 @@ examples:
 import re
 from pathlib import Path
 
-from knn_metric.cli import Arguments, Parser, clean
+from knn_metric.cli import Arguments, Parser, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -47,5 +47,5 @@ def run(arguments: Arguments) -> None:
     lost = "has a dot or begins with $, and sonar loses every such request"
     lines += [f"warning   {field}: {lost}" for field in lost_by_sonar(names)]
     for line in lines:
-        print(clean(line))
+        print(show(line))
     print(f"next      `knn-metric train --package {shorten(folder)} --data REQUESTS`")

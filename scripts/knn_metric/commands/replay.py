@@ -54,7 +54,7 @@ def run(arguments: Arguments) -> int:
     table, picture = (arguments.out / f"replay.{kind}" for kind in ("csv", "png"))
     files.require_writable(table, picture, inputs=arguments.data)
     contract = Contract.read(arguments.package)
-    detector = load_detector(files.artifact_path(arguments.package))
+    detector = load_detector(arguments.package)
     require_calibration(detector)
     others = others_of(arguments.target, contract.inputs)
     rejected = arguments.most_rejected

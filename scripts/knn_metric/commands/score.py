@@ -58,7 +58,7 @@ def run(arguments: Arguments) -> int:
     files.require_writable(picture, *pages, inputs=data)
     with files.replacing_folder(out) as folder:
         with _saying("looking for files"):
-            detector = load_detector(files.artifact_path(arguments.package))
+            detector = load_detector(arguments.package)
             calibration = require_calibration(detector)
             kinds = contract.name_kinds(detector.feature_names_in_.tolist())
             wanted, blocks = plan(data, kinds, arguments.keep, rows, arguments.time, True)

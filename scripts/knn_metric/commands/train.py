@@ -7,7 +7,7 @@ examples:
   knn-metric train --data requests.parquet --contamination 0.01 --plot scores.png
 """
 
-from knn_metric.cli import PARAMS, REPORTS, Arguments, Parser, complain, show
+from knn_metric.cli import PARAMS, REPORTS, Arguments, Parser, complain
 
 
 def add_arguments(parser: Parser) -> None:
@@ -36,7 +36,7 @@ def run(arguments: Arguments) -> None:
 
     contract = Contract.read(arguments.package)
     for name in lost_by_sonar(contract.input_names):
-        complain(f"{show(name)}: a dot or a leading $ makes the platform lose every request")
+        complain(f"{name}: a dot or a leading $ makes the platform lose every request")
     out = files.artifact_path(arguments.package)
     files.require_writable(out, arguments.plot, inputs=arguments.data)
     steps = tqdm(total=5, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)

@@ -32,7 +32,6 @@ field and request: the id of one that shows it) and note (what is to be known of
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knn_metric.cli import FOUND, Arguments, Parser, UserError, complain, matching, show
@@ -75,9 +74,8 @@ def run(arguments: Arguments) -> int:
 
     if arguments.plot:
         files.require_writable(arguments.plot)
-    asked = arguments.package is not None
-    artifact = files.artifact_path(arguments.package if asked else Path())
-    monitor = Monitor(arguments.target, arguments.metric, arguments.cluster, artifact, asked)
+    known = arguments.metric, arguments.cluster, arguments.package
+    monitor = Monitor(arguments.target, *known)
     alertmanager = Alertmanager(monitor.cluster)
     since = time.time() - arguments.since if arguments.since else 0
     if arguments.follow:
@@ -107,7 +105,7 @@ def follow(monitor: Monitor, alertmanager: Alertmanager, since: float, arguments
             notes = {f"{one.name}: {note}" for one in monitor.metrics for note in one.notes}
             heads = {re.sub("[0-9]", "", note): note for note in notes.union(monitor.notes)}
             for head in heads.keys() - said:
-                complain(show(heads[head]))
+                complain(heads[head])
             said = set(heads)
             if news:
                 show_report(monitor, alertmanager, arguments)

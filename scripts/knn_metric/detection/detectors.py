@@ -10,20 +10,22 @@ import numpy as np
 
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract
+from knn_metric.files import artifact_path
 
 if TYPE_CHECKING:
     from knn_metric.data.rows import Rows
     from portable_knn import PortableKNN
 
 
-def load_detector(path: Path) -> PortableKNN:
-    """Load an artifact as src/ does, its one line of error a `UserError`.
+def load_detector(package: Path) -> PortableKNN:
+    """Load a package's artifact as src/ does, its one line of error a `UserError`.
 
     One that was trained on other fields than those of the serving.yaml beside it is refused.
     """
+    path = artifact_path(package)
     detector = _load(path)
-    if (path.parent / "serving.yaml").exists():
-        contract = Contract.read(path.parent)
+    if (package / "serving.yaml").exists():
+        contract = Contract.read(package)
         if problem := find_other_fields(detector.feature_names_in_.tolist(), contract.input_names):
             raise UserError(f"{path} {problem}")
         contract.require_numbers()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from knn_metric.cli import clean
+from knn_metric.cli import show
 from knn_metric.detection.detectors import count_others
 from knn_metric.detection.verdict import Change, Stream, Verdict
 from knn_metric.platform.sonar import Request, format_time
@@ -147,7 +147,7 @@ class Metric:
     def describe_missing(self, lack: Change) -> str:
         since = [one for position, one in self.requests.items() if position >= lack.onset]
         counts = sum(math.isnan(one.score) for one in since), len(since)
-        return self.LACK.format(*counts, begin=self.describe_begin(lack), error=clean(self.error))
+        return self.LACK.format(*counts, begin=self.describe_begin(lack), error=show(self.error))
 
     def _last(self, changes: Sequence[Change]) -> Change | None:
         return changes[-1] if changes and changes[-1].detected not in self._told else None

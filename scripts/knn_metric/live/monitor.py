@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knn_metric.cli import UserError, complain, show
+from knn_metric.cli import UserError, complain
 from knn_metric.detection.detectors import load_detector
 from knn_metric.detection.verdict import parse_calibration
+from knn_metric.files import artifact_path
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import Entry, Manager, name_version
@@ -75,7 +76,7 @@ class Monitor:
     """
 
     def __init__(
-        self, target: str, metric: str | None, cluster: str | None, artifact: Path, strict: bool
+        self, target: str, metric: str | None, cluster: str | None, package: Path | None
     ) -> None:
         manager = Manager(cluster or selected_cluster())
         self.target, self.cluster = target, manager.address
@@ -83,7 +84,7 @@ class Monitor:
             version = manager.version(target)
             self.sonar = Sonar(manager.address, version)
             versions = manager.versions()
-            detector = _load(artifact, strict)
+            detector = _load(package)
             specs = {str(spec["name"]): spec for spec in manager.metrics(version)}
             self.metrics = []
             for name, spec in specs.items():
@@ -93,7 +94,7 @@ class Monitor:
         if not specs:
             raise UserError(f"no metric on {target}: `knn-metric attach {target}` attaches one")
         if not self.metrics:
-            names = ", ".join(map(show, specs))
+            names = ", ".join(specs)
             raise UserError(f"no metric {metric} on {target}, there is {names}")
         self.failures = Failures(self.metrics[0].calibration["rejected"])
         self.newest = 0  # the second of the newest request
@@ -162,12 +163,13 @@ class Monitor:
             time.sleep(wait)
 
 
-def _load(path: Path, strict: bool) -> PortableKNN | None:
+def _load(package: Path | None) -> PortableKNN | None:
     """Load what is at hand; what cannot be loaded takes no verdict back unless that is asked."""
+    folder = package or Path()
     try:
-        return load_detector(path) if path.exists() else None
+        return load_detector(folder) if artifact_path(folder).exists() else None
     except UserError as error:
-        if strict:
+        if package is not None:
             raise
         complain(str(error))
         return None

@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from knn_metric.cli import clean, complain, last_line
+from knn_metric.cli import complain, last_line, show
 from knn_metric.contract import Contract, lost_by_sonar
 from knn_metric.detection.detectors import find_other_fields
 from knn_metric.files import read_text
@@ -36,7 +36,7 @@ def passes(
     """Print what is found of each aspect, and say what follows if something is a problem."""
     found = inspect_package(folder, contract, platform, allow_sample)
     rows = [
-        ["FAIL" if problem else "ok", aspect, clean(problem)]
+        ["FAIL" if problem else "ok", aspect, show(problem)]
         for aspect, problems in found.items()
         for problem in problems or [""]
     ]

@@ -131,9 +131,8 @@ def staging(folder: Path, contract: Contract) -> Iterator[Path]:
     }
     if contract.training_data and "://" not in contract.training_data:
         definition["training-data"] = str((folder / contract.training_data).resolve())
-    artifact = artifact_path(folder)
-    if artifact.exists():
-        described = describe_artifact(artifact, load_detector(artifact))
+    if artifact_path(folder).exists():
+        described = describe_artifact(folder, load_detector(folder))
         definition["metadata"] = {**(definition.get("metadata") or {}), **described}
     with temporary(folder / "upload", Path.mkdir) as staged:
         Payload(folder, contract.payload).copy(staged)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from knn_metric.cli import UserError, clean, last_line, show
+from knn_metric.cli import UserError, last_line, show
 from knn_metric.files import read_text
 from knn_metric.platform.manager import ASSEMBLING, RELEASED, Entry, Manager, name_version
 from knn_metric.platform.releases import HS
@@ -88,7 +88,7 @@ def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) 
         if failure:
             raise UserError(failure)
         return ""  # hs says success, and the manager lists no new version of it
-    reference, status = name_version(version), show(str(version.get("status", RELEASED)))
+    reference, status = name_version(version), version.get("status", RELEASED)
     if status == ASSEMBLING:
         raise UserError(f"{reference} is still {status} after {PAUSE * LOOKS / 60:.0f} minutes")
     if status != RELEASED:
@@ -112,7 +112,7 @@ def run_aloud(line: Sequence[str], folder: Path | None = None) -> tuple[int, lis
     ) as process:
         for text in process.stdout or ():
             said.append(text)
-            print(clean(text.rstrip("\n").expandtabs()), flush=True)
+            print(show(text.rstrip("\n").expandtabs()), flush=True)
     return process.returncode, said
 
 

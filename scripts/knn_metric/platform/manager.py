@@ -16,6 +16,7 @@ import urllib3
 
 from knn_metric.cli import UserError, show
 from knn_metric.contract import NUMPY_NAMES, TYPES, Field
+from knn_metric.files import artifact_path
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -43,9 +44,9 @@ YAML_NAMES = {"float64": "double", "float32": "float"}
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
 
-def describe_artifact(path: Path, artifact: PortableKNN) -> dict[str, str]:
+def describe_artifact(package: Path, artifact: PortableKNN) -> dict[str, str]:
     """Return the metadata by which an uploaded version is known to hold this artifact."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(artifact_path(package).read_bytes()).hexdigest()
     described = {"artifact.sha256": digest, "artifact.threshold": repr(float(artifact.threshold_))}
     if artifact.calibration_:
         described["artifact.calibration"] = json.dumps(artifact.calibration_)
@@ -167,7 +168,7 @@ class Manager(Service):
             models = self.versions().values()
             known = {one["modelVersion"]: one for one in models if one["model"]["name"] == name}
             if not known:
-                there = ", ".join(sorted({show(one["model"]["name"]) for one in models})) or "none"
+                there = ", ".join(sorted({one["model"]["name"] for one in models})) or "none"
                 raise UserError(f"no model {name} at {self.address}, there is {there}")
             wanted = [known[one] for one in sorted(known) if number in ("", str(one))]
             if not wanted:

@@ -174,16 +174,16 @@ def require_same_fields(target: Entry, metric: Entry) -> None:
     known = {field.name: field for field in read_signature(target)[0]}
     taken = read_signature(metric, ("inputs",))[0]
     whose = f"{name_version(target)} cannot be watched by {name_version(metric)}: "
-    if lost := ", ".join(map(show, lost_by_sonar(known))):
+    if lost := ", ".join(lost_by_sonar(known)):
         raise UserError(f"{whose}sonar keeps no request with fields of such names: {lost}")
     problems = []
     for field in taken:
         theirs = known.get(field.name)
         if theirs is None:
-            problems.append(f"{show(field.name)} is missing")
+            problems.append(f"{field.name} is missing")
         elif (theirs.type, theirs.dims) != (field.type, field.dims):
             there, here = (f"{one.type} {list(one.dims) or ''}".strip() for one in (theirs, field))
-            problems.append(f"{show(field.name)} is {there}, and the metric takes {here}")
+            problems.append(f"{field.name} is {there}, and the metric takes {here}")
     if problems:
         raise UserError(f"{whose}{', '.join(problems)}")
 

@@ -6,7 +6,8 @@ import pytest
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.verdict import Change, Verdict
 from knn_metric.replay import report
-from knn_metric.replay.outcome import ALARM, FAILED, PASSED, REJECTED, Outcome, Replay, judge
+from knn_metric.replay.gateway import ALARM, FAILED, PASSED, REJECTED, Outcome
+from knn_metric.replay.report import Replay, judge
 
 CALIBRATION = {
     "fields": {"age": [[0.2, 0.5], [500, 10], [1000, 1000]], "classes": [[0.2], [200], [1000]]},

@@ -43,8 +43,7 @@ def run(arguments: Arguments) -> int:
     from knn_metric.detection.calibration import require_calibration
     from knn_metric.detection.detectors import describe_traffic, load_detector
     from knn_metric.platform.target import others_of
-    from knn_metric.replay.outcome import judge, write_csv
-    from knn_metric.replay.report import describe, format_summary, plot
+    from knn_metric.replay.report import describe, format_summary, judge, plot, write_csv
     from knn_metric.replay.sender import Plan, send, take_timed
 
     name, _, row = (arguments.corrupt or f"@{arguments.rows}").rpartition("@")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grpc
+import numpy as np
 from hydro_serving_grpc.serving.contract import types_pb2 as types
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
@@ -16,8 +17,8 @@ from knn_metric.data.rows import Rows
 from knn_metric.platform.server import PREDICT
 from knn_metric.platform.target import build_request, open_channel
 from knn_metric.platform.tensors import TO_TENSOR, decode, encode
-from knn_metric.replay.outcome import ALARM, PASSED, REJECTED, Outcome
 
+PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
 TIMEOUT = 30  # seconds
 NUMERIC = {dtype for kind, (dtype, _) in TO_TENSOR.items() if kind.__name__ != "str_"}
 
@@ -32,6 +33,23 @@ class Request(NamedTuple):
     corruption: str
     rows: Rows
     place: int
+
+
+class Outcome(NamedTuple):
+    """What became of one request; NaN is what is not known."""
+
+    row: int  # position in the replay, from 0
+    corruption: str  # that the row was sent with, or ''
+    sent: tuple[float, ...]  # the metric's inputs, up to the first one that there was not
+    value: float = np.nan  # the score, 0.0 if the metric returned none in `double_val`, as in sonar
+    result: str = FAILED  # in a function; or PASSED, ALARM, or REJECTED by the contract
+    reason: str = ""  # why it was rejected or failed
+    target_ms: float = np.nan  # latency of each hop
+    metric_ms: float = np.nan
+
+    @property
+    def is_scored(self) -> bool:
+        return self.result in (PASSED, ALARM)
 
 
 class Gateway(NamedTuple):

@@ -20,8 +20,7 @@ from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import HOUR
 from knn_metric.platform.server import serving
 from knn_metric.platform.target import answered_by, is_address
-from knn_metric.replay.gateway import Gateway, Request
-from knn_metric.replay.outcome import Outcome
+from knn_metric.replay.gateway import Gateway, Outcome, Request
 
 
 class Plan(NamedTuple):

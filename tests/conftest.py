@@ -1,5 +1,6 @@
 """Fixtures: the payload as it is uploaded, with artifacts that were really trained."""
 
+import functools
 import shutil
 import signal
 
@@ -11,6 +12,8 @@ from stubs import manager as stub_manager
 
 from knn_metric.data import census
 from knn_metric.data.rows import hold_out, load_census
+from knn_metric.detection import detectors
+from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.platform.server import load_module
@@ -18,6 +21,9 @@ from knn_metric.platform.server import load_module
 set_hypothesis_home_dir(ROOT / ".venv" / "hypothesis")
 # What is started here can be interrupted, also where nohup has the suite ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LOAD = functools.cache(lambda path, _, load=detectors._load: load(path))
+MEASURE = functools.cache(FieldSurprise.of)
 
 settings.register_profile("soak", max_examples=50_000)
 REASONS = {
@@ -117,6 +123,17 @@ def hs(request):
     if not path.exists():
         pytest.skip(f"hs {request.param}.x is not installed: `make matrix` does, on Python 3.8")
     return path, request.param
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Load each artifact once, unless its file has changed, and measure its fields once."""
+
+    def load(path):
+        return LOAD(path, path.exists() and path.stat().st_mtime_ns)
+
+    monkeypatch.setattr(detectors, "_load", load)
+    monkeypatch.setattr(FieldSurprise, "of", MEASURE)
 
 
 @pytest.fixture

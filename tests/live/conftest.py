@@ -6,6 +6,7 @@ import pytest
 from helpers import METRIC, attach, run
 
 from knn_metric.data.corruptions import corrupt, parse_corruption
+from knn_metric.live import monitor
 from knn_metric.platform.manager import describe_artifact
 
 
@@ -16,9 +17,10 @@ def broken(healthy):
 
 
 @pytest.fixture(autouse=True)
-def now(monkeypatch):
-    """Let the stub's requests, which are of 2023, be no sign of monitoring that stopped."""
-    monkeypatch.setattr("knn_metric.live.monitor.LEAST_SILENCE", math.inf)
+def pace(monkeypatch, quick):
+    """Let a restart be short; the stub's requests, of 2023, are no sign that monitoring stopped."""
+    monkeypatch.setattr(monitor, "LEAST_SILENCE", math.inf)
+    monkeypatch.setattr(monitor, "RESTART", 20)
 
 
 @pytest.fixture

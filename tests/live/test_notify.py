@@ -23,14 +23,14 @@ LABELS = {"modelName": "adult", "modelVersion": "1", "metric": METRIC}
 
 def test_one_alert_ends_when_what_it_tells_is_over(look, feed, healthy, broken, cluster):
     """That of a change, and that of checks that are missing."""
-    feed(healthy, 100)
-    feed(broken, 200, missing=range(0, 200, 2))
+    feed(healthy, 50)
+    feed(broken, 100, missing=range(0, 100, 2))
     assert look("--notify").status == 1
-    feed(healthy.take(np.arange(300, 800)))
+    feed(healthy.take(np.arange(300, 450)))
     look("--notify")
     told = [
         (CHANGE, "adult:1: its traffic changed, field: hours_per_week"),
-        (Metric.ALERT, "adult:1: 100 of 200 checks are missing since about "),
+        (Metric.ALERT, "adult:1: 50 of 100 checks are missing since about "),
     ]
     for (name, summary), alert, ended in zip(told, *cluster.alerts, strict=True):
         assert alert["labels"] == ended["labels"] == {"alertname": name, **LABELS}
@@ -38,7 +38,7 @@ def test_one_alert_ends_when_what_it_tells_is_over(look, feed, healthy, broken, 
         assert alert["startsAt"] == ended["startsAt"]
         times = (alert["startsAt"], alert["endsAt"], ended["endsAt"])
         onset, end, over = (datetime.fromisoformat(text).timestamp() for text in times)
-        assert onset == pytest.approx(FIRST_SECOND + 100, abs=10)
+        assert onset == pytest.approx(FIRST_SECOND + 50, abs=10)
         assert over <= time.time() < end - 3000
 
 

@@ -30,7 +30,7 @@ from knn_metric.data.rows import load_census
 from knn_metric.files import ROOT
 from knn_metric.live import monitor
 from knn_metric.platform import metrics
-from knn_metric.platform.manager import describe_artifact
+from knn_metric.platform.metrics import describe_artifact
 from knn_metric.platform.server import PREDICT
 from portable_knn import load
 

@@ -16,6 +16,7 @@ from knn_metric.files import read_text
 
 # Where serving.yaml has another name for a type than numpy.
 NUMPY_NAMES = {"double": "float64", "float": "float32", "string": "str"}
+YAML_NAMES = {numpy_name: name for name, numpy_name in NUMPY_NAMES.items()}
 TYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 str".split()
 CODE_PROFILES = ("categorical", "nominal", "ordinal")
 NUMBER_PROFILES = ("numerical", "continuous", "interval", "ratio")

@@ -6,7 +6,7 @@ import pytest
 from helpers import METRIC, assert_one_line, run
 
 from knn_metric.platform import metrics
-from knn_metric.platform.manager import describe_artifact
+from knn_metric.platform.metrics import describe_artifact
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ class TestRefusals:
         ("target", "words"),
         [
             ([("x", "INT64", [])], "age is missing, sex is missing"),
-            ([("age", "DOUBLE", [])], "age is double, and the metric takes int64, sex is missing"),
-            ([("age", "INT64", [2])], "age is int64 [2], and the metric takes int64, sex is missi"),
+            ([("age", "DOUBLE", [])], "age is scalar double, and the metric takes scalar int64"),
+            ([("age", "INT64", [2])], "age is [2] int64, and the metric takes scalar int64"),
             ([("capital.gain", "INT64", [])], "with fields of such names: capital.gain"),
         ],
     )

@@ -10,7 +10,8 @@ from helpers import assert_one_line, make_home, run
 from knn_metric.contract import Contract
 from knn_metric.files import ROOT
 from knn_metric.package.payload import Payload
-from knn_metric.platform.manager import describe_artifact, read_signature
+from knn_metric.platform.manager import read_signature
+from knn_metric.platform.metrics import describe_artifact
 from portable_knn import load
 
 pytestmark = pytest.mark.slow

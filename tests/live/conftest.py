@@ -7,7 +7,7 @@ from helpers import METRIC, attach, run
 
 from knn_metric.data.corruptions import corrupt, parse_corruption
 from knn_metric.live import monitor
-from knn_metric.platform.manager import describe_artifact
+from knn_metric.platform.metrics import describe_artifact
 
 
 @pytest.fixture(scope="session")

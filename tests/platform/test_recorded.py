@@ -9,7 +9,7 @@ from helpers import METRIC
 from knn_metric.contract import Field
 from knn_metric.files import ROOT
 from knn_metric.platform.manager import Manager, read_signature
-from knn_metric.platform.metrics import Watched
+from knn_metric.platform.metrics import SPECS, Watched
 from knn_metric.platform.sonar import Sonar
 
 RECORDED = json.loads((ROOT / "tests" / "stubs" / "recorded.json").read_text())
@@ -33,7 +33,7 @@ def name_types(value):
 
 def test_versions_and_metrics_are_read(manager, recorded):
     manager.specs.append(recorded["spec"])
-    watched = Watched(Manager(manager.address), "adult:2")
+    watched = Watched("adult:2", manager.address)
     named = [Field("age", "int64", (), "numerical"), Field("classes", "int64", (), "numerical")]
     assert read_signature(watched.target) == (named, [])
     servable = recorded["spec"]["config"]["servable"]["fullName"]
@@ -76,9 +76,9 @@ def test_a_metric_of_the_stub(manager, recorded):
     manager.versions.append(known)
     config = {name: one for name, one in spec["config"].items() if name != "servable"}
     client = Manager(manager.address)
-    client.call("POST", "monitoring/metricspec", {**spec, "config": config})
+    client.call("POST", SPECS, {**spec, "config": config})
     for _ in range(2):
-        (made,) = client.metrics({"id": spec["modelVersionId"]})
+        (made,) = client.call("GET", f"{SPECS}/modelversion/{spec['modelVersionId']}")
     assert name_types(made) == name_types(spec)
 
 

@@ -29,13 +29,10 @@ def run(arguments: Arguments) -> None:
     from knn_metric.cli import UserError
     from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.detection.detectors import load_detector
-    from knn_metric.platform.hs import selected_cluster
-    from knn_metric.platform.manager import Manager, describe_artifact
     from knn_metric.platform.metrics import Watched, require_same_artifact
 
-    manager = Manager(arguments.cluster or selected_cluster())
-    with manager.reading():
-        watched = Watched(manager, arguments.target)
+    watched = Watched(arguments.target, arguments.cluster)
+    with watched.manager.reading():
         if arguments.list:
             print(watched.table())
             return
@@ -46,6 +43,7 @@ def run(arguments: Arguments) -> None:
         if arguments.detach:
             watched.detach(name, arguments.dry_run)
             return
-        detector, version = load_detector(arguments.package), manager.version(metric)
-        require_same_artifact(version, describe_artifact(arguments.package, detector))
+        detector = load_detector(arguments.package)
+        version = watched.manager.version(metric)
+        require_same_artifact(version, arguments.package, detector)
         watched.attach(version, name, detector, arguments.deployment, arguments.dry_run)

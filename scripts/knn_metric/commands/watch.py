@@ -76,7 +76,7 @@ def run(arguments: Arguments) -> int:
         files.require_writable(arguments.plot)
     known = arguments.metric, arguments.cluster, arguments.package
     monitor = Monitor(arguments.target, *known)
-    alertmanager = Alertmanager(monitor.cluster)
+    alertmanager = Alertmanager(monitor.sonar.address)
     since = time.time() - arguments.since if arguments.since else 0
     if arguments.follow:
         return follow(monitor, alertmanager, since, arguments)
@@ -131,7 +131,7 @@ def show_report(monitor: Monitor, alertmanager: Alertmanager, arguments: Argumen
     if arguments.json:
         content = {
             "target": monitor.target,
-            "cluster": show(monitor.cluster),
+            "cluster": show(monitor.sonar.address),
             "alert": any(one.is_alert for one in streams),
             "line": line,
             "newest": monitor.newest,

@@ -7,9 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from knn_metric.cli import UserError, show
-from knn_metric.platform.hs import selected_cluster
-from knn_metric.platform.manager import Manager
-from knn_metric.platform.sonar import Request, Sonar, format_time
+from knn_metric.platform.metrics import Watched
+from knn_metric.platform.sonar import Request, format_time
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -24,14 +23,12 @@ def find_alarms(
 
     Only metrics with the artifact's threshold count; that none has explains it is a UserError.
     """
-    manager = Manager(cluster or selected_cluster())
-    version = manager.version(target)
-    sonar = Sonar(manager.address, version)
+    watched = Watched(target, cluster)
     if identity:
-        what, requests = f"request {identity}", [_find(sonar, identity, target, version["id"])]
+        what, requests = f"request {identity}", [_find(watched, identity)]
     else:
         what = f"alarm among the newest requests of {target}"
-        requests = sonar.newest(NEWEST)[::-1]
+        requests = watched.sonar.newest(NEWEST)[::-1]
     matches = (match for one in requests for match in _match(one, detector, not identity))
     if found := list(islice(matches, count)):
         return found
@@ -39,12 +36,12 @@ def find_alarms(
     raise UserError(f"no {what} has a check with the threshold of the artifact here: {how}")
 
 
-def _find(sonar: Sonar, identity: str, target: str, version: int) -> Request:
-    request = sonar.request(identity.lower())
+def _find(watched: Watched, identity: str) -> Request:
+    request = watched.sonar.request(identity.lower())
     if request is None:
-        raise UserError(f"no request {identity} of {target}")
-    if request.version not in (None, version):
-        raise UserError(f"request {identity} is not of {target}, but of another version")
+        raise UserError(f"no request {identity} of {watched.name}")
+    if request.version not in (None, watched.target["id"]):
+        raise UserError(f"request {identity} is not of {watched.name}, but of another version")
     if request.error:
         raise UserError(f"request {identity}: the target failed, {request.error}")
     return request

@@ -12,10 +12,9 @@ from knn_metric.detection.detectors import load_detector
 from knn_metric.detection.verdict import parse_calibration
 from knn_metric.files import artifact_path
 from knn_metric.live.metric import Failures, Metric
-from knn_metric.platform.hs import selected_cluster
-from knn_metric.platform.manager import Entry, Manager, name_version
-from knn_metric.platform.metrics import OPERATOR, require_same_fields
-from knn_metric.platform.sonar import MARGIN, Request, Sonar, format_time
+from knn_metric.platform.manager import Entry, name_version
+from knn_metric.platform.metrics import OPERATOR, Watched, require_same_fields
+from knn_metric.platform.sonar import MARGIN, Request, format_time
 
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
@@ -78,19 +77,17 @@ class Monitor:
     def __init__(
         self, target: str, metric: str | None, cluster: str | None, package: Path | None
     ) -> None:
-        manager = Manager(cluster or selected_cluster())
-        self.target, self.cluster = target, manager.address
-        with manager.reading():
-            version = manager.version(target)
-            self.sonar = Sonar(manager.address, version)
-            versions = manager.versions()
+        watched = Watched(target, cluster)
+        self.target, self.sonar = target, watched.sonar
+        with watched.manager.reading():
+            versions = watched.manager.versions()
             detector = _load(package)
-            specs = {str(spec["name"]): spec for spec in manager.metrics(version)}
+            specs = {str(spec["name"]): spec for spec in watched.specs()}
             self.metrics = []
             for name, spec in specs.items():
                 own = versions.get(spec["config"].get("modelVersionId"), {})
                 if metric in (None, name, name_version(own)):
-                    self.metrics.append(_make_metric(spec, own, version, detector))
+                    self.metrics.append(_make_metric(spec, own, watched.target, detector))
         if not specs:
             raise UserError(f"no metric on {target}: `knn-metric attach {target}` attaches one")
         if not self.metrics:

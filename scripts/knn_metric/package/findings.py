@@ -15,12 +15,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from knn_metric.cli import complain, last_line, show
-from knn_metric.contract import Contract, lost_by_sonar
+from knn_metric.contract import YAML_NAMES, Contract, lost_by_sonar
 from knn_metric.detection.detectors import find_other_fields
 from knn_metric.files import read_text
 from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.platform import releases
-from knn_metric.platform.manager import YAML_NAMES
 from knn_metric.platform.tensors import TO_TENSOR
 from knn_metric.tables import format_table
 

@@ -13,7 +13,7 @@ import yaml
 from knn_metric.contract import Contract
 from knn_metric.detection.detectors import load_detector
 from knn_metric.files import artifact_path, command, copy_file, make_readable, shorten, temporary
-from knn_metric.platform.manager import describe_artifact
+from knn_metric.platform.metrics import describe_artifact
 from knn_metric.platform.releases import generation_of_image
 
 # Bytes that the manager takes in a request, and what is kept for its other parts.

@@ -42,9 +42,7 @@ def _read_selected(config: str) -> str | None:
     path = Path("~") / config
     try:
         path = path.expanduser()
-        if not path.exists():
-            return None
-        content = yaml.safe_load(read_text(path)) or {}
+        content = (yaml.safe_load(read_text(path)) if path.exists() else None) or {}
         current = content.get("current-cluster") or content.get("current_cluster")
         clusters = content.get("clusters") or ()
         servers = {entry["name"]: entry["cluster"]["server"] for entry in clusters}

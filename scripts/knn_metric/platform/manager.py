@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urljoin, urlsplit
+from typing import Any, ClassVar
+from urllib.parse import urljoin
 
 import requests
 import urllib3
 
 from knn_metric.cli import UserError, show
-from knn_metric.contract import NUMPY_NAMES, TYPES, Field
-from knn_metric.files import artifact_path
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from knn_metric.contract import NUMPY_NAMES, TYPES, YAML_NAMES, Field
 
 TIMEOUT = 30  # seconds without a byte of the answer
 WHOLE = 60  # seconds until the last byte, however steadily they come
@@ -37,34 +32,20 @@ FAULTS: dict[type[Exception], str] = {
     UnicodeDecodeError: "the answer is not JSON",
     ValueError: "{error}",
 }
+ADDRESS = re.compile(
+    r"https?://([^/?#\s]*@)?(\[[\da-fA-F:.]+\]|[^][/?#@:\s]+)(:\d{1,5})?([/?#].*)?"
+)
 Entry = dict[str, Any]  # a version of a model, or a metric on one, as the manager lists it
-# Where serving.yaml has another name for a type than the platform's DT_... in small letters.
-YAML_NAMES = {"float64": "double", "float32": "float"}
 # What reading an answer of another form than the platform's ends in.
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
-
-
-def describe_artifact(package: Path, artifact: PortableKNN) -> dict[str, str]:
-    """Return the metadata by which an uploaded version is known to hold this artifact."""
-    digest = hashlib.sha256(artifact_path(package).read_bytes()).hexdigest()
-    described = {"artifact.sha256": digest, "artifact.threshold": repr(float(artifact.threshold_))}
-    if artifact.calibration_:
-        described["artifact.calibration"] = json.dumps(artifact.calibration_)
-    return described
 
 
 class HTTPProblem(UserError):
     """What a service refused, and with which status."""
 
-    status = 0
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+    def __init__(self, line: str, status: int) -> None:
+        super().__init__(line)
+        self.status = status
 
 
 class Service:
@@ -75,7 +56,7 @@ class Service:
     REFUSALS: ClassVar[dict[int, str]] = {}  # by status what is said of the cluster
 
     def __init__(self, address: str) -> None:
-        if not _is_address(address):
+        if not ADDRESS.fullmatch(address):
             raise UserError(f"a cluster's address is http://HOST or https://HOST, got {address!r}")
         self.address = address
 
@@ -116,9 +97,7 @@ class Service:
         line = f"{what}: HTTP {status} {' '.join(text.split())[:200]}".rstrip()
         if status in self.REFUSALS:
             line = f"{self.address} {self.REFUSALS[status]}"
-        problem = HTTPProblem(line)
-        problem.status = status
-        raise problem
+        raise HTTPProblem(line, status)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -151,12 +130,6 @@ class Manager(Service):
     def versions(self) -> dict[object, Entry]:
         with self.reading():
             return {version["id"]: version for version in self.call("GET", "model/version")}
-
-    def metrics(self, target: Entry) -> list[Entry]:
-        metrics: list[Entry] = self.call(
-            "GET", f"monitoring/metricspec/modelversion/{target['id']}"
-        )
-        return metrics
 
     def version(self, reference: str) -> Entry:
         """Return the version that NAME:VERSION names, or the newest of NAME; it must be released.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from knn_metric.cli import UserError, show
 from knn_metric.contract import lost_by_sonar
+from knn_metric.files import artifact_path
+from knn_metric.platform.hs import selected_cluster
 from knn_metric.platform.manager import (
     Entry,
     Gateway,
@@ -26,18 +30,26 @@ if TYPE_CHECKING:
 
 # The check passes, that is no alarm, when `value <operator> threshold`.
 OPERATOR = "LessEq"
-SERVING = "Serving"  # the status of a servable that answers
+SPECS = "monitoring/metricspec"
 PAUSE = 1.0  # seconds between two looks
 PATIENCE = 120  # looks until a servable must answer, and until sonar must check by it
 QUIET = 30  # looks without a new request, after which no check is waited for
 
 
 class Watched:
-    """A target model, and the metrics that the manager has of it."""
+    """A target model of a cluster: what the manager knows of it, its requests, its metrics."""
 
-    def __init__(self, manager: Manager, reference: str) -> None:
-        self.manager, self.target = manager, manager.version(reference)
+    def __init__(self, reference: str, cluster: str | None) -> None:
+        self.manager = Manager(cluster or selected_cluster())
+        self.target = self.manager.version(reference)
         self.name = name_version(self.target)
+        with self.manager.reading():
+            self.sonar = Sonar(self.manager.address, self.target)
+
+    def specs(self, key: str = "", value: str = "") -> list[Entry]:
+        """List the metrics, those with a value if one is given."""
+        listed = self.manager.call("GET", f"{SPECS}/modelversion/{self.target['id']}")
+        return [spec for spec in listed if not key or spec[key] == value]
 
     def attach(
         self, metric: Entry, name: str, detector: PortableKNN, deployment: str | None, dry_run: bool
@@ -48,27 +60,24 @@ class Watched:
         takes the place of others of its name once sonar checks by it.
         """
         require_same_fields(self.target, metric)
-        threshold, operator = float(detector.threshold_), {"kind": OPERATOR}
-        config: Entry = {"modelVersionId": metric["id"], "threshold": threshold}
-        config["thresholdCmpOperator"] = operator
-        specs = self._specs("name", name)
+        config: Entry = {"modelVersionId": metric["id"], "threshold": float(detector.threshold_)}
+        config["thresholdCmpOperator"] = {"kind": OPERATOR}
+        specs = self.specs("name", name)
         own = next((one for one in specs if _is_same(one["config"], config, deployment)), None)
-        others = [spec for spec in specs if spec is not own]
         if deployment:
             config["deploymentConfigName"] = deployment
         body = {"name": name, "modelVersionId": self.target["id"], "config": config}
         if dry_run and own is None:
-            print(f"POST {show(self.manager.url('monitoring/metricspec'))}")
+            print(f"POST {show(self.manager.url(SPECS))}")
             print(json.dumps(body, indent=2))
-        elif not dry_run:
-            self._replace(own, body, others, detector)
-        if own or not dry_run:
-            already = " already" if own else ""
-            where = f"{show(name)} ({name_version(metric)}) is attached to {self.name}{already}"
-            print(f"{where}: {_describe(config)}")
+            return
+        if not dry_run:
+            self._replace(own, body, [spec for spec in specs if spec is not own], detector)
+        where = f"{show(name)} ({name_version(metric)}) is attached to {self.name}"
+        print(f"{where}{' already' if own else ''}: {_describe(config)}")
 
     def detach(self, name: str, dry_run: bool) -> None:
-        specs = self._specs("name", name)
+        specs = self.specs("name", name)
         for spec in specs:
             if dry_run:
                 print(f"DELETE {show(self.manager.url(_path(spec['id'])))}")
@@ -81,21 +90,18 @@ class Watched:
     def table(self) -> str:
         versions = self.manager.versions()
         rows = ["metric version servable status threshold".split()]
-        for spec in self.manager.metrics(self.target):
+        for spec in self.specs():
             version = _name_metric(spec, versions)
-            servable = [show(text) if text else "-" for text in _read_servable(spec)[:2]]
+            servable = [show(text) or "-" for text in _read_servable(spec)[:2]]
             rows.append([show(spec["name"]), version, *servable, _describe(spec["config"])])
         return format_table(rows, "<<<<<")
-
-    def _specs(self, key: str, value: str) -> list[Entry]:
-        return [spec for spec in self.manager.metrics(self.target) if spec[key] == value]
 
     def _delete(self, identity: str) -> None:
         """Remove a metric; the manager answers 500 where it did, and the container was gone."""
         try:
             self.manager.call("DELETE", _path(identity))
         except UserError:
-            if self._specs("id", identity):
+            if self.specs("id", identity):
                 raise
 
     def _replace(
@@ -106,11 +112,11 @@ class Watched:
         for spec in others:
             version = _name_metric(spec, versions)
             print(f"replacing {show(spec['name'])} ({version}): {_describe(spec['config'])}")
-        created = own or self.manager.call("POST", "monitoring/metricspec", body)
+        created = own or self.manager.call("POST", SPECS, body)
         try:
             print(self._prove(created["id"], detector))
         except BaseException as error:
-            if own is None and self._specs("id", created["id"]):
+            if own is None and self.specs("id", created["id"]):
                 self._delete(created["id"])
             if not isinstance(error, UserError):
                 raise
@@ -129,13 +135,13 @@ class Watched:
     def _prove(self, identity: str, detector: PortableKNN) -> str:
         """Ask a metric's servable for the detector's own rows; say how it fared."""
         for _ in range(PATIENCE):
-            specs = self._specs("id", identity)
+            specs = self.specs("id", identity)
             if not specs:
                 raise UserError(f"{self.manager.address} lists no {identity}, which it created")
             name, status, message = _read_servable(specs[0])
             if not name:
                 return "what it answers is not proven, since the manager names no servable"
-            if status == SERVING:
+            if status == "Serving":
                 break
             if sys.stdout.isatty():
                 print(show(f"{name} is {status}, {message}"))
@@ -154,10 +160,9 @@ class Watched:
 
     def _wait_for_check(self, identity: str, is_needed: bool) -> None:
         """Wait until sonar has checked a request by the new metric, if there are any requests."""
-        sonar, quiet = Sonar(self.manager.address, self.target), 0
-        before: list[str] = []
+        quiet, before = 0, [""]
         for _ in range(PATIENCE):
-            newest = sonar.newest(20)
+            newest = self.sonar.newest(20)
             specs = {check.spec for one in newest for check in one.checks.values()}
             ids = [one.id for one in newest]
             quiet = quiet + 1 if ids == before else 0
@@ -172,28 +177,33 @@ class Watched:
 def require_same_fields(target: Entry, metric: Entry) -> None:
     """Refuse a target that does not have what the metric takes, or whose requests are lost."""
     known = {field.name: field for field in read_signature(target)[0]}
-    taken = read_signature(metric, ("inputs",))[0]
     whose = f"{name_version(target)} cannot be watched by {name_version(metric)}: "
     if lost := ", ".join(lost_by_sonar(known)):
         raise UserError(f"{whose}sonar keeps no request with fields of such names: {lost}")
     problems = []
-    for field in taken:
+    for field in read_signature(metric, ("inputs",))[0]:
         theirs = known.get(field.name)
         if theirs is None:
             problems.append(f"{field.name} is missing")
         elif (theirs.type, theirs.dims) != (field.type, field.dims):
-            there, here = (f"{one.type} {list(one.dims) or ''}".strip() for one in (theirs, field))
+            there, here = (f"{one.shape} {one.type}" for one in (theirs, field))
             problems.append(f"{field.name} is {there}, and the metric takes {here}")
     if problems:
         raise UserError(f"{whose}{', '.join(problems)}")
 
 
-def require_same_artifact(metric: Entry, ours: dict[str, str]) -> None:
-    """Refuse to give a version the threshold of another artifact than it was uploaded with.
+def describe_artifact(package: Path, artifact: PortableKNN) -> dict[str, str]:
+    """Return the metadata by which an uploaded version is known to hold this artifact."""
+    digest = hashlib.sha256(artifact_path(package).read_bytes()).hexdigest()
+    described = {"artifact.sha256": digest, "artifact.threshold": repr(float(artifact.threshold_))}
+    if artifact.calibration_:
+        described["artifact.calibration"] = json.dumps(artifact.calibration_)
+    return described
 
-    Ours is what `describe_artifact` says of the one here.
-    """
-    name = name_version(metric)
+
+def require_same_artifact(metric: Entry, package: Path, artifact: PortableKNN) -> None:
+    """Refuse to give a version the threshold of another artifact than it was uploaded with."""
+    name, ours = name_version(metric), describe_artifact(package, artifact)
     theirs = metric.get("metadata") or {}
     if theirs.get("artifact.sha256") is None:
         nobody = "nothing tells if the artifact is its"
@@ -220,7 +230,7 @@ def _read_servable(spec: Entry) -> tuple[str, str, str]:
 
 
 def _path(identity: str) -> str:
-    return f"monitoring/metricspec/{quote(identity, safe='')}"
+    return f"{SPECS}/{quote(identity, safe='')}"
 
 
 def _is_same(old: Entry, new: Entry, deployment: str | None) -> bool:

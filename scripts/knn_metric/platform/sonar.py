@@ -65,8 +65,7 @@ class Sonar(Service):
         passed_over = 0
         # Only where it takes long.
         with tqdm(desc="reading", unit="request", disable=None, leave=False, delay=1) as bar:
-            for result in self._pages(f"checks/all/{self._version}"):
-                request = self._read(result)
+            for request in self._list():
                 passed_over = 0 if is_wanted(request) else passed_over + 1
                 if not passed_over:
                     requests.append(request)
@@ -88,16 +87,13 @@ class Sonar(Service):
             return None
         return None if answer is None else self._read(answer)
 
-    def _read(self, result: dict[str, Any]) -> Request:
-        with self.reading():
-            return _read_request(result, self._sizes)
-
-    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield what is listed, each once, although what arrives meanwhile moves the pages."""
+    def _list(self) -> Iterator[Request]:
+        """Yield the requests, each once, although what arrives meanwhile moves the pages."""
         seen: set[str] = set()
         offset = stale = 0
         while stale < STALE_PAGES:
-            listed = self.call("GET", f"{path}?limit={PAGE}&offset={offset}")
+            path = f"checks/all/{self._version}?limit={PAGE}&offset={offset}"
+            listed = self.call("GET", path)
             with self.reading():
                 new = {result["_id"]: result for result in listed if result["_id"] not in seen}
             if not listed:
@@ -105,30 +101,31 @@ class Sonar(Service):
             offset += len(listed)
             stale = 0 if new else stale + 1
             seen.update(new)
-            yield from new.values()
+            yield from map(self._read, new.values())
 
-
-def _read_request(result: dict[str, Any], sizes: dict[str, int]) -> Request:
-    identity = result["_id"]
-    if not re.fullmatch("[0-9a-f]{24}", identity):
-        raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
-    names = [name for name in result if not name.startswith("_hs_") and name != "_id"]
-    inputs = {name: read_number(result[name]) for name in names}
-    for name in sizes.keys() & inputs.keys():
-        value = inputs[name]
-        if isinstance(value, int) and value < 0:  # as which sonar keeps what its type cannot hold
-            inputs[name] = value + sizes[name]
-    checks, unread = {}, {}
-    for name, check in (result.get("_hs_metric_checks") or {}).items():
-        said = check if isinstance(check, dict) else {}
-        try:
-            value, threshold = (_read_float(said.get(key)) for key in ("value", "threshold"))
-            checks[name] = Check(value, threshold, str(said.get("metricSpecId")))
-        except (OverflowError, TypeError, ValueError) as error:
-            unread[name] = str(error)
-    failure, uuid = (str(result.get(name) or "") for name in ("_hs_error", "_hs_request_id"))
-    version = read_number(result.get("_hs_model_version_id"))
-    return Request(identity, int(identity[:8], 16), inputs, checks, unread, failure, uuid, version)
+    def _read(self, result: dict[str, Any]) -> Request:
+        with self.reading():
+            identity = result["_id"]
+            if not re.fullmatch("[0-9a-f]{24}", identity):
+                raise ValueError(f"expected an id of 24 hexadecimal digits, got {identity!r}")
+            names = [name for name in result if not name.startswith("_hs_") and name != "_id"]
+            inputs = {name: read_number(result[name]) for name in names}
+            for name in self._sizes.keys() & inputs.keys():
+                value = inputs[name]
+                if isinstance(value, int) and value < 0:  # as sonar keeps what its type cannot hold
+                    inputs[name] = value + self._sizes[name]
+            checks, unread = {}, {}
+            for name, check in (result.get("_hs_metric_checks") or {}).items():
+                said = check if isinstance(check, dict) else {}
+                try:
+                    score, threshold = map(_read_float, map(said.get, ("value", "threshold")))
+                    checks[name] = Check(score, threshold, str(said.get("metricSpecId")))
+                except (OverflowError, TypeError, ValueError) as error:
+                    unread[name] = str(error)
+            failure, uuid = (str(result.get(key) or "") for key in ("_hs_error", "_hs_request_id"))
+            version = read_number(result.get("_hs_model_version_id"))
+            second = int(identity[:8], 16)
+            return Request(identity, second, inputs, checks, unread, failure, uuid, version)
 
 
 def _read_float(value: object) -> float:

@@ -83,24 +83,22 @@ class Target(NamedTuple):
 
     def answer(self, rows: Rows) -> Rows:
         """Return rows with the target's answers in place of the columns that it answers."""
+
+        def ask(place: int) -> list[float]:
+            outputs = self.ask(build_request(rows, place, self.inputs, self.answered))
+            try:
+                return [float(outputs[name]) for name in self.answered]
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"the target's answer cannot be read: {error!r}") from error
+
         values, names = rows.values.copy(), [field.name for field in self.inputs]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            requests = (
-                build_request(rows, place, self.inputs, self.answered) for place in range(len(rows))
-            )
-            answers = pool.map(self._answer_one, requests)
+            answers = pool.map(ask, range(len(rows)))
             what = "asking the target"
             bar = tqdm(answers, what, len(values), disable=None, leave=False, delay=1)
             for row, answer in zip(values, bar, strict=True):
                 row[[names.index(name) for name in self.answered]] = answer
         return replace(rows, values=values)
-
-    def _answer_one(self, request: Mapping[str, np.generic]) -> list[float]:
-        outputs = self.ask(request)
-        try:
-            return [float(outputs[name]) for name in self.answered]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the target's answer cannot be read: {error!r}") from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from helpers import METRIC
 
 from knn_metric.files import ROOT
 from knn_metric.live.metric import Failures, Metric
-from knn_metric.live.notify import CHANGE
+from knn_metric.live.report import CHANGE
 
 ALERTMANAGER = ROOT / "examples" / "alertmanager.yaml"
 JOB = yaml.safe_load((ROOT / "examples" / "watch-cronjob.yaml").read_text())

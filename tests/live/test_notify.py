@@ -16,7 +16,7 @@ from urllib3.util import Retry
 
 from knn_metric.files import ROOT
 from knn_metric.live.metric import Metric
-from knn_metric.live.notify import CHANGE, Alertmanager
+from knn_metric.live.report import CHANGE, Alertmanager
 
 LABELS = {"modelName": "adult", "modelVersion": "1", "metric": METRIC}
 
@@ -68,7 +68,7 @@ def test_a_change_of_a_thousand_requests_is_one_alert(
     alertmanager, look, feed, healthy, broken, monkeypatch
 ):
     """It seems to begin later in each window that is read, and is over at last."""
-    monkeypatch.setattr("knn_metric.live.notify.Alertmanager", lambda _: Alertmanager(alertmanager))
+    monkeypatch.setattr("knn_metric.live.report.Alertmanager", lambda _: Alertmanager(alertmanager))
 
     def list_alerts():
         return requests.get(f"{alertmanager}/alerts/api/v2/alerts", timeout=10).json()

@@ -38,7 +38,7 @@ from knn_metric.cli import FOUND, Arguments, Parser, UserError, complain, matchi
 
 if TYPE_CHECKING:
     from knn_metric.live.monitor import Monitor
-    from knn_metric.live.notify import Alertmanager
+    from knn_metric.live.report import Alertmanager
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -69,7 +69,7 @@ def run(arguments: Arguments) -> int:
 
     from knn_metric import files
     from knn_metric.live.monitor import Monitor
-    from knn_metric.live.notify import Alertmanager
+    from knn_metric.live.report import Alertmanager
     from knn_metric.platform.sonar import format_time
 
     if arguments.plot:
@@ -110,9 +110,9 @@ def follow(monitor: Monitor, alertmanager: Alertmanager, since: float, arguments
             if news:
                 show_report(monitor, alertmanager, arguments)
                 for stream in monitor.streams:
-                    stream.tell()
+                    stream.forget()
             elif alertmanager.due:
-                notify(monitor, alertmanager)
+                alertmanager.send(monitor)
     except KeyboardInterrupt:
         pass
     return 0
@@ -125,36 +125,24 @@ def show_report(monitor: Monitor, alertmanager: Alertmanager, arguments: Argumen
     from knn_metric.live import report
     from knn_metric.platform.sonar import format_time
 
-    streams = monitor.streams
-    line = report.describe(streams)
-    step = report.describe_next_step(streams, monitor.target)
+    line, step = report.describe(monitor), report.describe_next_step(monitor)
     if arguments.json:
         content = {
             "target": monitor.target,
             "cluster": show(monitor.sonar.address),
-            "alert": any(one.is_alert for one in streams),
+            "alert": any(one.is_alert for one in monitor.streams),
             "line": line,
             "newest": monitor.newest,
-            "metrics": [report.to_json(metric) for metric in streams],
+            "metrics": [report.to_json(metric) for metric in monitor.streams],
         }
         line, step = json.dumps(content), ""
     elif arguments.follow:
         line = f"{format_time(monitor.newest)}  {line}"
     else:
-        print(report.format_metrics(streams, monitor.newest, monitor.notes))
+        print(report.format_report(monitor))
         line = "ok" if line.startswith("ok: ") else line
     print("\n".join(filter(None, [line, step])), flush=True)
     if arguments.notify:
-        notify(monitor, alertmanager)
+        alertmanager.send(monitor)
     if arguments.plot:
-        from knn_metric.live.plot import plot
-
-        plot(streams, monitor.target, arguments.plot)
-
-
-def notify(monitor: Monitor, alertmanager: Alertmanager) -> None:
-    """Send alerts; that Alertmanager does not take them changes no verdict."""
-    try:
-        alertmanager.send(monitor.streams, monitor.target)
-    except UserError as error:
-        complain(str(error))
+        report.plot(monitor, arguments.plot)

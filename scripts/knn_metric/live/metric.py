@@ -40,6 +40,23 @@ class Seen(NamedTuple):
     evidence: float = 0.0
 
 
+class Told(NamedTuple):
+    """A change, or a lack of checks, by the times of its requests: epoch seconds."""
+
+    onset: int
+    began_earlier: bool  # than what was read can tell
+    detected: int
+    last: int
+    goes_on: bool | None  # None where no check has told since
+    field: str | None  # None if fields are not tested
+    request: str  # the id of one that shows it
+
+    @property
+    def begin(self) -> str:
+        time = format_time(self.onset)
+        return f"{time} or earlier" if self.began_earlier else f"about {time}"
+
+
 class Metric:
     """A metric of the target, and what it has seen since it was attached.
 
@@ -103,54 +120,45 @@ class Metric:
         return [one for one in (self._limit, *self.remarks, said) if one]
 
     @property
-    def change(self) -> Change | None:
+    def change(self) -> Told | None:
         """The last change of the traffic, unless it is over and that was told."""
-        return self._last(self.verdict.changes)
+        told = self._tell(self.verdict.changes)
+        return told._replace(goes_on=None) if told and told.goes_on and self.is_waiting else told
 
     @property
-    def lack(self) -> Change | None:
+    def lack(self) -> Told | None:
         """The last lack of checks, unless it is over and that was told."""
-        return self._last(self.verdict.missing)
+        return self._tell(self.verdict.missing)
 
     @property
-    def outage(self) -> Change | None:
-        """The lack of checks that goes on."""
-        return self.lack and self.verdict.outage
+    def outage(self) -> str:
+        """Say how many checks are missing, if that goes on."""
+        return self.describe(self.lack) if self.lack and self.lack.goes_on else ""
 
     @property
     def is_alert(self) -> bool:
         return bool(self.change or self.outage)
 
-    def goes_on(self, change: Change) -> bool | None:
-        """Tell whether a change has not ended; None where no check has told since."""
-        goes_on = self.verdict.goes_on(change)
-        return None if goes_on and self.is_waiting and change == self.change else goes_on
-
-    def tell(self) -> None:
-        """Take what is over as told."""
-        last = [one for one in (self.change, self.lack) if one and not self.verdict.goes_on(one)]
-        self._told |= {one.detected for one in last}
-
-    def at(self, position: int) -> Seen:
-        """Return a request by its position; the oldest that is kept in place of an older one."""
-        return self.requests.get(position) or next(iter(self.requests.values()))
-
-    def name_field(self, change: Change) -> str:
-        """Return the field of a change; '' if fields were not tested."""
-        return change.field or ("" if self._limit else "no single field")
-
-    def describe_begin(self, change: Change) -> str:
-        """Say when a change began: about then, or earlier than what was read can tell."""
-        time = format_time(self.at(change.onset).second)
-        return f"{time} or earlier" if change.began_earlier else f"about {time}"
-
-    def describe_missing(self, lack: Change) -> str:
-        since = [one for position, one in self.requests.items() if position >= lack.onset]
+    def describe(self, lack: Told) -> str:
+        since = [one for one in self.requests.values() if one.second >= lack.onset]
         counts = sum(math.isnan(one.score) for one in since), len(since)
-        return self.LACK.format(*counts, begin=self.describe_begin(lack), error=show(self.error))
+        return self.LACK.format(*counts, begin=lack.begin, error=show(self.error))
 
-    def _last(self, changes: Sequence[Change]) -> Change | None:
-        return changes[-1] if changes and changes[-1].detected not in self._told else None
+    def forget(self) -> None:
+        """Tell no more of what is over."""
+        last = [*self.verdict.changes[-1:], *self.verdict.missing[-1:]]
+        self._forgotten |= {one.detected for one in last if not self.verdict.goes_on(one)}
+
+    def _tell(self, changes: Sequence[Change]) -> Told | None:
+        if not changes or changes[-1].detected in self._forgotten:
+            return None
+        last = changes[-1]
+        oldest = next(iter(self.requests.values()))  # in place of one that is not kept
+        at = [self.requests.get(place, oldest) for place in (*last[:3], last.example)]
+        onset, detected, seen_last = (one.second for one in at[:3])
+        field = last.field or (None if self._limit else "no single field")
+        goes_on = self.verdict.goes_on(last)
+        return Told(onset, last.began_earlier, detected, seen_last, goes_on, field, at[3].id)
 
     def _begin(self) -> None:
         surprise = None
@@ -158,7 +166,7 @@ class Metric:
             from knn_metric.detection.surprise import FieldSurprise  # numba, not always needed
 
             surprise = FieldSurprise.of(self._detector)
-        self._told: set[int] = set()  # the changes that are over, and of which that was said
+        self._forgotten: set[int] = set()  # changes that are over, by where they were detected
         self.requests: dict[int, Seen] = {}
         self.since: int | None = None  # the second of the first request
         self._stream = Stream(self.calibration, self.threshold, surprise)

@@ -29,13 +29,6 @@ def out(tmp_path, train):
     return tmp_path / "package" / "monitoring_model.joblib"
 
 
-@pytest.fixture
-def people(tmp_path):
-    path = tmp_path / "people.csv"
-    path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
-    return path
-
-
 class TestTrain:
     def test_published_figures(self, uci_package):
         folder, report = uci_package
@@ -88,7 +81,12 @@ class TestTrain:
         assert 1 - calibration["confidence"] == pytest.approx(0.001 / (4 * 14))
         assert calibration["rejected"] == [0, 7000]
 
-    def test_the_sample_does_not_replace_another_artifact(self, train, out, people):
+    def test_the_sample_does_not_replace_another_artifact(
+        self, train, out, people, tmp_path, monkeypatch
+    ):
+        small = tmp_path / "small.csv"
+        small.write_text("\n".join(people.read_text().splitlines()[:200]))
+        monkeypatch.setattr(census, "SAMPLE_PATH", small)
         out.touch()
         words = "is trained on {}, and the sample would replace it"
         assert_one_line(train("sample"), words.format("data that cannot be read"), "--force does")
@@ -130,31 +128,24 @@ def test_identical_rows_are_no_reason_for_warnings(train, tmp_path, recwarn):
     assert "add nothing: all rows are equal" in result.out
 
 
-class TestTimes:
-    @pytest.fixture
-    def log(self, tmp_path):
-        """The rows of the sample, an hour each, in the last 500 of which a code is flipped."""
-        rows = load_census("sample").values.astype(int)
-        rows[6500:, 7] = 1 - rows[6500:, 7]
-        times = np.datetime64("2026-01-05T00") + np.arange(len(rows))
-        columns = dict(zip(census.FEATURES, rows.T, strict=True))
-        csv.write_csv(pa.table({**columns, "at": times.astype("M8[s]")}), tmp_path / "log.csv")
-        return tmp_path / "log.csv"
-
-    def test_the_log_drifts(self, log, train):
-        result = train(log, "--time", "at")
-        assert (result.status, result.err) == (0, "")
-        assert "drift       the traffic of these rows changed at about 2026-10-" in result.out
-        assert " in sex: train on what came after" in result.out
-        assert "bounds      hold for traffic as a whole, since the rows are too few" in result.out
-
-    def test_several_files_are_one_log(self, train, out, log, tmp_path):
-        head, *lines = log.read_text().splitlines()[:201]
-        paths = tmp_path / "a.csv", tmp_path / "b.csv"
-        for path, place in zip(paths, (0, 100), strict=True):
-            path.write_text("\n".join([head, *lines[place : place + 100]]))
-        assert train(*paths).status == 0
-        detector = joblib.load(out)
-        assert detector.origin_["source"] == "a.csv b.csv (2 files)"
-        assert len(detector.training_rows_) + detector.calibration_["rows"] == 200
-        assert_one_line(train("sample", log), "sample is of the census, which is read alone")
+def test_the_log_drifts_and_may_be_of_several_files(train, out, sample, tmp_path):
+    """An hour each row, in the last 150 of which the age is in months."""
+    rows = sample.values[:2500].astype(int)
+    rows[2350:, 0] *= 12
+    times = np.datetime64("2026-01-05T00") + np.arange(len(rows))
+    columns = dict(zip(census.FEATURES, rows.T, strict=True))
+    log = pa.table({**columns, "at": times.astype("M8[s]")})
+    paths = tmp_path / "a.csv", tmp_path / "b.csv"
+    for path, part in zip(paths, (log[:2000], log[2000:]), strict=True):
+        csv.write_csv(part, path)
+    result = train(*paths, "--time", "at")
+    assert (result.status, result.err) == (0, "")
+    onset = (
+        "the traffic of these rows changed at about 2026-04-12 22:00+00:00 in age: train on what"
+    )
+    assert onset in result.out
+    assert "hold for traffic as a whole, since the rows are too few" in result.out
+    detector = joblib.load(out)
+    assert detector.origin_["source"] == "a.csv b.csv (2 files)"
+    assert len(detector.training_rows_) + detector.calibration_["rows"] == 2500
+    assert_one_line(train("sample", *paths), "sample is of the census, which is read alone")

@@ -1,0 +1,27 @@
+"""Fixtures: few rows of the sample in a file of their own."""
+
+import pytest
+
+from knn_metric.data import census
+from knn_metric.detection import evaluation
+
+
+@pytest.fixture(autouse=True)
+def pace(quick):
+    """Load and measure each artifact once."""
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    path = tmp_path_factory.mktemp("people") / "people.csv"
+    path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def few_streams():
+    """Evaluate on few and short streams of requests, which take a second instead of ten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "STREAMS", 20)
+        patch.setattr(evaluation, "MOST", 500)
+        yield

@@ -121,31 +121,27 @@ def problems_of_install(contract: Contract, requirements: list[str]) -> Iterator
 def problems_of_requirements(requirements: list[str], runtime: str) -> Iterator[str]:
     """Hold what a package installs against what its image has."""
     image = releases.IMAGE.fullmatch(runtime)
+    python, own = image[1] if image else "", releases.IMAGE_NUMPY
     for text in requirements:
         try:
-            yield from _problems_of_requirement(Requirement(text), image[1] if image else None)
+            requirement = Requirement(text)
         except InvalidRequirement:
             yield f"{text!r} is not a requirement that can be checked"
-
-
-def _problems_of_requirement(requirement: Requirement, python: str | None) -> Iterator[str]:
-    name = canonicalize_name(requirement.name)
-    pin = re.fullmatch(r"==([\w.*+!]+)", str(requirement.specifier))
-    if name in releases.IMAGE_OWNS:
-        yield f"{name} is the image's own and must stay as it is"
-    if not pin:
-        yield f"{requirement.name} is not pinned: expected ==VERSION, got {requirement.specifier}"
-        return
-    environment = {"python_version": python or ""}
-    if python is None or (requirement.marker and not requirement.marker.evaluate(environment)):
-        return
-    own = releases.IMAGE_NUMPY
-    last = releases.LAST_BESIDE_NUMPY.get(name, {}).get(python)
-    if name == "numpy" and pin[1] != own:
-        yield f"numpy {pin[1]} replaces the image's own: expected {own}"
-    elif last and Version(pin[1].rstrip(".*")) > Version(last):
-        beside = f"numpy {own} on Python {python}"
-        yield f"{name} {pin[1]} breaks the image: {last} is the last beside {beside}"
+            continue
+        name, specifier = canonicalize_name(requirement.name), str(requirement.specifier)
+        if name in releases.IMAGE_OWNS:
+            yield f"{name} is the image's own and must stay as it is"
+        pin = re.fullmatch(r"==([\w.*+!]+)", specifier)
+        last = releases.LAST_BESIDE_NUMPY.get(name, {}).get(python)
+        if not pin:
+            yield f"{requirement.name} is not pinned: expected ==VERSION, got {specifier}"
+        elif requirement.marker and not requirement.marker.evaluate({"python_version": python}):
+            continue
+        elif python and name == "numpy" and pin[1] != own:
+            yield f"numpy {pin[1]} replaces the image's own: expected {own}"
+        elif last and Version(pin[1].rstrip(".*")) > Version(last):
+            beside = f"numpy {own} on Python {python}"
+            yield f"{name} {pin[1]} breaks the image: {last} is the last beside {beside}"
 
 
 def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[str]:
@@ -160,13 +156,12 @@ def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[
         yield UNKNOWN
         return
     inputs = list(contract.input_names)
-    if inputs != found["features"]:
-        if "trained" in found:
-            yield f"the artifact {find_other_fields(found['features'], inputs)}"
-        else:
-            yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
-    else:
+    if inputs == found["features"]:
         yield from _problems_of_types(contract, found.get("trained", {}))
+    elif "trained" in found:
+        yield f"the artifact {find_other_fields(found['features'], inputs)}"
+    else:
+        yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
     if not found["function"]:
         yield f"func_main has no function {contract.function}"
     elif "failure" in found:

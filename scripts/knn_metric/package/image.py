@@ -45,14 +45,13 @@ def serialize_contract(contract: Contract) -> bytes:
     return signature if generation == 3 else _message((1, "model"), (2, signature))
 
 
-def _serialize_field(field: Field, generation: int | None) -> bytes:
-    dtype, _ = TO_TENSOR[field.numpy_type]
-    profile = DataProfileType.Value(field.profile.upper())
+def _serialize_field(field: Field, generation: int) -> bytes:
     if generation == 3:
-        shape = _message((1, b"".join(map(_varint, field.dims)))) if field.dims else b""
-        return _message((1, field.name), (2, shape), (4, dtype), (5, profile))
-    shape = _message(*((2, _message((1, size))) for size in field.dims))
-    return _message((1, field.name), (2, shape), (4, dtype), (10, profile))
+        place, shape = 5, [(1, b"".join(map(_varint, field.dims)))] if field.dims else []
+    else:
+        place, shape = 10, [(2, _message((1, size))) for size in field.dims]
+    dtype, profile = TO_TENSOR[field.numpy_type][0], DataProfileType.Value(field.profile.upper())
+    return _message((1, field.name), (2, _message(*shape)), (4, dtype), (place, profile))
 
 
 def _message(*fields: tuple[int, int | str | bytes]) -> bytes:
@@ -85,7 +84,7 @@ def format_dockerfile(contract: Contract) -> str:
 def build_image(context: Path, contract: Contract) -> list[tuple[str, str]]:
     """Build the image where docker or podman works; return what is left to type, and what for."""
     tag = f"{contract.name}:{VERSION}"
-    port = PORTS[generation_of_image(contract.runtime) or 3]
+    port = PORTS[generation_of_image(contract.runtime)]
     # The metric's and the watched model's containers run side by side.
     is_metric = [field.name for field in contract.outputs] == ["value"]
     host_port = port if is_metric else port + 1

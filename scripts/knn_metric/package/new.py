@@ -34,14 +34,14 @@ def write_package(folder: Path, name: str, inputs: Sequence[Field]) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder} is there already: name a new folder, or an empty one")
     described = {"inputs": {field.name: field.definition for field in inputs}}
-    dumped = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
-    template = (ROOT / "serving.yaml").read_text(encoding="utf-8")
-    line = yaml.safe_dump({"name": name}, allow_unicode=True).strip()
-    named = re.sub("^name: .*$", lambda _: line, template, flags=re.MULTILINE)
-    block = textwrap.indent(dumped, "  ")
-    text = re.sub(r"^  inputs:\n(?:    .*\n)+", lambda _: block, named, flags=re.MULTILINE)
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "src", folder / "src", ignore=ignore)
+    line, block = (
+        yaml.safe_dump(one, sort_keys=False, allow_unicode=True)
+        for one in ({"name": name}, described)
+    )
+    text = (ROOT / "serving.yaml").read_text(encoding="utf-8")
+    text = re.sub("(?m)^name: .*\n", lambda _: line, text)
+    text = re.sub(r"(?m)^  inputs:\n(?:    .*\n)+", lambda _: textwrap.indent(block, "  "), text)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     copy_file(ROOT / "requirements.txt", folder / "requirements.txt")
     with replacing_file(folder / "serving.yaml") as new:
         new.write_text(text, encoding="utf-8")

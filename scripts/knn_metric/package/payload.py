@@ -79,7 +79,7 @@ def problems_of_payload(folder: Path, contract: Contract, platform: int | None) 
     payload = Payload(folder, contract.payload)
     yield from payload.problems
     yield from _problems_of_training_data(folder, contract)
-    limit = UPLOAD_LIMITS[platform or generation_of_image(contract.runtime) or 3]
+    limit = UPLOAD_LIMITS[platform or generation_of_image(contract.runtime)]
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w:gz", dereference=True) as tar:
             for name, path in payload.files.items():

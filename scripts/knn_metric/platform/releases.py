@@ -53,7 +53,7 @@ def gives_messages(runtime: str) -> bool:
     return image is not None and tuple(map(int, image[2].split("."))) <= LAST_WITH_MESSAGES
 
 
-def generation_of_image(runtime: str) -> int | None:
-    """Return the generation of an image, None if it is none that the platform has."""
+def generation_of_image(runtime: str) -> int:
+    """Return the generation of an image, the last one if it is none that the platform has."""
     image = IMAGE.fullmatch(runtime)
-    return int(image[2][0]) if image else None
+    return int(image[2][0]) if image else 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,21 @@ class Contract:
     @property
     def input_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.inputs)
+
+    def find_other_fields(self, features: Sequence[str]) -> str:
+        """Return what is wrong with an artifact of some features beside this contract, or ''."""
+        names = self.input_names
+        if list(features) == list(names):
+            return ""
+        parts = {
+            "it lacks": [name for name in names if name not in features],
+            "serving.yaml lacks": [name for name in features if name not in names],
+        }
+        differences = "; ".join(f"{what} {', '.join(own)}" for what, own in parts.items() if own)
+        return (
+            "was trained on other fields than serving.yaml has: train again"
+            f" ({differences or 'the same ones are in another order'})"
+        )
 
     def require_numbers(self) -> None:
         """Raise UserError if an input is none that a metric can take."""

@@ -29,11 +29,10 @@ def run(arguments: Arguments) -> None:
     from contextlib import nullcontext
 
     from knn_metric import files
-    from knn_metric.contract import Contract
     from knn_metric.data.corruptions import list_corruptions, parse_corruption
     from knn_metric.data.rows import hold_out, load_rows
     from knn_metric.detection import evaluation
-    from knn_metric.detection.detectors import describe_detector, describe_traffic, load_detector
+    from knn_metric.detection.detectors import describe_detector, describe_traffic, open_package
     from knn_metric.page import write_page
     from knn_metric.platform.target import others_of, reaching
     from knn_metric.tables import format_fields, format_table
@@ -41,8 +40,7 @@ def run(arguments: Arguments) -> None:
     picture, figures = (arguments.out / f"evaluation.{kind}" for kind in ("png", "json"))
     page = [arguments.report] if arguments.report else []
     files.require_writable(picture, figures, *page, inputs=arguments.data)
-    contract = Contract.read(arguments.package)
-    detector = load_detector(arguments.package)
+    contract, detector = open_package(arguments.package)
     place = arguments.target
     others = others_of(place, contract.inputs) if place else ()
     rows = load_rows(arguments.data, contract, arguments.most_rejected, others=others)

@@ -37,11 +37,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> int:
     from knn_metric import files
-    from knn_metric.contract import Contract
     from knn_metric.data.corruptions import parse_corruption
     from knn_metric.data.rows import hold_out, load_rows
-    from knn_metric.detection.calibration import require_calibration
-    from knn_metric.detection.detectors import describe_traffic, load_detector
+    from knn_metric.detection.detectors import describe_traffic, open_package
     from knn_metric.platform.target import others_of
     from knn_metric.replay.report import describe, format_summary, judge, plot, write_csv
     from knn_metric.replay.sender import Plan, send, take_timed
@@ -52,9 +50,7 @@ def run(arguments: Arguments) -> int:
         raise UserError(f"--corrupt: only {arguments.rows:,} requests are sent, see --rows")
     table, picture = (arguments.out / f"replay.{kind}" for kind in ("csv", "png"))
     files.require_writable(table, picture, inputs=arguments.data)
-    contract = Contract.read(arguments.package)
-    detector = load_detector(arguments.package)
-    require_calibration(detector)
+    contract, detector = open_package(arguments.package)
     others = others_of(arguments.target, contract.inputs)
     rejected = arguments.most_rejected
     rows = load_rows(arguments.data, contract, rejected, arguments.time, others)

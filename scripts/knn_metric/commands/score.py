@@ -41,25 +41,21 @@ def run(arguments: Arguments) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as a Ctrl-C does
     with _saying("starting"):
         from knn_metric import files
-        from knn_metric.contract import Contract
         from knn_metric.data.survey import WRITTEN, plan, stream
-        from knn_metric.detection.calibration import require_calibration
-        from knn_metric.detection.detectors import load_detector
+        from knn_metric.detection.detectors import open_package
         from knn_metric.history import output, report
         from knn_metric.history.periods import find_changes
 
+        contract, detector = open_package(arguments.package)
     out, pages = arguments.out.resolve(), [arguments.report] if arguments.report else []
     data, rows, scheduler = arguments.data, arguments.rows_per_block, arguments.scheduler
     picture = out.parent / f"{out.name}.png"
     if taken := ", ".join(name for name in arguments.keep if name in WRITTEN):
         raise UserError(f"{taken} cannot be kept: a column of that name is written")
-    contract = Contract.read(arguments.package)
     output.require_replaceable(out, picture, arguments.overwrite)
     files.require_writable(picture, *pages, inputs=data)
     with files.replacing_folder(out) as folder:
         with _saying("looking for files"):
-            detector = load_detector(arguments.package)
-            calibration = require_calibration(detector)
             kinds = contract.name_kinds(detector.feature_names_in_.tolist())
             wanted, blocks = plan(data, kinds, arguments.keep, rows, arguments.time, True)
             read = output.list_files(out, blocks)
@@ -75,7 +71,7 @@ def run(arguments: Arguments) -> int:
                 raise UserError(f"--time {problem}")
             complain(problem)
     changed = find_changes(detector, total.periods())
-    expected = calibration["alarms"] / calibration["rows"]
+    expected = detector.calibration_["alarms"] / detector.calibration_["rows"]
     seconds = time.perf_counter() - began
     print(report.format_history(total, changed, expected))
     searching = f"{total.search_seconds / total.seconds:.0%} of the threads' time in the search"

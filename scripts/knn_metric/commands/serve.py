@@ -28,7 +28,6 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: Arguments) -> int:
     """Serve until a signal comes; before there is anything to finish, it ends the process."""
     from knn_metric.contract import Contract
-    from knn_metric.detection.detectors import find_other_fields
     from knn_metric.files import artifact_path
     from knn_metric.platform.server import load_function, start_server
 
@@ -36,7 +35,7 @@ def run(arguments: Arguments) -> int:
     function = load_function(arguments.package)
     features = getattr(function, "__globals__", {}).get("features", contract.input_names)
     artifact = artifact_path(arguments.package)
-    problem = find_other_fields(features, contract.input_names)
+    problem = contract.find_other_fields(features)
     if artifact.exists() and problem:
         raise UserError(f"{artifact} {problem}")
     host = arguments.host

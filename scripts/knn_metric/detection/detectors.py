@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +25,19 @@ def load_detector(package: Path) -> PortableKNN:
     detector = _load(path)
     if (package / "serving.yaml").exists():
         contract = Contract.read(package)
-        if problem := find_other_fields(detector.feature_names_in_.tolist(), contract.input_names):
+        if problem := contract.find_other_fields(detector.feature_names_in_.tolist()):
             raise UserError(f"{path} {problem}")
         contract.require_numbers()
     return detector
+
+
+def open_package(folder: Path) -> tuple[Contract, PortableKNN]:
+    """Read a package's contract and its artifact, which must have levels to detect changes by."""
+    from knn_metric.detection.calibration import require_calibration  # compiles, as below
+
+    contract, detector = Contract.read(folder), load_detector(folder)
+    require_calibration(detector)
+    return contract, detector
 
 
 def _load(path: Path) -> PortableKNN:
@@ -40,21 +48,6 @@ def _load(path: Path) -> PortableKNN:
     except RuntimeError as error:
         # What is loaded here needs no upload.
         raise UserError(str(error).replace(", then upload again", "")) from error
-
-
-def find_other_fields(features: Sequence[str], names: Sequence[str]) -> str:
-    """Return what is wrong with an artifact of some features beside a contract of others, or ''."""
-    if list(features) == list(names):
-        return ""
-    parts = {
-        "it lacks": [name for name in names if name not in features],
-        "serving.yaml lacks": [name for name in features if name not in names],
-    }
-    differences = "; ".join(f"{what} {', '.join(own)}" for what, own in parts.items() if own)
-    return (
-        "was trained on other fields than serving.yaml has: train again"
-        f" ({differences or 'the same ones are in another order'})"
-    )
 
 
 def source_of(artifact: Path) -> str | None:

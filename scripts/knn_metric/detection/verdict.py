@@ -55,17 +55,6 @@ class Verdict(NamedTuple):
     changes: tuple[Change, ...]
     missing: tuple[Change, ...]  # changes of the proportion of requests that have no score
 
-    @property
-    def change(self) -> Change | None:
-        """The last change of the traffic."""
-        return self.changes[-1] if self.changes else None
-
-    @property
-    def outage(self) -> Change | None:
-        """The lack of scores that goes on."""
-        last = self.missing[-1] if self.missing else None
-        return last if last and self.goes_on(last) else None
-
     def goes_on(self, change: Change) -> bool:
         """Tell whether a change has not ended."""
         return change.goes_on(self.requests)

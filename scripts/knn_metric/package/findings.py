@@ -16,7 +16,6 @@ from packaging.version import Version
 
 from knn_metric.cli import complain, last_line, show
 from knn_metric.contract import YAML_NAMES, Contract, lost_by_sonar
-from knn_metric.detection.detectors import find_other_fields
 from knn_metric.files import read_text
 from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.platform import releases
@@ -159,7 +158,7 @@ def problems_of_contract(contract: Contract, found: dict[str, Any]) -> Iterator[
     if inputs == found["features"]:
         yield from _problems_of_types(contract, found.get("trained", {}))
     elif "trained" in found:
-        yield f"the artifact {find_other_fields(found['features'], inputs)}"
+        yield f"the artifact {contract.find_other_fields(found['features'])}"
     else:
         yield f"inputs are {', '.join(inputs)}, expected {', '.join(found['features'])}"
     if not found["function"]:

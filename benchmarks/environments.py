@@ -10,46 +10,40 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import timing
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 
 from knn_metric import cli, files
 from knn_metric.contract import Contract
 from knn_metric.data.rows import hold_out, load_census
 from knn_metric.detection.detectors import load_detector
-from knn_metric.detection.training import fit_detector
 from knn_metric.package.new import write_package
 from knn_metric.platform.server import PREDICT, serving
 from knn_metric.platform.target import open_channel
 from knn_metric.platform.tensors import encode
 
-TIMING = Path(__file__).with_name("timing.py")
 ROUNDS, CALLS = 12, 150  # to each served function
 STARTS = 5
-CONSTANT = """\
-def predict(**inputs):
-    return {"value": 1.0}
-"""
+CONSTANT = 'def predict(**inputs): return {"value": 1.0}'
 # What the tutorial does: the plain dump, one array, one call of pyod's own search.
 TUTORIAL = """\
 from pathlib import Path
-
 import joblib
 import numpy as np
 
 detector = joblib.load(str(Path(__file__).resolve().parents[1] / "monitoring_model.joblib"))
 features = %r
-
 
 def predict(**inputs):
     row = np.array([inputs[name] for name in features]).reshape(1, -1)
@@ -64,33 +58,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     detector = load_detector(files.ROOT)
     rows = hold_out(load_census("uci"), detector.origin_)
     pythons = {"image": find_image_python(), "current": Path(sys.executable)}
+    sources = {**dict.fromkeys(pythons, TUTORIAL % [*contract.input_names]), "constant": CONSTANT}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "rows.npy", rows.values.astype(np.int64))
         np.save(folder / "training.npy", detector.training_rows_.astype(np.int64))
-        write_package(folder / "ours", "ours", contract.inputs)
-        training = replace(rows, values=detector.training_rows_.astype(np.float64))
-        fit_detector(training).save(files.artifact_path(folder / "ours"))
-        sources = dict.fromkeys(pythons, TUTORIAL % (list(contract.input_names),))
-        for other, source in {**sources, "constant": CONSTANT}.items():
-            write_package(folder / other, other, contract.inputs)
-            (folder / other / "src" / "func_main.py").write_text(source)
-        print(f"| {describe_machine()} | this package | pyod | as fast |")
-        print("| --- | --- | --- | --- |")
+        for package in ("ours", *sources):
+            write_package(folder / package, package, contract.inputs)
+        shutil.copy(files.artifact_path(files.ROOT), folder / "ours")
+        for package, source in sources.items():
+            (folder / package / "src" / "func_main.py").write_text(source)
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        machine = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, UCI's rows"
+        print(f"| {machine} | this package | pyod | as fast |\n| --- | --- | --- | --- |")
         for cells in Bench(folder, pythons).measure():
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def describe_machine() -> str:
-    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, UCI's rows"
-
-
-class Bench:
+class Bench(NamedTuple):
     """A folder with rows, training rows and packages, and each measurement as a method."""
 
-    def __init__(self, folder: Path, pythons: dict[str, Path]) -> None:
-        self.folder, self.pythons = folder, pythons
+    folder: Path
+    pythons: dict[str, Path]
 
     def measure(self) -> list[list[str]]:
         """Return the rows of the README's table; training comes first, as it makes pyod's dumps."""
@@ -109,7 +98,7 @@ class Bench:
 
     def run(self, environment: str, task: str, *arguments: object) -> Any:
         """Take one timing in a process of its own, where only our package's src/ is found."""
-        line = [str(self.pythons[environment]), str(TIMING), json.dumps([task, *arguments])]
+        line = [str(self.pythons[environment]), timing.__file__, json.dumps([task, *arguments])]
         path = {**os.environ, "PYTHONPATH": str(self.folder / "ours" / "src")}
         result = subprocess.run(line, cwd=self.folder, env=path, capture_output=True, text=True)
         if result.returncode:
@@ -117,39 +106,23 @@ class Bench:
             raise cli.UserError(f"{task} failed in the {environment} environment: {last}")
         return json.loads(result.stdout)
 
-    def start(self) -> list[float]:
+    def start(self) -> Any:
         """Return the median seconds of a process in the image's environment, to its first value."""
-        seconds: dict[str, list[float]] = {"ours": [], "image": []}
-        for name in [*seconds] * STARTS:
-            began = time.perf_counter()
-            self.run("image", "start", "rows.npy", name)
-            seconds[name].append(time.perf_counter() - began)
-        return [float(np.median(taken)) for taken in seconds.values()]
+        starts = [partial(self.run, "image", "start", "rows.npy", one) for one in ("ours", "image")]
+        return timing.interleave(starts, [[{}]] * (STARTS + 1))
 
     def serve(self) -> list[float]:
         """Return how many times as long as a constant's a request to each package takes."""
-        names = Contract.read(self.folder / "ours").input_names
-        tensors = [map(encode, row) for row in np.load(self.folder / "rows.npy")[:CALLS]]
-        messages = [
-            PredictRequest(inputs=dict(zip(names, row, strict=True))).SerializeToString()
-            for row in tensors
-        ]
-        packages = ("constant", "ours", "image")
-        seconds: list[list[float]] = [[] for _ in packages]
+        names, calls = Contract.read(self.folder / "ours").input_names, []
+        rows = [map(encode, row) for row in np.load(self.folder / "rows.npy")[:CALLS]]
+        messages = [PredictRequest(inputs=dict(zip(names, row, strict=True))) for row in rows]
         with ExitStack() as stack:
-            calls = []
-            for package in packages:
+            for package in ("constant", "ours", "image"):
                 served = serving(self.folder / package, str(self.pythons["image"]))
                 channel = stack.enter_context(open_channel(stack.enter_context(served)))
                 calls.append(channel.unary_unary(PREDICT))  # raw bytes, without Python's protobuf
-            for _ in range(ROUNDS + 1):
-                for taken, call in zip(seconds, calls, strict=True):
-                    for message in messages:
-                        began = time.perf_counter()
-                        call(message)
-                        taken.append(time.perf_counter() - began)
-        # The first round warms up.
-        constant, *others = (float(np.median(taken[len(messages) :])) for taken in seconds)
+            block = [{"request": message.SerializeToString()} for message in messages]
+            constant, *others = timing.interleave(calls, [block] * (ROUNDS + 1))
         return [other / constant for other in others]
 
 

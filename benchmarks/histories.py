@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{'memory of these, at most':<28}{most:,} MB", flush=True)
         for workers in (1, 2):
             with LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster:
-                address = cluster.scheduler_address
-                measure(folder, f"workers: {workers}", "--scheduler", address)
+                measure(folder, f"workers: {workers}", "--scheduler", cluster.scheduler_address)
 
 
 def write_history(rows: Rows, count: int, folder: Path) -> None:
@@ -54,11 +53,10 @@ def write_history(rows: Rows, count: int, folder: Path) -> None:
     for first in range(0, count, FILE_ROWS):
         numbers = np.arange(first, min(first + FILE_ROWS, count))
         drawn = rows.values[random.integers(len(rows), size=len(numbers))].astype(np.int64)
-        table = pa.table(dict(zip(rows.names, drawn.T, strict=True)))
-        ids = [f"{number:024x}" for number in numbers.tolist()]
-        table = table.append_column("_hs_request_id", [ids])
-        table = table.append_column("_hs_timestamp", [BEGIN + STEP * numbers])
-        parquet.write_table(table, folder / f"{first:012}.parquet")
+        columns = dict(zip(rows.names, drawn.T, strict=True))
+        columns["_hs_request_id"] = [f"{number:024x}" for number in numbers.tolist()]
+        columns["_hs_timestamp"] = BEGIN + STEP * numbers
+        parquet.write_table(pa.table(columns), folder / f"{first:012}.parquet")
 
 
 def measure(folder: Path, label: str, *options: str) -> None:

@@ -12,7 +12,7 @@ from helpers import assert_one_line, run
 from knn_metric.contract import Contract, Field
 from knn_metric.files import ROOT
 from knn_metric.package import findings as checks
-from knn_metric.package import payload
+from knn_metric.package import payload, probe
 from knn_metric.platform.releases import USUAL_RUNTIME_3X
 
 PACKAGE = Contract("a", "image", (), None, None, "predict", (Field("age", "int64"),), ())
@@ -27,11 +27,14 @@ def folder(package, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def found(package):
-    """What the probe finds of the package as it is."""
-    found, failure = checks.probe_payload(package, OURS)
-    assert failure == ""
-    return found
+def probed(package):
+    """What `check` prints of the package as it is, and what its probe finds."""
+    found, probe_payload = [], checks.probe_payload
+    with pytest.MonkeyPatch.context() as patch:
+        note = lambda *own: (found.append(probe_payload(*own)), found[0])[1]  # noqa: E731
+        patch.setattr(checks, "probe_payload", note)
+        patch.setenv("NUMBA_DISABLE_JIT", "1")  # what is compiled is tested where it is searched
+        return run("check", "--package", package, "--allow-sample"), found[0][0]
 
 
 def assert_said(problems, words):
@@ -47,91 +50,110 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def inspect(folder, runtime):
-    """Return the last problem of each aspect."""
-    contract = Contract.read(folder, runtime)
-    found = checks.inspect_package(folder, contract, None, allow_sample=True)
-    return {aspect: problems[-1] if problems else "" for aspect, problems in found.items()}
+def test_a_package_trained_on_the_sample(probed):
+    assert (probed[0].status, probed[0].err) == (0, "")
+    aspects = "name,runtime,payload,install,requirements,import,contract,training data"
+    assert probed[0].out.split("\n") == [*(f"ok  {one}" for one in aspects.split(",")), ""]
 
 
-class TestWhole:
-    """Through the command, with the probe in a process of its own."""
-
-    def test_a_package_trained_on_the_sample(self, package):
-        result = run("check", "--package", package, "--allow-sample")
-        assert (result.status, result.err) == (0, "")
-        aspects = "name,runtime,payload,install,requirements,import,contract,training data"
-        assert result.out.split("\n") == [*(f"ok  {one}" for one in aspects.split(",")), ""]
-
-    def test_a_broken_one(self, folder):
-        """What several things at once break is all named, each on a line of its own."""
-        edit(folder / "serving.yaml", "name: census_monitoring", "name: my metric!")
-        edit(folder / "serving.yaml", "install-command: pip install -r requirements.txt\n", "")
-        (folder / "monitoring_model.joblib").unlink()
-        (folder / "src" / "portable_knn" / "index.py").unlink()
-        result = run("check", "--package", folder)
-        assert (result.status, result.err) == (1, "")
-        failed = [line for line in result.out.splitlines() if line.startswith("FAIL")]
-        words = (
-            "FAIL  name           'my metric!' has more in it than",
-            "FAIL  payload        monitoring_model.joblib is missing: `knn-metric train --package ",
-            "FAIL  install        install-command does not install requirements.txt",
-            "FAIL  import         ModuleNotFoundError: No module named 'portable_knn.index'",
-            "FAIL  contract       not known",
-            "FAIL  training data  not known",
-        )
-        assert len(failed) == len(words)
-        assert all(map(str.startswith, failed, words))
-
-    def test_a_function_that_ends_the_process(self, light_package):
-        (light_package / "src" / "func_main.py").write_text("raise SystemExit(0)")
-        result = run("check", "--package", light_package)
-        assert "FAIL  import         func_main ended the process on import" in result.out
-
-    def test_a_renamed_input_and_a_function_that_prints(self, light_package):
-        edit(light_package / "serving.yaml", "    age:", "    years:")
-        with (light_package / "src" / "func_main.py").open("a") as file:
-            file.write('print("hello")')
-        out = run("check", "--package", light_package).out
-        assert "FAIL  contract       inputs are years, workclass," in out  # it has no rows
-        assert "predict fails on the contract's inputs: ValueError: age: " in out
-
-
-class TestContract:
-    @pytest.mark.parametrize(
-        ("side", "field", "problem"),
-        [
-            ("inputs", Field("gender", "int64"), "train again (it lacks gender; serv"),
-            ("inputs", Field("age", "string"), "age is scalar string, expected a scalar number"),
-            ("inputs", Field("age", "int64", (3,)), "age is [3] int64, expected a scalar number"),
-            ("inputs", Field("age", "double"), ""),
-            ("inputs", Field("age", "uint8"), ""),
-            ("inputs", Field("age", "bool"), "age is bool, and the artifact was trained on 17 to"),
-            ("outputs", Field("value", "float"), "value is float, but the function returns double"),
-            ("outputs", Field("score", "double"), "outputs are score, got value"),
-            ("outputs", Field("value", "double", (1,)), "value is [1], but has 0 dimensions"),
-            ("outputs", Field("capital.gain", "double"), "capital.gain has a dot or begins with"),
-            ("outputs", Field("$x", "double"), "$x has a dot or begins with $: sonar loses every"),
-        ],
+def test_a_broken_one(folder):
+    """What several things at once break is all named, each on a line of its own."""
+    edit(folder / "serving.yaml", "name: census_monitoring", "name: my metric!")
+    edit(folder / "serving.yaml", "install-command: pip install -r requirements.txt\n", "")
+    (folder / "monitoring_model.joblib").unlink()
+    (folder / "src" / "portable_knn" / "detector.py").unlink()
+    result = run("check", "--package", folder)
+    assert (result.status, result.err) == (1, "")
+    failed = [line for line in result.out.splitlines() if line.startswith("FAIL")]
+    words = (
+        "FAIL  name           'my metric!' has more in it than",
+        "FAIL  payload        monitoring_model.joblib is missing: `knn-metric train --package ",
+        "FAIL  install        install-command does not install requirements.txt",
+        "FAIL  import         ModuleNotFoundError: No module named 'portable_knn.detector'",
+        "FAIL  contract       not known",
+        "FAIL  training data  not known",
     )
-    def test_another_field_in_the_place_of_the_first(self, found, side, field, problem):
-        changed = replace(OURS, **{side: (field, *getattr(OURS, side)[1:])})
-        assert_said(checks.problems_of_contract(changed, found), problem)
-
-    def test_another_order_and_no_function_and_fractions(self, found):
-        backwards, fractions = replace(OURS, inputs=OURS.inputs[::-1]), {"age": (17, 90, False)}
-        for contract, changes, problem in (
-            (backwards, {}, "train again (the same ones are in another order)"),
-            (OURS, {"function": False}, "func_main has no function predict"),
-            (OURS, {"trained": fractions}, "age is int64, and the artifact was trained on fract"),
-        ):
-            assert_said(checks.problems_of_contract(contract, {**found, **changes}), problem)
-
-
-def test_requirements_that_are_no_text(light_package):
-    (light_package / "requirements.txt").write_bytes(b"\xff")
-    result = run("check", "--package", light_package)
+    assert len(failed) == len(words)
+    assert all(map(str.startswith, failed, words))
+    (folder / "requirements.txt").write_bytes(b"\xff")
+    result = run("check", "--package", folder)
     assert_one_line(result, "requirements.txt cannot be read: byte 0")
+
+
+def end(folder):
+    (folder / "src" / "func_main.py").write_text("raise SystemExit(0)")
+
+
+def rename_and_print(folder):
+    edit(folder / "serving.yaml", "    age:", "    years:")
+    with (folder / "src" / "func_main.py").open("a") as file:
+        file.write('print("hello")')
+
+
+def move(folder):
+    """hs 2.x packs a folder below others under its last name, where the function is looked for."""
+    (folder / "build").mkdir()
+    (folder / "src").rename(folder / "build" / "src")
+    edit(folder / "serving.yaml", "  - src/", "  - build/src/")
+
+
+RENAMED = "predict fails on the contract's inputs: ValueError: age: "
+
+
+@pytest.mark.parametrize(
+    ("change", "release", "problems"),
+    [
+        (end, "3.0.3", ["func_main ended the process on import", checks.UNKNOWN]),
+        (rename_and_print, "3.0.3", ["inputs are years, workclass,", RENAMED]),
+        (move, "2.4.3", []),
+        (move, "3.0.3", ["ModuleNotFoundError: import of func_", checks.UNKNOWN]),
+        (bool, "2.2.0", [RENAMED]),  # whose image hands messages to the function
+    ],
+)
+def test_what_the_probe_finds(change, release, problems, light_package):
+    change(light_package)
+    runtime = f"hydrosphere/serving-runtime-python-3.7:{release}"
+    contract = Contract.read(light_package, runtime)
+    found = checks.inspect_package(light_package, contract, None, allow_sample=True)
+    said = [*found["import"], *found["contract"]]
+    assert len(said) == len(problems)
+    assert all(map(str.startswith, said, problems))
+
+
+def test_a_function_that_reads_messages(func_main):
+    inputs = dict.fromkeys(func_main.features, ("int64", 9, "int64_val"))
+    assert probe.call_with_messages(func_main.predict, inputs) == {"value": ("float64", 0)}
+
+
+@pytest.mark.parametrize(
+    ("side", "field", "problem"),
+    [
+        ("inputs", Field("gender", "int64"), "train again (it lacks gender; serv"),
+        ("inputs", Field("age", "string"), "age is scalar string, expected a scalar number"),
+        ("inputs", Field("age", "int64", (3,)), "age is [3] int64, expected a scalar number"),
+        ("inputs", Field("age", "double"), ""),
+        ("inputs", Field("age", "uint8"), ""),
+        ("inputs", Field("age", "bool"), "age is bool, and the artifact was trained on 17 to"),
+        ("outputs", Field("value", "float"), "value is float, but the function returns double"),
+        ("outputs", Field("score", "double"), "outputs are score, got value"),
+        ("outputs", Field("value", "double", (1,)), "value is [1], but has 0 dimensions"),
+        ("outputs", Field("capital.gain", "double"), "capital.gain has a dot or begins with"),
+        ("outputs", Field("$x", "double"), "$x has a dot or begins with $: sonar loses every"),
+    ],
+)
+def test_another_field_in_the_place_of_the_first(probed, side, field, problem):
+    changed = replace(OURS, **{side: (field, *getattr(OURS, side)[1:])})
+    assert_said(checks.problems_of_contract(changed, probed[1]), problem)
+
+
+def test_another_order_and_no_function_and_fractions(probed):
+    fractions, backwards = {"age": (17, 90, False)}, replace(OURS, inputs=OURS.inputs[::-1])
+    for contract, changes, problem in (
+        (backwards, {}, "train again (the same ones are in another order)"),
+        (OURS, {"function": False}, "func_main has no function predict"),
+        (OURS, {"trained": fractions}, "age is int64, and the artifact was trained on fract"),
+    ):
+        assert_said(checks.problems_of_contract(contract, {**probed[1], **changes}), problem)
 
 
 class TestPayload:
@@ -160,16 +182,6 @@ class TestPayload:
             problem *= not header.startswith("age,classes")
             assert_said(payload.problems_of_payload(tmp_path, contract, None), problem)
 
-    @pytest.mark.parametrize(("generation", "found"), [("2.4.3", True), ("3.0.3", False)])
-    def test_a_folder_below_others(self, light_package, generation, found):
-        """hs 2.x packs it under its last name, where the function is then looked for."""
-        (light_package / "build").mkdir()
-        (light_package / "src").rename(light_package / "build" / "src")
-        edit(light_package / "serving.yaml", "  - src/", "  - build/src/")
-        findings = inspect(light_package, f"hydrosphere/serving-runtime-python-3.7:{generation}")
-        assert any(findings.values()) != found
-        assert findings["import"][:37] == "" if found else "ModuleNotFoundError: import of func_"
-
     def test_what_must_not_be_uploaded(self, tmp_path):
         files = ".env .env.prod .envrc .func_main.py.swp a.py~ #a# server.KEY cert.pem id_rsa"
         private = [*files.split(), "aws-credentials.json", ".git", ".ssh"]
@@ -195,26 +207,24 @@ class TestPayload:
         found = payload.Payload(source.parent, ["src/"])
         assert found.problems == [f"src/{name} {words[name]}" for name in sorted(words)]
         assert found.files == {}
+        whole = payload.Payload(source.parent, ["", ".", "./"])
+        assert whole.problems == ["'.' is the whole package: name files and folders"] * 3
         within = payload.Payload(source.parent, ["src/.git/.hidden"])
         assert within.problems == [f"src/.git/.hidden {words['.git']}"]
-
-    def test_the_whole_package_is_no_entry(self, folder):
-        found = payload.Payload(folder, ["", ".", "./"])
-        assert found.problems == ["'.' is the whole package: name files and folders"] * 3
-        assert found.files == {}
 
     def test_what_is_copied(self, folder, tmp_path):
         """A link within the package as a file, byte code not at all."""
         (folder / "latest.joblib").symlink_to("monitoring_model.joblib")
-        modules = {path.relative_to(folder) for path in (folder / "src").rglob("*.py*")}
-        (folder / "src" / "__pycache__").mkdir()
+        files = [
+            path for path in (folder / "src").rglob("*.*") if path.parent.name != "__pycache__"
+        ]
+        (folder / "src" / "__pycache__").mkdir(exist_ok=True)
         (folder / "src" / "__pycache__" / "func_main.cpython-37.pyc").touch()
         found = payload.Payload(folder, ["src/", "latest.joblib", "gone"])
         assert found.problems == ["gone is missing"]
         found.copy(tmp_path / "to")
         copies = {path.relative_to(tmp_path / "to") for path in (tmp_path / "to").rglob("*.*")}
-        assert copies - modules == {Path("latest.joblib"), Path("src/portable_knn/py.typed")}
-        assert modules < copies
+        assert copies == {Path("latest.joblib"), *(path.relative_to(folder) for path in files)}
         copy = tmp_path / "to" / "latest.joblib"
         assert copy.read_bytes() == (folder / "monitoring_model.joblib").read_bytes()
         assert not copy.is_symlink()
@@ -279,19 +289,3 @@ def train(source, n_above, allow_sample=False):
 )
 def test_what_needs_no_package(problems, words):
     assert_said(problems, words)
-
-
-@pytest.mark.parametrize(
-    ("name", "release", "problem"),
-    [
-        ("adult_package", "2.2.0", "predict fails on the contract's inputs: ValueError: age:"),
-        ("adult_package", "2.4.3", ""),
-        pytest.param("package", "2.2.0", "", marks=pytest.mark.slow),
-    ],
-)
-def test_a_function_that_reads_no_messages(name, release, problem, request):
-    """Images up to 2.3.0 hand tensor messages to the function, which ours reads."""
-    runtime = f"hydrosphere/serving-runtime-python-3.6:{release}"
-    findings = inspect(request.getfixturevalue(name), runtime)
-    assert_said([findings["contract"]], problem)
-    assert len(findings["contract"].splitlines()) == bool(problem)

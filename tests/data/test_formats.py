@@ -206,19 +206,21 @@ def test_a_column_to_keep_of_two_files(one, other, kept, tmp_path):
     assert read_all(tmp_path, "age", keep=["note"]).kept["note"].to_pylist() == kept
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
-def test_a_request_that_stands_twice(kind, tmp_path):
-    """In one file or two, it is read once, where it comes first; what has no id is no copy."""
-    ids = ["a", "b", None, "c", "a", ""], ["d", "", "b", "e", "e"]
-    numbers = iter(range(100))
-    for name, own in zip("xy", ids, strict=True):
-        table = pa.table({"age": [next(numbers) for _ in own], "_hs_request_id": own})
-        WRITERS[f"rows.{kind}"](table, tmp_path / f"{name}.{kind}")
-    for rows_per_block in (2, 100):
-        part = read_all(tmp_path, "age", rows=rows_per_block)
-        assert part.values[:, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 9]
-        assert part.kept["row"].to_pylist() == [0, 1, 2, 3, 5, 0, 1, 3]
-        assert (part.copies, len(part)) == (3, 11)
+@pytest.mark.parametrize("rows_per_block", [7, 129, 10_000])
+@pytest.mark.parametrize("name", WRITERS)
+def test_each_row_once(name, rows_per_block, tmp_path):
+    """A request that stands twice is read where it comes first; what has no id is no copy."""
+    firsts = [n for n in range(500) if n != 3 and not 300 <= n < 340]
+    ids = [str({3: 2}.get(n, n if n < 300 else n - 40)) for n in range(500)]
+    ids[400:402] = None, ""
+    for file, first, last in (("x", 0, 320), ("y", 320, 500)):
+        table = pa.table({"age": range(first, last), "_hs_request_id": ids[first:last]})
+        (tmp_path / file).mkdir()
+        WRITERS[name](table, tmp_path / file / name)
+    part = read_all(tmp_path, "age", rows=rows_per_block)
+    assert part.values[:, 0].tolist() == firsts
+    assert part.kept["row"].to_pylist() == [n - 320 * (n >= 320) for n in firsts]
+    assert (part.copies, len(part)) == (41, 500)
 
 
 SECOND = 1_772_425_800

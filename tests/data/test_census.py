@@ -2,14 +2,12 @@
 
 import hashlib
 import shutil
-from http.server import SimpleHTTPRequestHandler
 
 import pytest
 from helpers import CODES, ROW, serving_files
 
 from knn_metric.cli import UserError
 from knn_metric.data import census
-from knn_metric.data.census import download
 from knn_metric.data.rows import load_census
 
 SHA256 = hashlib.sha256(ROW.encode()).hexdigest()
@@ -19,78 +17,67 @@ def encode(text):
     return census.encode(census.read(text.encode(), "people.csv"), "people.csv")
 
 
-class TestRead:
-    def test_comments_dotted_labels_and_blank_lines(self):
-        text = f"|1x3 Cross validator\r\n{ROW}.\r\n{ROW}\n\n"
-        assert encode(text)[0].tolist() == [CODES, CODES]
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (ROW.rsplit(",", 1)[0], "expected 15 columns, got 14"),
+        (ROW + ", 1", "expected 15 columns, got 16"),
+        (ROW.replace("State-gov", "Stategov"), "unknown workclass 'Stategov'"),
+        (ROW.replace("White", ""), "unknown race ''"),
+        (ROW.replace("39,", "39.5,"), "age must be a whole number below 1,000,000,000"),
+        (ROW.replace("39,", "²,"), "age must be a whole number"),
+        (ROW.replace(" 40,", " ?,"), "hours_per_week must be a whole number"),
+        (ROW.replace("2000", "9" * 30), "capital_gain must be a whole number"),
+        (", ".join(census.COLUMNS).title(), "a header, .*: delete this line$"),
+        ("\xff", "expected 15 columns, got 1"),
+    ],
+)
+def test_a_bad_line_is_named(line, problem):
+    content = f"|1x3\n{line}\n{ROW}".encode("utf-8" if "²" in line else "latin-1")
+    with pytest.raises(UserError, match=rf"^people\.csv:2: .*{problem}"):
+        census.read(content, "people.csv")
 
-    @pytest.mark.parametrize(
-        ("line", "problem"),
-        [
-            (ROW.rsplit(",", 1)[0], "expected 15 columns, got 14"),
-            (ROW + ", 1", "expected 15 columns, got 16"),
-            (ROW.replace("State-gov", "Stategov"), "unknown workclass 'Stategov'"),
-            (ROW.replace("White", ""), "unknown race ''"),
-            (ROW.replace("39,", "39.5,"), "age must be a whole number below 1,000,000,000"),
-            (ROW.replace("39,", "²,"), "age must be a whole number"),
-            (ROW.replace(" 40,", " ?,"), "hours_per_week must be a whole number"),
-            (ROW.replace("2000", "9" * 30), "capital_gain must be a whole number"),
-            (", ".join(census.COLUMNS).title(), "a header, .*: delete this line$"),
-            ("\xff", "expected 15 columns, got 1"),
-        ],
-    )
-    def test_a_bad_line_is_named(self, line, problem):
-        content = f"|1x3\n{line}\n{ROW}".encode("utf-8" if "²" in line else "latin-1")
-        with pytest.raises(UserError, match=rf"^people\.csv:2: .*{problem}"):
-            census.read(content, "people.csv")
 
-    @pytest.mark.parametrize("text", ["", "\n\n", "|1x3 Cross validator\n"])
-    def test_no_rows(self, text):
-        with pytest.raises(UserError, match=r"^people\.csv: no rows$"):
-            encode(text)
+@pytest.mark.parametrize("text", ["", "\n\n", "|1x3 Cross validator\n"])
+def test_no_rows(text):
+    with pytest.raises(UserError, match=r"^people\.csv: no rows$"):
+        encode(text)
 
 
 class TestEncode:
-    def test_a_row(self):
-        values, raw = encode(ROW)
-        assert values.tolist() == [CODES]
+    def test_comments_dotted_labels_and_blank_lines(self):
+        values, raw = encode(f"|1x3 Cross validator\r\n{ROW}.\r\n{ROW}\n\n")
+        assert values.tolist() == [CODES, CODES]
         amounts = {name: column.tolist() for name, column in raw.items()}
-        assert amounts == {"capital_gain": [2000], "capital_loss": [0]}
+        assert amounts == {"capital_gain": [2000] * 2, "capital_loss": [0] * 2}
 
-    def test_capital(self):
-        gains, losses = (0, 1, 7298, 7299, 99999), (0, 1, 1887, 1888, 9999)
-        pairs = zip(gains, losses, strict=True)
-        values, _ = encode(
-            "\n".join(ROW.replace("2000, 0,", f"{one}, {two},") for one, two in pairs)
-        )
+    def test_capital_and_codes_without_gaps(self):
+        pairs = (0, 0), (1, 1), (7298, 1887), (7299, 1888), (99999, 9999)
+        lines = [ROW.replace("2000, 0,", f"{gain}, {loss},") for gain, loss in pairs]
+        values, _ = encode("\n".join(lines))
         for name in ("capital_gain", "capital_loss"):
             assert values[:, census.FEATURES.index(name)].tolist() == [2, 1, 1, 0, 0]
-
-    def test_codes_have_no_gaps(self):
         for codes in census.CATEGORIES.values():
             assert set(codes.values()) == set(range(max(codes.values()) + 1))
 
-
-@pytest.mark.parametrize(("one", "other"), [(0, 12), (10, 11)])
-def test_numbers_in_other_columns_are_noted(one, other, capsys):
-    """Age and hours, gain and loss, each in the other's place."""
-    rows = [line.split(",") for line in census.SAMPLE_PATH.read_text().splitlines()]
-    encode("\n".join(map(",".join, rows)))
-    assert capsys.readouterr().err == ""
-    for row in rows:
-        row[one], row[other] = row[other], row[one]
-    encode("\n".join(map(",".join, rows)))
-    line = capsys.readouterr().err
-    assert line.startswith("people.csv: ")
-    assert line.endswith("are the columns in UCI's order?\n")
+    @pytest.mark.parametrize(("one", "other"), [(0, 12), (10, 11)])
+    def test_numbers_in_other_columns_are_noted(self, one, other, capsys):
+        """Age and hours, gain and loss, each in the other's place."""
+        rows = [line.split(",") for line in census.SAMPLE_PATH.read_text().splitlines()]
+        encode("\n".join(map(",".join, rows)))
+        assert capsys.readouterr().err == ""
+        for row in rows:
+            row[one], row[other] = row[other], row[one]
+        encode("\n".join(map(",".join, rows)))
+        line = capsys.readouterr().err
+        assert line.startswith("people.csv: ")
+        assert line.endswith("are the columns in UCI's order?\n")
 
 
 class TestLoad:
-    def test_uci_goes_by_its_content(self, uci):
+    def test_the_published_files_go_by_their_content(self, uci, tmp_path):
         rows = load_census(str(uci))
         assert (rows.source, len(rows)) == ("uci", 32561)
-
-    def test_a_copy_of_the_sample_is_still_the_sample(self, tmp_path):
         copy = shutil.copy(census.SAMPLE_PATH, tmp_path / "mine.csv")
         assert load_census(str(copy)).source == "sample"
 
@@ -102,9 +89,9 @@ class TestLoad:
 
     @pytest.mark.parametrize("source", ["mine.csv", "./uci", "./sample"])
     def test_another_file_goes_by_its_name(self, source, tmp_path):
-        name = source.removeprefix("./")
-        (tmp_path / name).write_text(ROW)
-        rows = load_census(str(tmp_path / name))
+        path = tmp_path / source.removeprefix("./")
+        path.write_text(ROW)
+        rows = load_census(str(path))
         assert (rows.source, rows.sha256) == (source, SHA256)
 
     def test_uci_that_cannot_be_had(self, tmp_path, monkeypatch):
@@ -118,25 +105,19 @@ class TestLoad:
         with pytest.raises(UserError, match="delete it to download it again"):
             load_census("uci")
 
-
-def test_a_download_replaces_what_was_there_or_leaves_it(tmp_path, monkeypatch):
-    path = tmp_path / "data" / "adult.data"
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served" / "adult.data").write_text(ROW)
-
-    def fail(url, sha256, words):
-        with pytest.raises(UserError, match=rf"^[^\n]*{words}[^\n]*$"):
-            download(url, path, sha256)
-        assert [path] == list(path.parent.iterdir())
-        assert path.read_text() == "old"
-
-    with serving_files(tmp_path / "served") as address:
-        url = f"{address}/adult.data"
-        download(url, path, SHA256)
-        assert path.read_text() == ROW
-        path.write_text("old")
-        fail(url, "0" * 64, "expected 0000")
-        fail(f"{url}x", SHA256, "FileNotFoundError")
-        # The server promises more than it sends.
-        monkeypatch.setattr(SimpleHTTPRequestHandler, "copyfile", lambda *_: None)
-        fail(url, SHA256, "payload is not completed")
+    def test_a_download_replaces_what_was_there_or_leaves_it(self, tmp_path):
+        path, served = tmp_path / "data" / "adult.data", tmp_path / "served"
+        served.mkdir()
+        (served / "adult.data").write_text(ROW)
+        with serving_files(served) as address:
+            census.download(f"{address}/adult.data", path, SHA256)
+            assert path.read_text() == ROW
+            path.write_text("old")
+            for name, sha256, words in (
+                ("adult.data", "0" * 64, "expected 0000"),
+                ("gone", SHA256, "FileNotFoundError"),
+            ):
+                with pytest.raises(UserError, match=rf"^[^\n]*{words}[^\n]*$"):
+                    census.download(f"{address}/{name}", path, sha256)
+                assert [path] == list(path.parent.iterdir())
+                assert path.read_text() == "old"

@@ -22,11 +22,6 @@ def function(adult_package):
     return load_module(adult_package)
 
 
-@pytest.fixture(scope="module")
-def parts():
-    return [part.values.astype(int) for part in split(load_census("sample"))]
-
-
 @pytest.fixture
 def train(tmp_path):
     main = load_script(ROOT / "examples" / "adult" / "train.py").main
@@ -42,19 +37,6 @@ def test_accuracy_on_uci(uci, train):
     assert read_accuracy(train(uci)) >= 0.82
 
 
-def test_the_function_predicts_as_trained(train, function, parts):
-    accuracy = read_accuracy(train("sample"))
-    people = [dict(zip(census.FEATURES, row, strict=True)) for row in parts[1].tolist()]
-    right = [function.predict(**row)["classes"] == row.pop("classes") for row in people]
-    # Sums in another order may part otherwise what lies on the boundary.
-    assert accuracy == pytest.approx(np.mean(right), abs=1.5 / len(right))
-
-
-def test_the_artifact_is_plain_and_says_where_it_is_from(adult_package):
-    content = json.loads((adult_package / "classifier.json").read_text())
-    assert content["origin_"] == describe_origin(load_census("sample"), 0.2, 0)
-
-
 def test_the_contract_is_the_metrics(function):
     own, metric = (Contract.read(folder) for folder in (ROOT / "examples" / "adult", ROOT))
     assert (*own.inputs, *own.outputs) == metric.inputs
@@ -62,29 +44,31 @@ def test_the_contract_is_the_metrics(function):
     assert own.runtime == metric.runtime
 
 
-def test_the_training_data_is_what_the_platform_sees(adult_package, function, parts):
-    """Inputs of the training rows and the model's own answers, under the contract's names."""
+def test_what_is_written(train, function, adult_package):
+    """Plain values; and as training data what the platform sees: inputs, and the own answers."""
+    content = json.loads((adult_package / "classifier.json").read_text())
+    assert content["origin_"] == describe_origin(load_census("sample"), 0.2, 0)
+    known, held_out = (part.values.astype(int) for part in split(load_census("sample")))
+    people = [dict(zip(census.FEATURES, row, strict=True)) for row in held_out.tolist()]
+    right = [function.predict(**row)["classes"] == row.pop("classes") for row in people]
+    # Sums in another order may part otherwise what lies on the boundary.
+    assert read_accuracy(train("sample")) == pytest.approx(np.mean(right), abs=1.5 / len(right))
     fields = Contract.read(ROOT).input_names
     path = adult_package / Contract.read(adult_package).training_data
     assert path.read_text().partition("\n")[0] == ",".join(fields)
     table = np.loadtxt(path, int, delimiter=",", skiprows=1)
-    np.testing.assert_array_equal(table[:, :-1], parts[0][:, :-1])
+    np.testing.assert_array_equal(table[:, :-1], known[:, :-1])
     for *person, classes in table[:200].tolist():
         assert function.predict(**dict(zip(fields[:-1], person, strict=True)))["classes"] == classes
 
 
-def test_numpys_scalars_are_answered_as_pythons(function):
+def test_what_it_answers(function):
+    """A Python int, whatever the numbers' type; codes that it does not know count for nothing."""
     for kind in (int, np.int64):
         answer = function.predict(**{name: kind(code) for name, code in PERSON.items()})
         assert type(answer["classes"]) is int
-
-
-def test_unknown_codes_count_for_nothing(function):
     unknown = ({**PERSON, "country": code} for code in (99, -1, 2**40))
     assert len({function.predict(**person)["classes"] for person in unknown}) == 1
-
-
-def test_bad_input_is_named(function):
     inputs = {**PERSON, "age": None, "race": float("nan"), "sex": "x"}
     del inputs["country"]
     with pytest.raises(ValueError, match=r"^age: .*; race: .*; sex: .*; country: [^;]*$"):
@@ -96,17 +80,12 @@ def test_a_missing_artifact_says_what_to_do(function, tmp_path):
         function.load(tmp_path / "classifier.json")
 
 
-def test_one_class_cannot_be_learned(train, tmp_path):
-    path = tmp_path / "poor.csv"
-    lines = census.SAMPLE_PATH.read_text().splitlines()
+def test_another_model_is_replaced_whole_or_not_at_all(train, tmp_path, monkeypatch):
+    path, lines = tmp_path / "mine.csv", census.SAMPLE_PATH.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "<=50K" in line))
     assert_one_line(train(path), "all training rows are of one class")
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_another_model_is_replaced_whole_or_not_at_all(train, tmp_path, monkeypatch):
-    path = tmp_path / "mine.csv"
-    path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:500]))
+    path.write_text("\n".join(lines[:500]))
     assert train(path).status == 0
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert_one_line(train("sample"), "--force does")

@@ -1,12 +1,21 @@
-"""serving.yaml as a class."""
+"""serving.yaml as a class; and this package's own, against the code and the platform."""
 
+import ast
 import os
+import re
+import sys
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from knn_metric.cli import UserError
-from knn_metric.contract import Contract
+from knn_metric.contract import Contract, Field
+from knn_metric.data import census
+from knn_metric.files import ROOT
+
+PYTHONS = ("3.6", "3.7", "3.8", "3.11", "3.12", "3.13")
+SOURCES = sorted((ROOT / "src").glob("**/*.py"))
 
 SERVING = """\
 kind: Model
@@ -55,7 +64,7 @@ def test_its_fields(read, tmp_path):
         ("name: churn", "name: [a]", "name is ['a'], expected a str"),
         ("kind: Model", "training-data: [a]", "training-data is ['a'], expected a str"),
         ("kind: Model", "install-command: {a: b}", "install-command is {'a': 'b'}, expected a str"),
-        (SERVING, "[" * 3000, "cannot be read: RecursionError"),
+        (SERVING, "[" * 1000, "cannot be read: RecursionError"),
         (SERVING, "7", "it holds no fields by name"),
         ("payload: [src/]", "payload: src/", "payload is 'src/', expected a list"),
         ("payload: [src/]\n", "", "cannot be read: it has no payload"),
@@ -100,3 +109,37 @@ def test_what_is_no_text(make, words, tmp_path):
     make(tmp_path / "serving.yaml")
     with pytest.raises(UserError, match=rf"serving\.yaml {words}"):
         Contract.read(tmp_path)
+
+
+def read_requirements(name):
+    lines = (ROOT / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
+
+
+class TestOurs:
+    def test_inputs_are_the_census_and_its_codes(self):
+        contract = Contract.read(ROOT)
+        profiles = ["categorical" if is_code else "numerical" for is_code in census.IS_CODE]
+        fields = zip(census.FEATURES, profiles, strict=True)
+        assert list(contract.inputs) == [Field(name, "int64", (), kind) for name, kind in fields]
+        assert contract.outputs == (Field("value", "double", (), "numerical"),)
+
+    @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+    def test_sources_are_python_3_6(self, path):
+        ast.parse(path.read_text(), feature_version=(3, 6))
+        assert "__future__" not in path.read_text()
+
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_requirements_hold_what_they_import_once(self, python):
+        text = "".join(path.read_text() for path in SOURCES)
+        imported = set(re.findall(r"^ *(?:import|from) (\w+)(?:[. ].*)?$", text, re.MULTILINE))
+        others = imported - sys.stdlib_module_names - {"portable_knn", "hydro_serving_grpc"}
+        assert others == {"joblib", "numba", "numpy", "pyod", "scipy"}
+        required = read_requirements("requirements.txt")
+        names = [one.name for one in required if one.marker.evaluate({"python_version": python})]
+        assert others <= set(names)
+        assert len(names) == len(set(names))
+
+    def test_every_version_is_pinned(self):
+        for requirement in read_requirements("requirements-dev.txt"):
+            assert re.fullmatch(r"==\d+(\.\d+)+(\.\*)?", str(requirement.specifier)), requirement

@@ -1,38 +1,36 @@
-"""Files and folders are replaced once they are complete, or not at all."""
+"""Files and folders are replaced once they are complete, or not at all; tables and pages."""
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from html import unescape
 from pathlib import Path
 
 import pytest
+from helpers import PNG
 
-from knn_metric import files
+from knn_metric import files, tables
 from knn_metric.cli import UserError
 from knn_metric.package.payload import Payload
+from knn_metric.page import write_page
 
 
 class TestReplacingFile:
-    def test_a_complete_file(self, tmp_path):
+    def test_a_complete_file_or_the_old_one(self, tmp_path):
         """Also through a link: the file that it leads to is replaced."""
         path, link = tmp_path / "new" / "a.csv", tmp_path / "link"
         link.symlink_to(path)
         with files.replacing_file(link) as new:
             new.write_text("complete")
             assert not path.exists()
+        with pytest.raises(TypeError), files.replacing_file(path) as new:
+            new.write_bytes("text")
         assert path.read_text() == "complete"
         assert link.is_symlink()
         assert os.listdir(path.parent) == ["a.csv"]
-
-    def test_a_failure_leaves_the_old_one(self, tmp_path):
-        path = tmp_path / "a.csv"
-        path.write_text("old")
-        with pytest.raises(TypeError), files.replacing_file(path) as new:
-            new.write_bytes("text")
-        assert path.read_text() == "old"
-        assert os.listdir(tmp_path) == ["a.csv"]
 
     def test_the_newest_five_that_were_replaced_are_kept(self, tmp_path):
         path = tmp_path / "a"
@@ -65,28 +63,21 @@ class TestReplacingFolder:
         (tmp_path / "folder" / "old").touch()
         return tmp_path / "folder"
 
-    def test_a_complete_folder(self, folder, monkeypatch):
+    def test_a_complete_folder_or_the_old_one(self, folder, monkeypatch):
         """A run that is killed leaves the old folder or the new one: there is no rename between."""
         monkeypatch.setattr(Path, "rename", None)
+        with pytest.raises(ZeroDivisionError), files.replacing_folder(folder):
+            raise ZeroDivisionError
         with files.replacing_folder(folder) as new:
             (new / "new").touch()
             assert os.listdir(folder) == ["old"]
         assert list(folder.parent.rglob("*")) == [folder, folder / "new"]
-
-    def test_a_failure_leaves_the_old_one(self, folder):
-        with pytest.raises(ZeroDivisionError), files.replacing_folder(folder):
-            raise ZeroDivisionError
-        assert list(folder.parent.rglob("*")) == [folder, folder / "old"]
-
-    def test_whatever_is_there_is_replaced(self, folder):
         (folder / "link").symlink_to(folder.parent)
-        (folder / "file").touch()
-        names = "file", "link", "new"
-        for name in names:
+        for name in ("link", "new"):  # whatever is there
             with files.replacing_folder(folder / name) as new:
                 (new / "inside").touch()
             assert os.listdir(folder / name) == ["inside"]
-        assert sorted(os.listdir(folder)) == [*names, "old"]
+        assert sorted(os.listdir(folder)) == ["link", "new"]
 
     def test_where_it_cannot_be_one_step(self, folder, monkeypatch):
         """The old folder comes back: at once if the new one cannot be moved, or with the next."""
@@ -195,3 +186,22 @@ def test_where_modes_cannot_be_set(detector, tmp_path, monkeypatch):
     detector.save(tmp_path / "artifact")
     Payload(files.ROOT, ("src/",)).copy(tmp_path / "copy")
     assert (tmp_path / "copy" / "src" / "func_main.py").exists()
+
+
+def test_a_table_and_a_page(tmp_path):
+    """Columns are aligned; a page is one file, and nothing in it is taken for markup."""
+    rows = [["rows", "alarms", "field"], ["<b>a</b>", "1,234"], ["b & c", "5.1%", "age"]]
+    table = "rows      alarms  field\n<b>a</b>   1,234\nb & c       5.1%  age"
+    assert tables.format_table(rows, "<><") == table
+    fields = tables.format_fields({"data": "uci", "threshold_": "4.2"})
+    assert fields == "data        uci\nthreshold_  4.2"
+    page, picture = tmp_path / "a.html", tmp_path / "a.png"
+    picture.write_bytes(PNG)
+    write_page(page, "of $x & <y>", {"data": "x.csv, <script>"}, {"By row": rows}, [picture])
+    text = page.read_text()
+    assert text.count("of $x &amp; &lt;y&gt;") == 2
+    assert "x.csv, &lt;script&gt;" in text
+    cells = re.findall(r'<td(?: class="(.*?)")?>([^<\n]*)', text)
+    assert [unescape(cell) for _, cell in cells] == [*rows[1], "", *rows[2]]
+    assert [kind for kind, _ in cells] == ["", "number", ""] * 2
+    assert re.findall(r'(?:src|href)="(.*?)[,"]', text) == ["data:image/png;base64"]

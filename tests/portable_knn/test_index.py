@@ -28,13 +28,13 @@ def test_nearest(p):
     """Among fractions of several scales, many equal rows, and far outside."""
     random = np.random.default_rng(0)
     for scale in (1e-3, 1.0, 1e6):
-        rows, queries = random.normal(scale=scale, size=(500, 4)), random.normal(size=(9, 4))
+        rows, queries = random.normal(scale=scale, size=(300, 4)), random.normal(size=(5, 4))
         assert_nearest(rows, queries, 7, p)
-    rows = random.integers(0, 4, size=(300, 3)).astype(float)
-    for k in (1, 15, 300):
-        assert_nearest(rows, random.integers(-2, 6, size=(20, 3)), k, p)
-    rows = random.integers(0, 50, size=(400, 3)).astype(float)
-    assert_nearest(rows, random.integers(-500, 500, size=(20, 3)), 15, p)
+    rows = random.integers(0, 4, size=(200, 3)).astype(float)
+    for k in (1, 15, 200):
+        assert_nearest(rows, random.integers(-2, 6, size=(8, 3)), k, p)
+    rows = random.integers(0, 50, size=(300, 3)).astype(float)
+    assert_nearest(rows, random.integers(-500, 500, size=(8, 3)), 15, p)
 
 
 def test_a_tree_hundreds_deep():

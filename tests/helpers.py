@@ -104,6 +104,19 @@ def copy_package(folder, detector=None):
     return folder
 
 
+def write_model(folder, name, fields, source):
+    """Write the package of a model that answers the last one of some fields."""
+    inputs = dict(fields)
+    outputs = dict([inputs.popitem()])
+    contract = {"name": "predict", "inputs": inputs, "outputs": outputs}
+    runtime = "hydrosphere/serving-runtime-python-3.7:2.4.3"
+    package = {"name": name, "runtime": runtime, "payload": ["src/"], "contract": contract}
+    (folder / "src").mkdir(parents=True)
+    (folder / "serving.yaml").write_text(yaml.safe_dump(package, sort_keys=False))
+    (folder / "src" / "func_main.py").write_text(source)
+    return folder
+
+
 def make_home(tmp_path, generation, address):
     """Make a home in which hs has selected a cluster; return an environment that has it."""
     config = tmp_path / "home" / hs.CONFIGS[generation]

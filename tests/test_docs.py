@@ -16,12 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
-from distributed import LocalCluster
 from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from helpers import METRIC, UNIT, attach, make_home, run, served_package, train_adult
+from helpers import METRIC, UNIT, attach, make_home, run, served_package, train_adult, write_model
 from pyarrow import csv, parquet
 
 from knn_metric.__main__ import SUBCOMMANDS, make_parser
@@ -137,14 +136,6 @@ class TestClients:
         assert float(said) == pytest.approx(detector.decision_function(codes)[0], rel=UNIT, abs=0)
 
 
-def make_customers(n=1500):
-    """Return the example's requests: two inputs, and whether the model said that they leave."""
-    random = np.random.default_rng(0)
-    plan = random.integers(0, 4, n)
-    tenure = random.gamma(2, 12, n).round(1)
-    return tenure, plan, (20 - tenure - 5 * plan > 0).astype(int)
-
-
 CHURN = """\
 import numpy as np
 
@@ -156,16 +147,7 @@ def predict(**inputs):
 @pytest.fixture
 def churn(tmp_path):
     """The package of the model that a page watches, by that page's contract."""
-    fields = yaml.safe_load(CONTRACT)["inputs"]
-    outputs = {"churned": fields.pop("churned")}
-    contract = {"name": "predict", "inputs": fields, "outputs": outputs}
-    runtime = "hydrosphere/serving-runtime-python-3.7:2.4.3"
-    package = {"name": "churn", "runtime": runtime, "payload": ["src/"], "contract": contract}
-    folder = tmp_path / "churn"
-    (folder / "src").mkdir(parents=True)
-    (folder / "serving.yaml").write_text(yaml.safe_dump(package, sort_keys=False))
-    (folder / "src" / "func_main.py").write_text(CHURN)
-    return folder
+    return write_model(tmp_path / "churn", "churn", yaml.safe_load(CONTRACT)["inputs"], CHURN)
 
 
 def test_the_contract_is_what_new_writes(churn, tmp_path):
@@ -181,15 +163,16 @@ def uci_adult(uci, tmp_path_factory):
 @pytest.fixture
 def checkout(uci_package, uci_adult, churn, tmp_path, monkeypatch):
     """The working folder: this package, the models that the pages watch, and their requests."""
-    folder = tmp_path / "checkout"
-    shutil.copytree(uci_package[0], folder)
+    folder = shutil.copytree(uci_package[0], tmp_path / "checkout")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=lambda *_: ["adult"])
     for path in ("examples/adult", "path/to/model"):
         shutil.copytree(uci_adult, folder / path)
     shutil.copy(ROOT / "examples" / "adult" / "train.py", folder / "examples" / "adult")
     for path in ("path/to/churn", "path/to/package"):
         shutil.copytree(churn, folder / path)
-    tenure, plan, churned = make_customers()
+    random = np.random.default_rng(0)
+    plan, tenure = random.integers(0, 4, 1500), random.gamma(2, 12, 1500).round(1)
+    churned = (20 - tenure - 5 * plan > 0).astype(int)
     customers = pa.table({"tenure": tenure, "plan": plan, "churned": churned})
     csv.write_csv(customers, folder / "requests.csv")
     known = load_census("sample")
@@ -209,48 +192,41 @@ def platform(checkout, manager, monkeypatch):
     monkeypatch.setattr(metrics, "PAUSE", 0)
     monkeypatch.setattr(monitor, "LEAST_SILENCE", math.inf)
     for name, number, folder in (("adult", 1, "examples/adult"), ("churn", 3, "path/to/churn")):
-        contract = Contract.read(Path(folder))
-        sides = {"inputs": contract.inputs, "outputs": contract.outputs}
-        fields = {side: list(map(describe_field, fields)) for side, fields in sides.items()}
-        signature = {"signatureName": "predict", **fields}
+        signature, contract = {"signatureName": "predict"}, Contract.read(Path(folder))
+        for side in ("inputs", "outputs"):
+            signature[side] = [
+                {"name": field.name, "dtype": f"DT_{field.type.upper()}", "shape": {"dims": []}}
+                | {"profile": field.profile.upper()}
+                for field in getattr(contract, side)
+            ]
         manager.add_version(name, number, modelSignature=signature)
     detector = load("monitoring_model.joblib")
     manager.add_version(METRIC, 1, metadata=describe_artifact(Path(), detector))
     attach(manager, METRIC, float(detector.threshold_), 13)
-    manager.scorer = lambda inputs: score(find_package(inputs), [list(inputs.values())])[0]
+    manager.scorer = lambda inputs: find_metric(inputs)[1].decision_function([[*inputs.values()]])[
+        0
+    ]
     return manager
 
 
-def describe_field(field):
-    kind, dims = f"DT_{field.type.upper()}", {"dims": []}
-    return {"name": field.name, "dtype": kind, "shape": dims, "profile": field.profile.upper()}
-
-
-def find_package(names):
-    """Return the folder of the package whose fields these are."""
+def find_metric(names):
+    """Return the name and the detector of the package whose fields these are."""
     folders = [one for one in (Path(), Path("churn-metric")) if (one / "serving.yaml").exists()]
-    return next(one for one in folders if set(Contract.read(one).input_names) == set(names))
-
-
-def score(folder, rows):
-    return load(folder / "monitoring_model.joblib").decision_function(rows).tolist()
+    contracts = {folder: Contract.read(folder) for folder in folders}
+    folder = next(one for one in folders if {*contracts[one].input_names} == {*names})
+    return contracts[folder].name, load(folder / "monitoring_model.joblib")
 
 
 def let_requests_arrive(manager, target):
     """Let Sonar keep healthy requests of a model, with the scores of its metric."""
-    model = target.partition(":")[0]
-    version = next(one for one in manager.versions if one["model"]["name"] == model)
-    read, file = {
-        "adult": (parquet.read_table, "requests.parquet"),
-        "churn": (csv.read_csv, "requests.csv"),
-    }[model]
-    table = read(file).slice(0, 300)
-    names = [name for name in table.column_names if name != "_hs_timestamp"]
-    rows, folder = table.select(names), find_package(names)
-    name = Contract.read(folder).name
+    table = parquet.read_table("requests.parquet").drop_columns("_hs_timestamp")
+    version = manager.versions[target.startswith("churn")]
+    if target.startswith("churn"):
+        table = csv.read_csv("requests.csv")
+    rows, (name, detector) = table.slice(0, 300), find_metric(table.column_names)
     values = np.array([column.to_numpy() for column in rows.columns]).T
-    threshold = float(load(folder / "monitoring_model.joblib").threshold_)
-    manager.sonar.add(version, rows.to_pylist(), {name: score(folder, values)}, {name: threshold})
+    scores = detector.decision_function(values).tolist()
+    manager.sonar.add(version, rows.to_pylist(), {name: scores}, {name: float(detector.threshold_)})
 
 
 @pytest.mark.slow
@@ -258,6 +234,8 @@ def let_requests_arrive(manager, target):
 @pytest.mark.parametrize("hs", [3], indirect=True, ids=[""])
 def test_its_lines_run(path, uci_package, hs, platform, uci_adult, tmp_path, monkeypatch):
     """In the order of the page, on UCI's data and with the real hs; make and containers aside."""
+    from distributed import LocalCluster
+
     environment = make_home(tmp_path, 3, platform.address)
     programs = f"{hs[0].parent}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     monkeypatch.setenv("PATH", programs)

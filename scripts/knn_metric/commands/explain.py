@@ -10,14 +10,15 @@ What a field should be is read off the 50 training rows that are nearest by all 
 rows that training held out tell how rare it is that a field is so far from that.
 """
 
-import argparse
+from knn_metric.cli import Arguments, Parser, UserError, matching
 
-from knn_metric.cli import Arguments, Parser, UserError, reference
+EXPECTED = "NAME=VALUE of each field, or NAME:VERSION"
 
 
 def add_arguments(parser: Parser) -> None:
     what = "NAME=VALUE of each field, a category by name too; or the watched model, NAME:VERSION"
-    parser.required("what", "adult:1", nargs="+", metavar="NAME=VALUE", help=what)
+    kind = matching(r"(?s)[^:=]+:\d+|[^=]*=.*", EXPECTED)
+    parser.required("what", "adult:1", nargs="+", type=kind, metavar="NAME=VALUE", help=what)
     parser.add_argument("--request", metavar="ID", help="of the model, as `watch` prints it")
     parser.number("--last", int, 1, 1000, help="or so many of its last alarms (default: 1)")
     parser.package()
@@ -34,19 +35,15 @@ def run(arguments: Arguments) -> None:
     is_row = "=" in what[0]
     if is_row and (request or last):
         raise UserError("--request and --last are of a model: name it as NAME:VERSION")
-    if not is_row:
-        try:
-            (target,) = map(reference, what)
-        except (ValueError, argparse.ArgumentTypeError):
-            problem = f"expected NAME=VALUE of each field, or NAME:VERSION, got {' '.join(what)!r}"
-            raise UserError(problem) from None
+    if not is_row and what[1:]:
+        raise UserError(f"expected {EXPECTED}, got {' '.join(what)!r}")
     detector = load_detector(arguments.package)
     features = detector.feature_names_in_.tolist()
     labels = labels_of(features)
     if is_row:
         print(format_explanation(detector, parse_row(what, features, labels), labels))
         return
-    found = find_alarms(target, arguments.cluster, request, last or 1, detector)
+    found = find_alarms(what[0], arguments.cluster, request, last or 1, detector)
     for number, (title, row) in enumerate(found):
         print("\n" if number else "", title, sep="")
         print(format_explanation(detector, row, labels))

@@ -32,6 +32,7 @@ field and request: the id of one that shows it) and note (what is to be known of
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from knn_metric.cli import FOUND, Arguments, Parser, UserError, complain, matching, show
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from knn_metric.live.monitor import Monitor
     from knn_metric.live.report import Alertmanager
 
+LONGEST_PAUSE = 10  # times the usual one
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -79,7 +81,9 @@ def run(arguments: Arguments) -> int:
     alertmanager = Alertmanager(monitor.sonar.address)
     since = time.time() - arguments.since if arguments.since else 0
     if arguments.follow:
-        return follow(monitor, alertmanager, since, arguments)
+        with suppress(KeyboardInterrupt):
+            follow(monitor, alertmanager, since, arguments)
+        return 0
     if not monitor.read(arguments.requests, since):
         when = f" since {format_time(since)}" if since else " yet"
         raise UserError(f"no checks of {monitor.target}{when}")
@@ -94,28 +98,35 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def follow(monitor: Monitor, alertmanager: Alertmanager, since: float, arguments: Arguments) -> int:
+def follow(
+    monitor: Monitor, alertmanager: Alertmanager, since: float, arguments: Arguments
+) -> None:
     """Report on new requests until Ctrl-C; what goes wrong meanwhile is said once."""
+    import time
+
     said: set[str] = set()
-    try:
-        for news in monitor.follow(arguments.requests, since, arguments.follow):
-            if isinstance(news, UserError):
-                complain(f"{news}; waiting")
-                continue
+    failures = 0
+    while True:
+        try:
+            new = monitor.read(arguments.requests, since)
+        except UserError as error:
+            if not failures:
+                complain(f"{error}; waiting")
+            failures += 1
+        else:
             notes = {f"{one.name}: {note}" for one in monitor.metrics for note in one.notes}
             heads = {re.sub("[0-9]", "", note): note for note in notes.union(monitor.notes)}
             for head in heads.keys() - said:
                 complain(heads[head])
             said = set(heads)
-            if news:
+            if (new or failures) and monitor.newest:
                 show_report(monitor, alertmanager, arguments)
                 for stream in monitor.streams:
                     stream.forget()
             elif alertmanager.due:
                 alertmanager.send(monitor)
-    except KeyboardInterrupt:
-        pass
-    return 0
+            failures = 0
+        time.sleep(arguments.follow * min(2**failures, LONGEST_PAUSE))
 
 
 def show_report(monitor: Monitor, alertmanager: Alertmanager, arguments: Arguments) -> None:

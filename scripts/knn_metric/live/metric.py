@@ -76,16 +76,17 @@ class Metric:
         self,
         name: str,
         threshold: float,
-        known: dict[str, Any] | None,
-        detector: PortableKNN | None,
+        known: dict[str, Any],
+        detector: PortableKNN | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
         self.name, self.threshold = name, threshold
-        self.is_tested = known is not None and "fields" in known
-        self.calibration = known if known and self.is_tested else UNTESTED
+        self.is_tested = "fields" in known
+        self.calibration = known if self.is_tested else UNTESTED
         is_own = detector is not None and detector.calibration_ == self.calibration
         self._detector = detector if is_own else None
         self._limit = "" if is_own else NOT_AT_HAND if self.is_tested else OLD if known else UNKNOWN
-        self.remarks: list[str] = []  # what else is to be known of it
+        self._remarks = remarks  # what else is to be known of it
         alarms, rows = (self.calibration.get(key) for key in ("alarms", "rows"))
         # The proportion of healthy requests that raise an alarm.
         self.expected_rate: float | None = None if alarms is None else alarms / rows
@@ -117,7 +118,7 @@ class Metric:
         """What is to be known of it; each begins with words of its own before a colon."""
         unread = ", ".join(f"{count:,} of {what}" for what, count in self._unread.items())
         said = unread and f"checks that cannot be read, in place of the score: {unread}"
-        return [one for one in (self._limit, *self.remarks, said) if one]
+        return [one for one in (self._limit, *self._remarks, said) if one]
 
     @property
     def change(self) -> Told | None:
@@ -217,7 +218,7 @@ class Failures(Metric):
     ALERT = "MonitoredModelFails"
 
     def __init__(self, rejected: list[int]) -> None:
-        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected}, None)
+        super().__init__("the target", math.inf, {**UNTESTED, "rejected": rejected})
         self.is_tested, self._limit = False, ""
 
     def add(self, requests: Sequence[Request]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ from knn_metric.platform.sonar import MARGIN, Request, format_time
 if TYPE_CHECKING:
     from portable_knn import PortableKNN
 
-LONGEST_PAUSE = 10  # times the usual one
 LEAST_SILENCE = 60  # seconds without a request that say nothing
 # Sonar calls no metric for 180 seconds after its start.
 RESTART = 200  # seconds at most without a check of any metric
@@ -146,19 +144,6 @@ class Monitor:
             )
         return notes
 
-    def follow(self, count: int, since: float, pause: float) -> Iterator[UserError | bool]:
-        """Yield after each look whether there is news, and what goes wrong once; never end."""
-        wait, waiting = pause, False
-        while True:
-            try:
-                yield bool((self.read(count, since) or waiting) and self._count)
-                wait, waiting = pause, False
-            except UserError as error:
-                if not waiting:
-                    yield error
-                wait, waiting = min(2 * wait, LONGEST_PAUSE * pause), True
-            time.sleep(wait)
-
 
 def _load(package: Path | None) -> PortableKNN | None:
     """Load what is at hand; what cannot be loaded takes no verdict back unless that is asked."""
@@ -176,26 +161,23 @@ def _make_metric(
     spec: Entry, version: Entry, target: Entry, detector: PortableKNN | None
 ) -> Metric:
     """Make a metric with the calibration that its version was uploaded with, else the one here."""
-    config = spec["config"]
-    metadata = version.get("metadata") or {}
-    known = metadata.get("artifact.calibration")
-    calibration = parse_calibration(known) if known else None
-    limits = (config.get("threshold"), metadata.get("artifact.threshold"), "inf")
-    threshold = float(next(one for one in limits if one is not None))
-    own = detector if detector is not None and detector.threshold_ == threshold else None
-    if own is not None:
-        calibration = calibration or own.calibration_ or None
-    metric = Metric(str(spec["name"]), threshold, calibration, own)
-    operator = (config.get("thresholdCmpOperator") or {}).get("kind", OPERATOR)
+    config, metadata = spec["config"], version.get("metadata") or {}
+    remarks = []
     if config.get("threshold") is None:
-        metric.remarks.append("it has no threshold: nothing is checked, `knn-metric attach` anew")
+        remarks.append("it has no threshold: nothing is checked, `knn-metric attach` anew")
+    operator = (config.get("thresholdCmpOperator") or {}).get("kind", OPERATOR)
     if operator != OPERATOR:
-        metric.remarks.append(
+        remarks.append(
             f"attached the wrong way round, with {operator} in place of {OPERATOR}: `knn-metric"
             " attach` attaches it anew; here a score above the threshold is an alarm"
         )
     try:
         require_same_fields(target, version)
     except UserError as error:
-        metric.remarks.append(str(error))
-    return metric
+        remarks.append(str(error))
+    limits = (config.get("threshold"), metadata.get("artifact.threshold"), "inf")
+    threshold = float(next(one for one in limits if one is not None))
+    own = detector if detector is not None and detector.threshold_ == threshold else None
+    known = metadata.get("artifact.calibration")
+    calibration = parse_calibration(known) if known else own.calibration_ if own else {}
+    return Metric(str(spec["name"]), threshold, calibration, own, remarks)

@@ -29,9 +29,8 @@ from knn_metric.contract import Contract
 from knn_metric.data.rows import hold_out, load_census
 from knn_metric.detection.detectors import load_detector
 from knn_metric.package.new import write_package
-from knn_metric.platform.server import PREDICT, serving
+from knn_metric.platform.server import PREDICT, encode, serving
 from knn_metric.platform.target import open_channel
-from knn_metric.platform.tensors import encode
 
 ROUNDS, CALLS = 12, 150  # to each served function
 STARTS = 5

@@ -13,7 +13,7 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 from pyarrow import csv
 
 from knn_metric.contract import Field
-from knn_metric.platform.tensors import encode
+from knn_metric.platform.server import encode
 from portable_knn import load
 
 N_ROWS = 600

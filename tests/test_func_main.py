@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knn_metric.data.census import FEATURES
-from knn_metric.platform import tensors
+from knn_metric.platform import server
 from knn_metric.platform.server import load_module
 from portable_knn import messages
 
@@ -87,8 +87,8 @@ class TestValues:
         assert read_answer(response) == func_main.predict(**NORMAL)["value"]
 
     def test_they_are_in_the_fields_that_the_runtime_reads(self):
-        for dtype in messages.VALUE_FIELDS.keys() & tensors.FROM_TENSOR.keys():
-            assert tensors.FROM_TENSOR[dtype][1] == messages.VALUE_FIELDS[dtype]
+        for dtype in messages.VALUE_FIELDS.keys() & server.FROM_TENSOR.keys():
+            assert server.FROM_TENSOR[dtype][1] == messages.VALUE_FIELDS[dtype]
 
 
 class TestBadInput:

@@ -1,17 +1,10 @@
 """Alarms of a live cluster, for the artifact at hand to explain."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING
-
 from knn_metric.cli import UserError, show
 from knn_metric.platform.metrics import Watched
 from knn_metric.platform.sonar import Request, format_time
-
-if TYPE_CHECKING:
-    from portable_knn import PortableKNN
+from portable_knn import PortableKNN
+from portable_knn.messages import read
 
 NEWEST = 10_000  # requests among which alarms are looked for
 
@@ -29,11 +22,23 @@ def find_alarms(
     else:
         what = f"alarm among the newest requests of {target}"
         requests = watched.sonar.newest(NEWEST)[::-1]
-    matches = (match for one in requests for match in _match(one, detector, not identity))
-    if found := list(islice(matches, count)):
-        return found
-    how = "`knn-metric train`, or --package"
-    raise UserError(f"no {what} has a check with the threshold of the artifact here: {how}")
+    threshold, names = detector.threshold_, detector.feature_names_in_.tolist()
+    found: list[tuple[str, list[float]]] = []
+    for request in requests:
+        for name, check in request.checks.items():
+            is_meant = check.threshold == threshold and (identity or check.value > threshold)
+            if len(found) == count or not is_meant:
+                continue
+            try:
+                row = read(request.inputs, names)
+            except ValueError as error:
+                raise UserError(f"request {request.id}: {error}") from error
+            title = f"request {request.id}, {format_time(request.second)}, by {show(name)}"
+            found.append((title, [float(number) for number in row]))
+    if not found:
+        how = "`knn-metric train`, or --package"
+        raise UserError(f"no {what} has a check with the threshold of the artifact here: {how}")
+    return found
 
 
 def _find(watched: Watched, identity: str) -> Request:
@@ -45,20 +50,3 @@ def _find(watched: Watched, identity: str) -> Request:
     if request.error:
         raise UserError(f"request {identity}: the target failed, {request.error}")
     return request
-
-
-def _match(
-    request: Request, detector: PortableKNN, alarms_only: bool
-) -> Iterator[tuple[str, list[float]]]:
-    from portable_knn.messages import read
-
-    threshold = detector.threshold_
-    for name, check in request.checks.items():
-        if check.threshold != threshold or (alarms_only and check.value <= threshold):
-            continue
-        try:
-            row = read(request.inputs, detector.feature_names_in_.tolist())
-        except ValueError as error:
-            raise UserError(f"request {request.id}: {error}") from error
-        title = f"request {request.id}, {format_time(request.second)}, by {show(name)}"
-        yield title, [float(number) for number in row]

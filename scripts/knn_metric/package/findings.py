@@ -19,7 +19,7 @@ from knn_metric.contract import YAML_NAMES, Contract, lost_by_sonar
 from knn_metric.files import read_text
 from knn_metric.package.payload import Payload, problems_of_payload
 from knn_metric.platform import releases
-from knn_metric.platform.tensors import TO_TENSOR
+from knn_metric.platform.server import TO_TENSOR
 from knn_metric.tables import format_table
 
 PROBE = Path(__file__).with_name("probe.py")

@@ -13,7 +13,7 @@ from knn_metric.files import make_readable, replacing_folder, shorten
 from knn_metric.package.payload import Payload
 from knn_metric.platform.hs import run_aloud
 from knn_metric.platform.releases import PORTS, generation_of_image
-from knn_metric.platform.tensors import TO_TENSOR
+from knn_metric.platform.server import TO_TENSOR
 
 BUILDERS = ("docker", "podman")
 VERSION = "local"  # where the platform has the version's number

@@ -28,7 +28,7 @@ HOW_TO_SELECT = {
 def selected_cluster(generation: int | None = None) -> str:
     """Return the address of the cluster that hs of a generation, or of either, has selected."""
     generations = [generation] if generation else list(CONFIGS)
-    addresses = {address for g in generations if (address := _read_selected(CONFIGS[g]))}
+    addresses = {_read_selected(CONFIGS[g]) for g in generations} - {""}
     if len(addresses) > 1:
         both = " and ".join(sorted(addresses))
         raise UserError(f"hs 2.x and 3.x have selected {both}: say which with --cluster ADDRESS")
@@ -38,7 +38,7 @@ def selected_cluster(generation: int | None = None) -> str:
     return addresses.pop()
 
 
-def _read_selected(config: str) -> str | None:
+def _read_selected(config: str) -> str:
     path = Path("~") / config
     try:
         path = path.expanduser()
@@ -46,15 +46,15 @@ def _read_selected(config: str) -> str | None:
         current = content.get("current-cluster") or content.get("current_cluster")
         clusters = content.get("clusters") or ()
         servers = {entry["name"]: entry["cluster"]["server"] for entry in clusters}
-        server: str | None = servers.get(current)
-        if not isinstance(server, (str, type(None))):
+        server = servers.get(current) or ""
+        if not isinstance(server, str):
             raise TypeError(f"expected the address of a server, got {server!r}")
+        return server
     except UserError:
         raise
     except Exception as error:  # what a file may hold ends in any
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")
         raise UserError(f"{path} cannot be read, {problem}: --cluster says which") from error
-    return server
 
 
 def generation_of_hs(hs: str) -> int:

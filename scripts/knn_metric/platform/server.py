@@ -23,8 +23,11 @@ from typing import Any
 # Read on import: without it grpc reports a taken port in a line of its own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from hydro_serving_grpc.serving.contract import types_pb2 as types
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest, PredictResponse
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import (
     PredictionServiceServicer,
@@ -33,7 +36,6 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import (
 
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract
-from knn_metric.platform.tensors import decode, encode
 
 PREDICT = "/hydrosphere.serving.runtime.PredictionService/Predict"
 THREADS = 10
@@ -41,6 +43,22 @@ PR_SET_PDEATHSIG = 1  # lets Linux end a process when its parent has ended, howe
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 END_WITH_PARENT = LIBC and partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
 MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes, as in the runtime
+# What the runtime converts: numpy's type to DataType and the field of the tensor that holds it.
+TO_TENSOR: dict[type[np.generic], tuple[int, str]] = {
+    np.float32: (types.DT_FLOAT, "float_val"),
+    np.float64: (types.DT_DOUBLE, "double_val"),
+    np.int8: (types.DT_INT8, "int_val"),
+    np.int16: (types.DT_INT16, "int_val"),
+    np.int32: (types.DT_INT32, "int_val"),
+    np.int64: (types.DT_INT64, "int64_val"),
+    np.uint8: (types.DT_UINT8, "int_val"),
+    np.uint16: (types.DT_UINT16, "int_val"),
+    np.uint32: (types.DT_UINT32, "uint32_val"),
+    np.uint64: (types.DT_UINT64, "uint64_val"),
+    np.bool_: (types.DT_BOOL, "bool_val"),
+    np.str_: (types.DT_STRING, "string_val"),
+}
+FROM_TENSOR = {dtype: (kind, field) for kind, (dtype, field) in TO_TENSOR.items()}
 
 
 def load_function(folder: Path) -> Callable[..., dict[str, Any]]:
@@ -67,6 +85,28 @@ def load_module(folder: Path) -> ModuleType:
     sys.modules["func_main"] = module  # where dataclasses and pickle look for it
     loader.exec_module(module)
     return module
+
+
+def decode(tensor: Tensor) -> np.generic | np.ndarray:
+    """Turn a tensor into a numpy scalar, or into an array if it has dimensions."""
+    kind, field = FROM_TENSOR[tensor.dtype]
+    values = getattr(tensor, field)
+    if kind is np.str_:
+        values = [value.decode() for value in values]
+    array = np.array(values, dtype=kind)
+    return array.reshape(tensor.tensor_shape.dims) if tensor.tensor_shape.dims else array[0]
+
+
+def encode(value: object) -> Tensor:
+    """Turn what a function may return, a number, an array or a tensor, into a tensor."""
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    dtype, field = TO_TENSOR[array.dtype.type]
+    values = array.ravel().tolist()
+    if array.dtype.type is np.str_:
+        values = [text.encode() for text in values]
+    return Tensor(dtype=dtype, tensor_shape=TensorShape(dims=array.shape), **{field: values})
 
 
 class FunctionService(PredictionServiceServicer, health_pb2_grpc.HealthServicer):  # type: ignore[misc]

@@ -17,8 +17,7 @@ from tqdm import tqdm
 from knn_metric.cli import UserError
 from knn_metric.contract import Contract, Field
 from knn_metric.data.rows import Rows
-from knn_metric.platform.server import load_function
-from knn_metric.platform.tensors import decode, encode
+from knn_metric.platform.server import decode, encode, load_function
 
 TIMEOUT = 30  # seconds
 AT_A_TIME = 4  # requests to a runtime

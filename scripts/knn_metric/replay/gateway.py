@@ -14,9 +14,8 @@ from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStu
 from knn_metric.cli import UserError
 from knn_metric.contract import Field
 from knn_metric.data.rows import Rows
-from knn_metric.platform.server import PREDICT
+from knn_metric.platform.server import PREDICT, TO_TENSOR, decode, encode
 from knn_metric.platform.target import build_request, open_channel
-from knn_metric.platform.tensors import TO_TENSOR, decode, encode
 
 PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
 TIMEOUT = 30  # seconds

@@ -11,6 +11,13 @@ def pace(quick):
     """Load and measure each artifact once."""
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no picture, which takes long."""
+    for module in ("detection.evaluation", "detection.training", "replay.report"):
+        monkeypatch.setattr(f"knn_metric.{module}.plot", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
     path = tmp_path_factory.mktemp("people") / "people.csv"

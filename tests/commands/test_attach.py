@@ -10,7 +10,7 @@ from knn_metric.platform.metrics import describe_artifact
 
 
 @pytest.fixture
-def manager(manager, artifact, func_main, monkeypatch, quick):
+def manager(manager, artifact, func_main, monkeypatch):
     """Of adult:1, and the metric twice: 11 is the target's id, 13 that of the artifact's version.
 
     No time passes between two looks at it, of which there are few.
@@ -39,44 +39,41 @@ def wanted(func_main):
 
 @pytest.fixture
 def old(manager, wanted):
-    old = {**wanted, "id": "old", "config": {**wanted["config"], "threshold": 4.0}}
-    manager.specs.append(old)
-    return old
+    """The metric as it is attached before: the tutorial's operator is the other way round."""
+    config = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
+    manager.specs.append({**wanted, "id": "old", "config": config})
+    return manager.specs[0]
 
 
-def make_signature(inputs):
-    fields = [
-        {"name": name, "dtype": f"DT_{kind}", "shape": {"dims": dims}}
-        for name, kind, dims in inputs
-    ]
-    return {"signatureName": "predict", "inputs": fields, "outputs": []}
+@pytest.fixture
+def other(manager, wanted):
+    manager.specs.append({**wanted, "id": "other", "name": "latency"})
+    return manager.specs[-1]
+
+
+def ids(manager):
+    return [spec["id"] for spec in manager.specs]
 
 
 class TestAttach:
-    def test_it_creates_the_metric_once(self, attach, manager, wanted):
+    def test_it_creates_the_metric_once_which_must_prove_itself_each_time(
+        self, attach, manager, wanted
+    ):
         result = attach()
         assert result.out.startswith("attached, serving, 8 of 8 rows score as here\n")
         how = f"healthy if value LessEq {wanted['config']['threshold']!r}"
         assert how in result.out
         assert "attached to adult:1 already" in attach().out
-        assert manager.specs == [{**wanted, "id": "spec-0"}]
         row = attach("--list").out.splitlines()[1]
         assert row.split(None, 4) == [METRIC, f"{METRIC}:2", "of-spec-0", "Serving", how]
-
-    def test_another_one_is_replaced(self, attach, manager, wanted, old):
-        """The tutorial's operator is the other way round."""
-        old["config"] = {**wanted["config"], "thresholdCmpOperator": {"kind": "Greater"}}
-        other = {**wanted, "id": "other", "name": "latency"}
-        manager.specs.append(other)
-        said = f"replacing {METRIC} ({METRIC}:2): healthy if value Greater "
-        assert attach().out.startswith(said)
-        assert manager.specs == [other, {**wanted, "id": "spec-2"}]
-
-    def test_one_that_is_there_must_prove_itself_too(self, attach, manager, wanted):
-        attach()
         manager.scorer = lambda _: 1.5
         assert_one_line(attach(), "of-spec-0 gives 1.5, and the artifact here", "it stays attached")
         assert manager.specs == [{**wanted, "id": "spec-0"}]
+
+    def test_another_one_is_replaced(self, attach, manager, wanted, old, other):
+        said = f"replacing {METRIC} ({METRIC}:2): healthy if value Greater "
+        assert attach().out.startswith(said)
+        assert manager.specs == [other, {**wanted, "id": "spec-2"}]
 
     def test_its_name_on_the_target_is_its_models(self, attach, manager):
         manager.add_version("another", 1, metadata=manager.versions[2]["metadata"])
@@ -86,8 +83,7 @@ class TestAttach:
 
     def test_an_old_one_that_an_earlier_run_left_is_removed(self, attach, manager, old, wanted):
         manager.specs.append({**wanted, "id": "new"})
-        assert attach().status == 0
-        assert [spec["id"] for spec in manager.specs] == ["new"]
+        assert (attach().status, ids(manager)) == (0, ["new"])
 
     def test_dry_run_prints_the_request(self, attach, manager, wanted, old):
         wanted["config"]["deploymentConfigName"] = "large"
@@ -102,113 +98,115 @@ class TestAttach:
         for metadata in ({}, None):
             manager.versions[2]["metadata"] = metadata
             assert attach().out.startswith(f"{METRIC}:2 was not uploaded by `knn-metric upload`")
-        assert len(manager.specs) == 1
+        assert ids(manager) == ["spec-0"]
 
-    def test_detach_removes_the_metric_alone(self, attach, manager, wanted, old):
-        other = {**wanted, "id": "other", "name": "latency"}
-        manager.specs.append(other)
+    def test_detach_removes_the_metric_alone(self, attach, manager, old, other):
         for words in ("is detached from", "is not attached to"):
             assert attach("--detach") == (0, f"{METRIC} {words} adult:1\n", "")
             assert manager.specs == [other]
 
 
-class TestRefusals:
-    def test_another_artifact_than_the_uploaded_one_is_refused(self, attach, manager):
-        manager.versions[2]["metadata"] = {"artifact.sha256": "ab", "artifact.threshold": "5.5"}
-        said = f"{METRIC}:2 was uploaded with another artifact"
-        assert_one_line(attach(), said, "5.5", "`knn-metric upload`")
-        assert manager.specs == []
+def takes(name="age", kind="INT64", dims=()):
+    """Return what edits a cluster whose target has such a field, and whose metric takes age."""
 
-    @pytest.mark.parametrize(
-        ("target", "words"),
-        [
-            ([("x", "INT64", [])], "age is missing, sex is missing"),
-            ([("age", "DOUBLE", [])], "age is scalar double, and the metric takes scalar int64"),
-            ([("age", "INT64", [2])], "age is [2] int64, and the metric takes scalar int64"),
-            ([("capital.gain", "INT64", [])], "with fields of such names: capital.gain"),
-        ],
-    )
-    def test_a_target_of_another_contract(self, attach, manager, target, words):
-        manager.versions[0]["modelSignature"] = make_signature(target)
-        taken = [("age", "INT64", []), ("sex", "INT64", [])]
-        manager.versions[2]["modelSignature"] = make_signature(taken)
-        assert_one_line(attach(), f"adult:1 cannot be watched by {METRIC}:2", words)
-        assert manager.specs == []
+    def describe(name, kind, dims):
+        field = {"name": name, "dtype": f"DT_{kind}", "shape": {"dims": dims}}
+        return {"signatureName": "predict", "inputs": [field], "outputs": []}
 
-    @pytest.mark.parametrize(
-        ("target", "options", "words"),
-        [
-            ("adult:7", (), "no version 7 of adult at http"),
-            ("none:1", (), "no model none at http"),
-            ("adult:1", ("--metric", "none"), "there is adult, census_monitoring"),
-            ("adult:1", ("--name", "a.b"), "a dot or a leading $ loses every check"),
-            ("adult:1", ("--name", "$b"), "a dot or a leading $ loses every check"),
-            ("adult:1", ("--cluster", "http://127.0.0.1:1"), "http://127.0.0.1:1/api/v2/model/"),
-        ],
-    )
-    def test_one_clear_line(self, attach, manager, target, options, words):
-        assert_one_line(attach(*options, target=target), "knn-metric attach: ", words)
-        assert manager.specs == []
+    def edit(manager):
+        manager.versions[0]["modelSignature"] = describe(name, kind, dims)
+        manager.versions[2]["modelSignature"] = describe("age", "INT64", [])
 
-    def test_a_version_that_is_not_released_is_refused(self, attach, manager):
-        """The newest one is meant, not an older one that happens to be released."""
-        manager.add_version("adult", 2, status="Assembling")
-        manager.add_version(METRIC, 3, status="Failed")
-        assert_one_line(attach(target="adult:2"), "adult:2 is Assembling, not Released")
-        words = f"{METRIC}:3 is Failed, not Released; {METRIC}:VERSION names an old"
-        assert_one_line(attach(), words)
-        assert attach("--metric", f"{METRIC}:2").status == 0
-        assert manager.specs[0]["config"]["modelVersionId"] == 13
+    return edit
 
 
-class TestProof:
-    @pytest.mark.parametrize(
-        ("changes", "words"),
-        [
-            ({"instead": {"POST ": (500, "text/plain", b"")}}, "monitoring/metricspec: HTTP 500"),
-            ({"keeps": False}, "lists no spec-1, which it created"),
-            ({"scorer": lambda _: 1.5}, "of-spec-1 gives 1.5, and the artifact"),
-            ({"scorer": lambda _: None}, "of-spec-1: HTTP 404"),
-            ({"starting": "no pandas"}, "of-spec-1 is Starting after 20 seconds, no pandas"),
-        ],
-    )
-    def test_the_old_one_stays_where_the_new_one_fails(self, attach, manager, old, changes, words):
-        vars(manager).update(changes)
-        assert_one_line(attach(), words)
-        assert manager.specs == [old]
+def becomes(**changes):
+    return lambda manager: vars(manager).update(changes)
 
-    def test_ctrl_c_leaves_what_was_there(self, attach, manager, old, monkeypatch):
-        def interrupt(_):
-            raise KeyboardInterrupt
 
-        monkeypatch.setattr("time.sleep", interrupt)
-        assert attach().status == 130
-        assert manager.specs == [old]
+def is_uploaded(manager):
+    manager.versions[2]["metadata"] = {"artifact.sha256": "ab", "artifact.threshold": "5.5"}
 
-    def test_the_old_one_stays_until_sonar_checks_by_the_new_one(self, attach, manager, old):
-        calls = []
 
-        def requests(target, limit, offset):
-            calls.append([spec["id"] for spec in manager.specs])
-            check = {"value": 1.0, "threshold": 2.0}
-            check["metricSpecId"] = "spec-1" if len(calls) > 10 else "old"
-            request = {"_id": f"{len(calls):024x}", "_hs_metric_checks": {METRIC: check}}
-            return [] if offset else [request]
+WATCHED = f"adult:1 cannot be watched by {METRIC}:2: "
+LOST = "a dot or a leading $ loses every check"
 
-        manager.sonar.requests = requests
-        assert attach().status == 0
-        assert len(calls) > 10
-        assert calls[0] == calls[-1] == ["old", "spec-1"]
-        assert [spec["id"] for spec in manager.specs] == ["spec-1"]
 
-    def test_a_deletion_that_is_answered_with_500(self, attach, manager, old):
-        manager.lost |= {"old", "spec-1"}
-        assert attach().status == 0
-        assert [spec["id"] for spec in manager.specs] == ["spec-1"]
-        assert attach("--detach").status == 0
-        assert manager.specs == []
+@pytest.mark.parametrize(
+    ("edit", "line", "words"),
+    [
+        (becomes(), "--metric none", "there is adult, census_monitoring"),
+        (becomes(), "--name a.b", LOST),
+        (becomes(), "--name $b", LOST),
+        (becomes(), "--cluster http://127.0.0.1:1", "http://127.0.0.1:1/api/v2/model/"),
+        (is_uploaded, "", f"{METRIC}:2 was uploaded with another artifact, of threshold 5.5; the"),
+        (takes("x"), "", f"{WATCHED}age is missing"),
+        (takes(kind="DOUBLE"), "", "age is scalar double, and the metric takes scalar int64"),
+        (takes(dims=[2]), "", "age is [2] int64, and the metric takes scalar int64"),
+        (takes("capital.gain"), "", "with fields of such names: capital.gain"),
+        (becomes(redirects={"POST": "http://other"}), "", "redirected to http://other"),
+        (becomes(redirects={"DELETE": "http://other"}), "", "redirected to http://other"),
+        (becomes(instead={"POST ": (500, "a/b", b"")}), "", "monitoring/metricspec: HTTP 500"),
+        (becomes(keeps=False), "", "lists no spec-1, which it created"),
+        (becomes(scorer=lambda _: 1.5), "", "of-spec-1 gives 1.5, and the artifact"),
+        (becomes(scorer=lambda _: None), "", "of-spec-1: HTTP 404"),
+        (becomes(starting="no pandas"), "", "of-spec-1 is Starting after 20 seconds, no pandas"),
+    ],
+)
+def test_what_was_attached_stays_where_it_cannot_be_replaced(
+    attach, manager, old, edit, line, words
+):
+    edit(manager)
+    assert_one_line(attach(*line.split()), "knn-metric attach: ", words)
+    assert old in manager.specs
+    # What is created stays where it cannot be deleted.
+    assert ids(manager) == (["old", "spec-1"] if "DELETE" in manager.redirects else ["old"])
 
-    def test_a_cluster_without_monitoring(self, attach, manager):
-        manager.fail("GET /monitoring/", 501)
-        result = attach()
-        assert (result.status, "nothing will check by it: " in result.out) == (0, True)
+
+def test_a_version_that_is_not_released_is_refused(attach, manager):
+    """The newest one is meant, not an older one that happens to be released."""
+    manager.add_version("adult", 2, status="Assembling")
+    manager.add_version(METRIC, 3, status="Failed")
+    assert_one_line(attach(target="adult:2"), "adult:2 is Assembling, not Released")
+    assert_one_line(attach(target="adult:7"), "no version 7 of adult at http")
+    assert_one_line(attach(target="none:1"), "no model none at http")
+    words = f"{METRIC}:3 is Failed, not Released; {METRIC}:VERSION names an old"
+    assert_one_line(attach(), words)
+    assert attach("--metric", f"{METRIC}:2").status == 0
+    assert manager.specs[0]["config"]["modelVersionId"] == 13
+
+
+def test_ctrl_c_leaves_what_was_there(attach, manager, old, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    assert (attach().status, manager.specs) == (130, [old])
+
+
+def test_the_old_one_stays_until_sonar_checks_by_the_new_one(attach, manager, old):
+    calls = []
+
+    def requests(target, limit, offset):
+        calls.append(ids(manager))
+        spec = "spec-1" if len(calls) > 10 else "old"
+        check = {"value": 1.0, "threshold": 2.0, "metricSpecId": spec}
+        request = {"_id": f"{len(calls):024x}", "_hs_metric_checks": {METRIC: check}}
+        return [] if offset else [request]
+
+    manager.sonar.requests = requests
+    assert (attach().status, ids(manager)) == (0, ["spec-1"])
+    assert len(calls) > 10
+    assert calls[0] == calls[-1] == ["old", "spec-1"]
+
+
+def test_a_deletion_that_is_answered_with_500(attach, manager, old):
+    manager.lost |= {"old", "spec-1"}
+    assert (attach().status, ids(manager)) == (0, ["spec-1"])
+    assert (attach("--detach").status, ids(manager)) == (0, [])
+
+
+def test_a_cluster_without_monitoring(attach, manager):
+    manager.fail("GET /monitoring/", 501)
+    result = attach()
+    assert (result.status, "nothing will check by it: " in result.out) == (0, True)

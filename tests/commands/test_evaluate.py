@@ -64,7 +64,7 @@ class TestOutputs:
 
 
 @pytest.fixture
-def evaluate(few_streams, artifact, people, tmp_path):
+def evaluate(few_streams, undrawn, artifact, people, tmp_path):
     own = ("--data", people, "--package", artifact.parent, "--out", tmp_path)
     return lambda *options: run("evaluate", *own, *options)
 

@@ -19,7 +19,6 @@ from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
 from knn_metric.data import census
-from knn_metric.data.rows import load_census
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.platform.server import PREDICT, load_function, start_server
@@ -48,8 +47,7 @@ def replay(package, own, adult_package, people):
 
 
 @pytest.fixture
-def send(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr("knn_metric.replay.report.plot", lambda *_: None)  # which takes long
+def send(replay, tmp_path, undrawn):
     return partial(replay, tmp_path / "reports")
 
 
@@ -76,14 +74,20 @@ def replayed(replay, tmp_path_factory):
 
 
 class TestReplay:
-    def test_values_equal_direct_calls(self, replayed, detector):
+    def test_each_value_equals_a_direct_call_and_is_attributed(self, replayed, detector):
         _, kept, _ = replayed
-        values = np.array([float(line["value"]) for line in kept])
-        assert (values == detector.decision_function(read_codes(kept))).all()
+        values, codes = np.array([float(line["value"]) for line in kept]), read_codes(kept)
+        assert (values == detector.decision_function(codes)).all()
         assert [int(line["row"]) for line in kept] == list(range(120))
         assert [line["result"] == "alarm" for line in kept] == list(values > THRESHOLD)
         assert [line["corruption"] for line in kept] == [""] * 80 + ["age-in-months"] * 40
         assert {line["source"] for line in kept} == {"sample"}
+        assert [float(line["p_value"]) for line in kept] == list(detector.p_value(values))
+        surprises = FieldSurprise.of(detector).surprise(codes)
+        rarest = rank_fields(detector.calibration_, surprises).argmax(axis=1)
+        tops = [line["top_feature"] for line in kept]
+        assert tops == [census.FEATURES[place] for place in rarest]
+        assert set(tops[80:]) == {"age"}
 
     def test_the_report(self, replayed):
         out, kept, picture = replayed
@@ -102,24 +106,6 @@ class TestReplay:
         assert (request - after, after < 10, abs(onset - 80) < 15) == (80, True, True)
         assert re.fullmatch(r"age: (39|40|41|42) of \d\d requests, \d usual", field)
 
-    def test_each_score_is_attributed(self, replayed, detector):
-        kept = replayed[1]
-        surprises = FieldSurprise.of(detector).surprise(read_codes(kept))
-        rarest = rank_fields(detector.calibration_, surprises).argmax(axis=1)
-        for line, place in zip(kept, rarest, strict=True):
-            assert [float(line["p_value"])] == detector.p_value([float(line["value"])])
-            assert line["top_feature"] == census.FEATURES[place]
-        assert {line["top_feature"] for line in kept[80:]} == {"age"}
-
-    def test_a_metric_that_serves_another_artifact(self, send, lines):
-        """No verdict without the artifact's own scores; what was sent is kept."""
-        with served(lambda **_: {"value": 2.5}) as metric:
-            result = send("--rows", 30, metric=metric)
-        words = "of 30 scores are not those of the artifact here: the metric serves another"
-        assert_one_line(result, words)
-        assert "change" not in result.out
-        assert {(line["p_value"], line["top_feature"]) for line in lines()} == {("nan", "")}
-
     def test_the_target_answers_what_the_metric_gets(self, send, lines):
         sent = []
         for options in ((), ("--corrupt", "classes-flipped@10")):
@@ -128,9 +114,8 @@ class TestReplay:
         sent[0][10:, -1] = 1 - sent[0][10:, -1]
         np.testing.assert_array_equal(*sent)
 
-    def test_the_seed_orders_the_rows(self):
-        rows = load_census("sample")
-        plans = [Plan(rows, 20, seed, None, 20) for seed in (1, 1, 2)]
+    def test_the_seed_orders_the_rows(self, sample):
+        plans = [Plan(sample, 20, seed, None, 20) for seed in (1, 1, 2)]
         sent = [np.array([one.rows.values[one.place] for one in plan.requests()]) for plan in plans]
         np.testing.assert_array_equal(sent[0], sent[1])
         assert (sent[0] != sent[2]).any()
@@ -140,13 +125,15 @@ class TestReplay:
         send("--rows", 6, "--rate", 50)
         assert time.monotonic() - start >= 5 / 50
 
-    def test_few_rows_repeat_and_a_client_that_polls_raises_no_alert(self, send, lines, tmp_path):
+    def test_few_rows_repeat_and_a_client_that_polls_raises_no_alert(
+        self, send, lines, people, tmp_path
+    ):
         path = tmp_path / "three.csv"
-        path.write_text("\n".join(census.SAMPLE_PATH.read_text().splitlines()[:3]))
-        out = send("--rows", 120, "--repeat", 20, data=path).out
+        path.write_text("\n".join(people.read_text().splitlines()[:3]))
+        out = send("--rows", 60, "--repeat", 10, data=path).out
         assert out.splitlines()[-1] == "no change detected"
-        assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 40 times$", out, re.M)
-        sent = read_codes(lines()).reshape(6, 20, 13)
+        assert re.search(r"^data +three.csv, 3 rows, .*, each sent up to 20 times$", out, re.M)
+        sent = read_codes(lines()).reshape(6, 10, 13)
         assert (sent == sent[:, :1]).all()
         assert len(np.unique(sent[:3, 0], axis=0)) == 3
 
@@ -158,8 +145,7 @@ class TestReplay:
         text += [f"{at},{hour}{',1' * 12}" for at, hour in zip(times, hours, strict=True)]
         (tmp_path / "log.csv").write_text("\n".join(text))
         send("--rows", 54, "--pattern", "hours", data=tmp_path / "log.csv")
-        sent = read_codes(lines())[:, 0].tolist()
-        assert sent == sorted(hours[:27]) * 2
+        assert read_codes(lines())[:, 0].tolist() == sorted(hours[:27]) * 2
 
 
 SEEN = 2**60 + 1  # no float64 holds it
@@ -172,8 +158,8 @@ def predict(seen_at, reason, age, **others):
 """
 
 
-@pytest.mark.usefixtures("few_streams")
-def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, tmp_path):
+@pytest.mark.usefixtures("few_streams", "undrawn")
+def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, sample, tmp_path):
     """They come from the data's columns of that name; rows without one count as rejected."""
     target = copy_package(tmp_path / "target")
     (target / "src" / "func_main.py").write_text(TAKING_MORE)
@@ -183,13 +169,13 @@ def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, tmp_path)
     inputs["seen_at"] = {"shape": "scalar", "type": "int64"}
     inputs["reason"] = {"shape": "scalar", "type": "string"}
     (target / "serving.yaml").write_text(yaml.safe_dump(definition))
-    rows = load_census("sample").values[:40].astype(int)
+    rows = sample.values[:40].astype(int)
     table = pa.table(dict(zip(census.FEATURES, rows.T, strict=True)))
     table = table.append_column("seen_at", pa.array((SEEN + rows[:, 0]).tolist()))
     cities = [f"c{age}" for age in rows[:39, 0]] + [None]
-    options = ("--package", package, "--target", target, "--out", tmp_path / "out")
     pa_csv.write_csv(table.append_column("reason", pa.array(cities)), tmp_path / "full.csv")
     parquet.write_table(table, tmp_path / "less.parquet")
+    options = ("--package", package, "--target", target, "--out", tmp_path / "out")
     replaying = ("replay", "--runtime", own, "--rows", 39, *options)
     for words in (replaying, ("evaluate", "--corrupt", "mix", *options)):
         result = run(*words, "--data", tmp_path / "full.csv")
@@ -202,6 +188,15 @@ def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, tmp_path)
 
 
 class TestWhatCannotBeScored:
+    def test_a_metric_that_serves_another_artifact(self, send, lines):
+        """No verdict without the artifact's own scores; what was sent is kept."""
+        with served(lambda **_: {"value": 2.5}) as metric:
+            result = send("--rows", 30, metric=metric)
+        words = "of 30 scores are not those of the artifact here: the metric serves another"
+        assert_one_line(result, words)
+        assert "change" not in result.out
+        assert {(line["p_value"], line["top_feature"]) for line in lines()} == {("nan", "")}
+
     @pytest.mark.parametrize(
         ("hop", "answers", "result", "reason"),
         [
@@ -213,16 +208,16 @@ class TestWhatCannotBeScored:
     def test_an_answer_of_another_type_and_none(self, send, lines, hop, answers, result, reason):
         with served(lambda **_: {"classes": answers["classes"], "confidence": 0.9}) as address:
             said = send("--rows", 10, **{hop: address})
-        assert said.status == 2
-        assert said.out.splitlines()[-1] == f"10 of 10 {result}: {reason}"
+        assert (said.status, said.out.splitlines()[-1]) == (2, f"10 of 10 {result}: {reason}")
         assert {line["result"] for line in lines()} == {result}
 
-    def test_where_a_function_failed_is_told(self, send, package, tmp_path):
+    def test_where_a_function_failed_is_told(self, send, light_package, package):
         """By the traceback of its own process, once."""
-        folder = shutil.copytree(package, tmp_path / "failing")
+        shutil.copy(package / "monitoring_model.joblib", light_package)
+        shutil.copy(package / "serving.yaml", light_package)
         source = "def predict(**inputs):\n    return inputs['nobody']\n"
-        (folder / "src" / "func_main.py").write_text(source)
-        result = send("--rows", 10, "--package", folder, metric=None)
+        (light_package / "src" / "func_main.py").write_text(source)
+        result = send("--rows", 10, "--package", light_package, metric=None)
         assert (result.status, result.err.count("Traceback")) == (2, 1)
         assert "return inputs['nobody']" in result.err
 
@@ -233,31 +228,25 @@ class TestWhatCannotBeScored:
         assert {(float(line["value"]), line["result"]) for line in lines()} == {(0.0, "passed")}
 
 
-class TestNothingIsLost:
-    @pytest.fixture(autouse=True)
-    def earlier(self, tmp_path):
-        (tmp_path / "reports").mkdir()
-        paths = [tmp_path / "reports" / f"replay.{end}" for end in ("csv", "png")]
-        written = [path.write_text(path.name) for path in paths]
-        yield
-        assert [len(path.read_text()) for path in paths] == written
-
-    @pytest.mark.parametrize("hop", ["target", "metric"])
-    def test_nothing_at_the_address_and_a_2_x_runtime(self, send, hop):
+def test_what_cannot_be_sent_replaces_nothing(send, light_package, tmp_path):
+    """Nothing at an address, a runtime of 2.x, a target that is not trained."""
+    (tmp_path / "reports").mkdir()
+    paths = [tmp_path / "reports" / f"replay.{end}" for end in ("csv", "png")]
+    for path in paths:
+        path.write_text("earlier")
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    for hop in ("target", "metric"):
         result = send("--rows", 5, **{hop: "127.0.0.1:1"})
         assert_one_line(result, f"the {hop} does not answer")
-        server = grpc.server(ThreadPoolExecutor(1))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
         result = send("--rows", 5, **{hop: f"127.0.0.1:{port}"})
-        server.stop(0).wait()
         assert_one_line(result, f"the {hop} does not offer {PREDICT[1:]}, as 3.x runtimes do")
-
-    def test_a_target_that_is_not_trained(self, send, adult_package, tmp_path):
-        folder = shutil.copytree(adult_package, tmp_path / "untrained")
-        (folder / "classifier.json").unlink()
-        words = ("classifier.json (No such file", "train it with examples/adult/train.py")
-        assert_one_line(send("--rows", 5, target=folder), *words)
+    server.stop(0).wait()
+    (light_package / "classifier.json").unlink()
+    words = ("classifier.json (No such file", "train it with examples/adult/train.py")
+    assert_one_line(send("--rows", 5, target=light_package), *words)
+    assert [path.read_text() for path in paths] == ["earlier"] * 2
 
 
 @pytest.mark.parametrize(

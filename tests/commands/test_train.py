@@ -19,7 +19,7 @@ from portable_knn import PortableKNN
 
 
 @pytest.fixture
-def train(tmp_path):
+def train(tmp_path, undrawn):
     own = ("--package", copy_package(tmp_path / "package"), "--plot", tmp_path / "a.png")
     return lambda *words: run("train", *own, "--data", *words)
 

@@ -97,8 +97,8 @@ class Handler(BaseHTTPRequestHandler):
                     content = answer(self.server, body, *match.groups())
                 except Refusal as refusal:
                     return refusal.args
-                is_stream = isinstance(content, bytes)
-                return 200, "text/event-stream" if is_stream else JSON, write(content)
+                kind = "text/event-stream" if isinstance(content, bytes) else JSON
+                return 200, kind, write(content)
         return 404, TEXT, b"could not be found"
 
     def read_body(self):
@@ -132,20 +132,16 @@ def write(content):
     return content if isinstance(content, bytes) else json.dumps(content).encode()
 
 
-def find(found, what):
-    if found is None:
-        raise Refusal(404, {"message": f"Can't find {what}", "error": "NotFound"})
-    return found
-
-
 def keep(where, body):
     where.append(json.loads(body))
     return where[-1]
 
 
 def get_version(manager, _, name, number):
-    versions = {(one["model"]["name"], one["modelVersion"]): one for one in manager.versions}
-    return find(versions.get((name, int(number))), f"a ModelVersion {name}:{number}")
+    for version in manager.versions:
+        if (version["model"]["name"], version["modelVersion"]) == (name, int(number)):
+            return version
+    raise Refusal(404, {"message": f"Can't find {name}:{number}", "error": "NotFound"})
 
 
 def take_upload(manager, body):
@@ -174,14 +170,13 @@ def take_spec(manager, body):
         raise Refusal(500, error, TEXT)
     if config["thresholdCmpOperator"]["kind"] not in OPERATORS:
         raise Refusal(400, b"The request content was malformed", TEXT)
-    deployed = config.get("deploymentConfigName", "hydrosphere_manager_default")
     manager.servables[spec["id"]] = {
         "modelVersionId": config["modelVersionId"],
         "status": "Starting",
         "statusMessage": manager.starting,
         "fullName": f"of-{spec['id']}",
         "metadata": {},
-        "deploymentConfigurationName": deployed,
+        "deploymentConfigurationName": config.get("deploymentConfigName", "the default one"),
     }
     if manager.keeps:
         manager.specs.append(spec)
@@ -200,10 +195,9 @@ def with_servable(manager, spec, serves=True):
         shown["modelVersion"] = next(one for one in manager.versions if one["id"] == identity)
         status = {"host": "", "port": 9091, "status": shown["status"], "msg": message or "ok"}
         shown["status"] = status
-    listed = {**spec, "config": {**spec["config"], "servable": shown}}
     if serves and servable["statusMessage"] == STARTING:
         servable |= {"status": "Serving", "statusMessage": None}
-    return listed
+    return {**spec, "config": {**spec["config"], "servable": shown}}
 
 
 def list_specs(manager, _, target):
@@ -212,11 +206,13 @@ def list_specs(manager, _, target):
 
 
 def delete_spec(manager, _, identity):
-    found = find(next((one for one in manager.specs if one["id"] == identity), None), identity)
-    manager.specs.remove(found)
-    if identity in manager.lost:
-        raise Refusal(500, {"error": "InternalException", "message": "gone"})
-    return found
+    for spec in manager.specs:
+        if spec["id"] == identity:
+            manager.specs.remove(spec)
+            if identity in manager.lost:
+                raise Refusal(500, {"error": "InternalException", "message": "gone"})
+            return spec
+    raise Refusal(404, {"message": f"no {identity}", "error": "NotFound"})
 
 
 def ask_servable(manager, body, name):

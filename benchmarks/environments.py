@@ -98,8 +98,9 @@ class Bench(NamedTuple):
     def run(self, environment: str, task: str, *arguments: object) -> Any:
         """Take one timing in a process of its own, where only our package's src/ is found."""
         line = [str(self.pythons[environment]), timing.__file__, json.dumps([task, *arguments])]
-        path = {**os.environ, "PYTHONPATH": str(self.folder / "ours" / "src")}
-        result = subprocess.run(line, cwd=self.folder, env=path, capture_output=True, text=True)
+        own = {**os.environ, "PYTHONPATH": str(self.folder / "ours" / "src")}
+        own["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(dir=self.folder)  # empty, as in a new container
+        result = subprocess.run(line, cwd=self.folder, env=own, capture_output=True, text=True)
         if result.returncode:
             last = cli.last_line(result)
             raise cli.UserError(f"{task} failed in the {environment} environment: {last}")

@@ -127,6 +127,12 @@ def make_home(tmp_path, generation, address):
     return {**os.environ, "HOME": str(tmp_path / "home")}
 
 
+def read_files(folder):
+    """Return the content of each file by its path within the folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def load_script(path):
     """Import a script that shares its name with another one."""
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)

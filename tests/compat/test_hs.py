@@ -1,15 +1,15 @@
 """Uploads with the real hs command lines of both generations, against a stub manager."""
 
+import os
 import shutil
 import subprocess
 
 import pytest
 import yaml
-from helpers import assert_one_line, make_home, run
+from helpers import METRIC, assert_one_line, make_home, read_files, run
 
 from knn_metric.contract import Contract
 from knn_metric.files import ROOT
-from knn_metric.package.payload import Payload
 from knn_metric.platform.manager import read_signature
 from knn_metric.platform.metrics import describe_artifact
 from portable_knn import load
@@ -19,39 +19,19 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def repository(package, tmp_path):
-    """The package as a user has it: committed, with byte code that a run has left behind."""
+    """A committed package with byte code that a run left, and files that hs packs differently."""
     folder = shutil.copytree(package, tmp_path / "repository")
     (folder / "src" / "__pycache__").mkdir(exist_ok=True)
     (folder / "src" / "__pycache__" / "func_main.cpython-311.pyc").write_bytes(b"\0")
+    shutil.copytree(ROOT / "examples" / "adult" / "src", folder / "more" / "below")
+    shutil.copy(ROOT / "LICENSE", folder / "more")
+    text = (folder / "serving.yaml").read_text()
+    text = text.replace("  - src/", "  - src/\n  - more/LICENSE\n  - more/below/")
+    (folder / "serving.yaml").write_text(text)
     git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "all"], check=True)
     return folder
-
-
-def assert_arrived(upload, repository, runtime):
-    """Assert that what arrived is what the repository holds and serving.yaml says."""
-    contract = Contract.read(repository)
-    files = {name.replace("//", "/"): content for name, content in upload["files"].items()}
-    wanted = Payload(repository, contract.payload).files
-    assert files == {name: path.read_bytes() for name, path in wanted.items()}
-    assert all(mode & 0o444 == 0o444 for mode in upload["modes"].values())
-    metadata = upload["metadata"]
-    assert metadata["name"] == contract.name
-    assert metadata["installCommand"] == contract.install_command
-    assert "{name}:{tag}".format_map(metadata["runtime"]) == runtime
-    signature = (metadata.get("contract") or {"predict": metadata["modelSignature"]})["predict"]
-    assert signature["signatureName"] == contract.function
-    fields = [*contract.inputs, *contract.outputs]
-    assert read_signature({"modelSignature": signature}) == (fields, [])
-    head = subprocess.check_output(["git", "-C", repository, "rev-parse", "HEAD"], text=True)
-    assert metadata["metadata"]["git.branch.head.sha"] == head.strip()
-
-
-RUNTIMES = {
-    2: "hydrosphere/serving-runtime-python-3.7:2.4.3",
-    3: "hydrosphere/serving-runtime-python-3.7:3.0.3",
-}
 
 
 @pytest.fixture
@@ -62,15 +42,35 @@ def send(hs, manager, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("checked")
-def test_it_arrives(hs, send, manager, repository):
+def test_it_arrives(hs, send, manager, repository, tmp_path, monkeypatch):
+    """What the repository holds and serving.yaml says; an image is built from the same files."""
     before = sorted(repository.rglob("*"))
     result = send(repository)
     assert result.status == 0, result
     assert sorted(repository.rglob("*")) == before
     (sent,) = manager.uploads
-    assert_arrived(sent, repository, RUNTIMES[hs[1]])
+    release = {2: "2.4.3", 3: "3.0.3"}[hs[1]]
+    runtime = f"hydrosphere/serving-runtime-python-3.7:{release}"
+    head = subprocess.check_output(["git", "-C", repository, "rev-parse", "HEAD"], text=True)
+    monkeypatch.setenv("PATH", "")  # where a builder may be
+    options = ("--package", repository, "--image", runtime, "--out", tmp_path / "out")
+    assert run("image", *options).status == 0
+    files = tmp_path / "out" / "image" / METRIC / "model" / "files"
+    arrived = {os.path.normpath(name): content for name, content in sent["files"].items()}
+    assert len(arrived) == 11
+    assert read_files(files) == arrived
+    assert all(mode & 0o444 == 0o444 for mode in sent["modes"].values())
+    metadata, contract = sent["metadata"], Contract.read(repository)
+    assert metadata["name"] == contract.name
+    assert metadata["installCommand"] == contract.install_command
+    assert "{name}:{tag}".format_map(metadata["runtime"]) == runtime
+    signature = (metadata.get("contract") or {"predict": metadata["modelSignature"]})["predict"]
+    assert signature["signatureName"] == contract.function
+    fields = [*contract.inputs, *contract.outputs]
+    assert read_signature({"modelSignature": signature}) == (fields, [])
+    assert metadata["metadata"]["git.branch.head.sha"] == head.strip()
     described = describe_artifact(repository, load(repository / "monitoring_model.joblib"))
-    assert described.items() <= sent["metadata"]["metadata"].items()
+    assert described.items() <= metadata["metadata"].items()
 
 
 def test_the_target_uploads_too(send, manager, adult_package):

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import PNG, assert_one_line, damage
+from helpers import PNG, assert_one_line, damage, read_files
 from histories import BEGIN, HOUR, read, replace, write_json
 from matplotlib.axes import Axes
 from pyarrow import parquet
@@ -162,10 +162,6 @@ class TestRejected:
         options = ("--most-rejected", 0.6) if names == "*" else ()
         assert_one_line(scoring(folder / names, "--rows-per-block", 100, *options), folder)
         assert not list(tmp_path.glob("out*"))
-
-
-def read_files(folder):
-    return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
 class TestFaults:

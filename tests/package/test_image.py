@@ -1,15 +1,11 @@
 """What the platform builds an image from, beside what real hs sends and runtimes read."""
 
 import os
-import shutil
-import subprocess
 
 import pytest
-import yaml
-from helpers import assert_one_line, make_home, run
+from helpers import assert_one_line, read_files, run
 
 from knn_metric.contract import Contract, Field
-from knn_metric.files import ROOT
 from knn_metric.package.image import format_dockerfile, serialize_contract
 
 RUNTIMES = {
@@ -60,11 +56,6 @@ def make(builder, package, tmp_path):
     return lambda *options, folder=package: run("image", "--package", folder, *where, *options)
 
 
-def read_files(folder):
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 class TestCheck:
     def test_it_comes_first(self, make, adult_package, tmp_path):
         result = make(folder=adult_package)
@@ -98,26 +89,6 @@ class TestImage:
     @pytest.fixture
     def context(self, tmp_path):
         return tmp_path / "out" / "image" / "census_monitoring"
-
-    def test_files_are_what_hs_sends(self, hs, manager, make, context, package, tmp_path):
-        """With a folder and a file below others, which the generations pack differently."""
-        hs, generation = hs
-        ignore = shutil.ignore_patterns("__pycache__")  # hs would pack it
-        folder = shutil.copytree(package, tmp_path / "package", ignore=ignore)
-        adult = ROOT / "examples" / "adult" / "src"
-        shutil.copytree(adult, folder / "more" / "below", ignore=ignore)
-        shutil.copy(ROOT / "LICENSE", folder / "more")
-        definition = yaml.safe_load((folder / "serving.yaml").read_text())
-        definition["payload"] += ["more/LICENSE", "more/below/"]
-        (folder / "serving.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
-        assert make("--image", RUNTIMES[generation], folder=folder).status == 0
-        environment = make_home(tmp_path, generation, manager.address)
-        line = [hs, "upload"] if generation == 2 else [hs, "apply", "-f", "serving.yaml"]
-        result = subprocess.run(line, cwd=folder, env=environment, capture_output=True)
-        assert result.returncode == 0, result
-        sent = {os.path.normpath(name): at for name, at in manager.uploads[0]["files"].items()}
-        assert len(sent) == 11
-        assert read_files(context / "model" / "files") == sent
 
     @pytest.mark.parametrize(("generation", "port"), [(2, 9090), (3, 9091)])
     def test_no_builder_and_each(self, make, builder, context, generation, port):

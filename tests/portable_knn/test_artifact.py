@@ -26,23 +26,21 @@ from portable_knn import PortableKNN, artifact
 NEW = b"\x8c\x0cportable_knn\x8c\x0bPortableKNN\x93)\x81"
 HASHES_OF_0 = (number * sys.hash_info.modulus for number in range(1, 30_000))
 EQUAL_KEYS = b"".join(pickle.dumps(key, protocol=2)[2:-1] + b"N" for key in HASHES_OF_0)
-NAMES = [f"field_{number}" for number in range(12)]
+NAMES = [f"field_{number}" for number in range(13)]
 
 
 @pytest.fixture(scope="module")
 def detector(rows):
     """A detector of the sample's rows, which was never saved."""
-    names = [f"field_{number}" for number in range(13)]
     origin = {"source": "sample", "sha256": "ab", "test_size": 0.2, "seed": 0}
-    return PortableKNN(n_neighbors=15, contamination=0.05, p=5).fit(
-        rows[:5600], None, names, origin
-    )
+    detector = PortableKNN(n_neighbors=15, contamination=0.05, p=5)
+    return detector.fit(rows[:2800], None, NAMES, origin)
 
 
 def tamper(detector, **changes):
-    """Return the detector's state with some content changed and the digest made right again."""
+    """Restore a detector of which some content is changed and the digest made right again."""
     content = {**detector.__getstate__()["content"], **changes}
-    return {"content": content, "digest": artifact.digest(content)}
+    PortableKNN().__setstate__({"content": content, "digest": artifact.digest(content)})
 
 
 class TestArtifact:
@@ -53,7 +51,7 @@ class TestArtifact:
         assert again.get_params() == detector.get_params()
         unify = partial(PortableKNN.predict_proba, method="unify")
         for method in (PortableKNN.predict, PortableKNN.predict_confidence, unify):
-            np.testing.assert_array_equal(method(again, rows[:1000]), method(detector, rows[:1000]))
+            np.testing.assert_array_equal(method(again, rows[:500]), method(detector, rows[:500]))
         assert pickle.dumps(reload(again), protocol=4) == pickle.dumps(again, protocol=4)
 
     def test_it_fits_again_and_travels_unfitted(self, rows, detector):
@@ -76,7 +74,7 @@ class TestArtifact:
         assert artifact.digest(values) == whole
 
     def test_many_fields_take_a_few_times_their_rows(self, tmp_path):
-        rows = np.random.default_rng(0).normal(size=(1000, 160))
+        rows = np.random.default_rng(0).normal(size=(500, 160))
         fitted = PortableKNN().fit(rows, feature_names=[f"f{place}" for place in range(160)])
         fitted.calibration_ = {"codes": []}
         tracemalloc.start()
@@ -87,12 +85,6 @@ class TestArtifact:
         loading = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert (saving < 5 * rows.nbytes, loading < 10 * rows.nbytes) == (True, True)
-
-    def test_changed_content_is_refused(self, detector):
-        state = detector.__getstate__()
-        state["content"]["score_mean"] = 1
-        with pytest.raises(ValueError, match="does not match its digest"):
-            PortableKNN().__setstate__(state)
 
     @pytest.mark.parametrize(
         ("changes", "words"),
@@ -105,24 +97,33 @@ class TestArtifact:
             ),
             *(
                 ({"feature_names": names}, "expected 13 distinct feature names")
-                for names in (NAMES, [*NAMES, NAMES[0]], [*NAMES, 7], "abcdefghijklm", 13)
+                for names in (
+                    NAMES[1:],
+                    [*NAMES[1:], NAMES[1]],
+                    [*NAMES[1:], 7],
+                    "abcdefghijklm",
+                    13,
+                )
             ),
         ],
     )
     def test_content_of_the_right_digest_that_cannot_be(self, detector, changes, words):
         with pytest.raises(ValueError, match=words):
-            PortableKNN().__setstate__(tamper(detector, **changes))
+            tamper(detector, **changes)
 
-    def test_rows_and_scores_must_agree(self, rows, detector):
-        """To a relative 1e-9."""
-        scores = detector.self_test_scores_
-        PortableKNN().__setstate__(tamper(detector, check_scores=(scores * (1 + 1e-12)).tolist()))
+    def test_the_digest_and_rows_and_scores_must_agree(self, rows, detector):
+        """Scores to a relative 1e-9."""
+        state, scores = detector.__getstate__(), detector.self_test_scores_
+        state["content"]["score_mean"] = 1
+        with pytest.raises(ValueError, match="does not match its digest"):
+            PortableKNN().__setstate__(state)
+        tamper(detector, check_scores=(scores * (1 + 1e-12)).tolist())
         for changes in (
             {"check_scores": (scores * (1 + 1e-8)).tolist()},
-            {"training_rows": artifact.to_npy(rows[:5600] + np.eye(13)[0])},
+            {"training_rows": artifact.to_npy(rows[:2800] + np.eye(13)[0])},
         ):
             with pytest.raises(ValueError, match="where the detector was trained"):
-                PortableKNN().__setstate__(tamper(detector, **changes))
+                tamper(detector, **changes)
 
     def test_the_format_holds_what_it_held(self, detector):
         names = """format params training_rows scores score_codes threshold score_mean
@@ -139,15 +140,10 @@ def test_a_saved_one_loads_and_anyone_may_read_it(detector, rows, tmp_path):
     plain = pickle.loads(zlib.decompress(path.read_bytes()))
     for again in (joblib.load(path), portable_knn.load(path), plain):
         np.testing.assert_array_equal(again.decision_function(rows[:100]), expected)
-
-
-def test_numpys_scalars_are_saved_as_plain_values(rows, tmp_path):
-    names = np.array(["a", "b"])
-    detector = PortableKNN().fit(rows[:50, :2], None, list(names), {"seed": np.int64(3)})
-    detector.save(tmp_path / "model.joblib")
-    again = portable_knn.load(tmp_path / "model.joblib")
-    assert again.feature_names_in_.tolist() == ["a", "b"]
-    assert again.origin_ == {"seed": 3}
+    names, origin = list(np.array(["a", "b"])), {"seed": np.int64(3)}  # numpy's scalars
+    PortableKNN().fit(rows[:50, :2], None, names, origin).save(path)
+    again = portable_knn.load(path)
+    assert (again.feature_names_in_.tolist(), again.origin_) == (["a", "b"], {"seed": 3})
 
 
 @pytest.mark.parametrize("compress", [zlib.compress, bytes])
@@ -184,16 +180,13 @@ class TestRefusedFiles:
             load_module(tmp_path)
         assert str(caught.value) == self.fail(tmp_path)
 
-    def test_what_is_no_file(self, tmp_path):
+    def test_what_is_no_file_and_something_else(self, tmp_path, rows):
         path = tmp_path / "monitoring_model.joblib"
         assert "No such file" in self.fail(tmp_path)
-        os.mkfifo(path)
-        assert "it is no regular file" in self.fail(tmp_path)
-        path.unlink()
-        path.mkdir()
-        assert "Is a directory" in self.fail(tmp_path)
-
-    def test_something_else(self, tmp_path, rows):
+        for make, words in ((os.mkfifo, "it is no regular file"), (os.mkdir, "Is a directory")):
+            make(path)
+            assert words in self.fail(tmp_path)
+            path.rmdir() if path.is_dir() else path.unlink()
         for content in (b"", b"not an artifact", b"x", b"\x80\x04."):
             self.fail(tmp_path, content)
         for value, words in (
@@ -201,7 +194,7 @@ class TestRefusedFiles:
             (KNN().fit(rows[:100]), "expected a PortableKNN, got a KNN"),
             (PortableKNN().fit(rows[:100]), "feature_names_in_"),
         ):
-            joblib.dump(value, tmp_path / "monitoring_model.joblib")
+            joblib.dump(value, path)
             assert words in self.fail(tmp_path)
 
     def test_flipped_and_truncated_files_never_load(self, tmp_path, artifact):

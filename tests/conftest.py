@@ -24,21 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOAD = functools.cache(lambda path, _, load=detectors._load: load(path))
 MEASURE = functools.cache(FieldSurprise.of)
-
 settings.register_profile("soak", max_examples=50_000)
-REASONS = {
-    "slow": "takes long: pytest -m slow",
-    "cluster": "starts dozens of processes, which take a minute or two: make cluster",
-    "soak": "takes minutes: make soak",
-}
-
-
-def pytest_collection_modifyitems(config, items):
-    """Skip what takes long, unless it is asked for."""
-    for item in items:
-        for marker, reason in REASONS.items():
-            if item.get_closest_marker(marker) and marker not in config.option.markexpr:
-                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

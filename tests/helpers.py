@@ -3,9 +3,11 @@
 import functools
 import importlib.util
 import io
+import json
 import math
 import os
 import pickle
+import re
 import shutil
 import sys
 import threading
@@ -13,15 +15,18 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-import numpy as np
+import pyarrow as pa
 import yaml
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor, TensorShape
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
 from pyarrow import parquet
+from pyarrow.csv import write_csv
 
 from knn_metric.__main__ import main
 from knn_metric.data import census
+from knn_metric.data.survey import plan
+from knn_metric.data.validation import Part, read_rows
 from knn_metric.files import ROOT
 from knn_metric.platform import hs
 from knn_metric.platform.server import load_function, start_server
@@ -41,13 +46,8 @@ PUBLISHED = (
 # A published figure is pyod's: on another processor its root may be a unit in the last place off.
 UNIT = 2**-52
 METRIC = "census_monitoring"
-
-
-class Hostile:
-    """An object whose conversion fails in a way of its own."""
-
-    def __array__(self, *_, **__):
-        raise KeyError("age")
+BEGIN = 1_600_000_000_000  # 2020-09-13T12:26:40Z
+HOUR = 3_600_000
 
 
 class Result(NamedTuple):
@@ -209,26 +209,38 @@ def attach(manager, name, threshold, version=12):
     manager.specs.append({"id": name, "name": name, "modelVersionId": target, "config": config})
 
 
-# Values that are not one finite number within int64, and what is said of them.
-BAD = [
-    (None, "not numeric, got NoneType"),
-    ("38", "not numeric, got str"),
-    (38j, "not numeric, got complex"),
-    (np.array([38], dtype=object), "not numeric"),
-    (np.datetime64("2020-01-01"), "not numeric"),
-    (Hostile(), "not numeric, got Hostile"),
-    (math.nan, "got NaN"),
-    (np.ma.masked, "missing, got a masked value"),
-    (np.ma.array([38], mask=[True]), "missing, got a masked value"),
-    (math.inf, "infinity"),
-    (1e200, "beyond int64"),
-    (10**5000, "beyond int64"),
-    (-(2**64), "beyond int64"),
-    ([1, 2], "expected one element, got 2"),
-    (np.array([]), "expected one element, got an empty array"),
-    (Tensor(dtype=9), "an empty tensor"),
-    (message([1, 2]), "expected one element, got 2"),
-    (message(1, dims=(2,)), "cannot reshape"),
-    (message(b"38", 7, "string_val"), "not numeric, got a tensor of DataType 7"),
-    (message(math.nan, 2, "double_val"), "got NaN"),
-]
+def read_scores(folder):
+    return pa.concat_tables(map(parquet.read_table, sorted(folder.glob("*.parquet"))))
+
+
+def read_all(path, *features, keep=(), rows=10_000, time=None):
+    """Read the rows of files in blocks; return them as one part."""
+    wanted, blocks = plan([str(path)], dict.fromkeys(features, "int64"), list(keep), rows, time)
+    parts = [part for block in blocks for part in read_rows(wanted, block, rows)]
+    return Part.join(parts)
+
+
+def replace(table, **columns):
+    """Return a table with other values in some columns."""
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    return table
+
+
+def write_json(table, path):
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+def write_mongo(table, path):
+    """Ten records a line, integers as Mongo's writer may put them."""
+    records = table.to_pylist()
+    lines = [json.dumps(records[first : first + 10]) for first in range(0, len(records), 10)]
+    path.write_text(re.sub(r": (-?\d+)(?=[,}])", r': {"$numberLong": "\1"}', "\n".join(lines)))
+
+
+WRITERS = {
+    "rows.parquet": lambda table, path: parquet.write_table(table, path, row_group_size=130),
+    "rows.csv": write_csv,
+    "rows.jsonl": write_json,
+    "mongo.json": write_mongo,
+}

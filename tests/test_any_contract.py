@@ -6,8 +6,7 @@ import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import run, served_package, write_model
-from histories import WRITERS, read
+from helpers import WRITERS, read_scores, run, served_package, write_model
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest
 from hydro_serving_grpc.serving.runtime.api_pb2_grpc import PredictionServiceStub
 from pyarrow import csv
@@ -77,7 +76,7 @@ def test_every_path_gives_the_same_score(kinds, tmp_path):
     command("check", *own)
     for path in paths:
         command("score", path, *own, "--out", reports / path.suffix)
-        assert read(reports / path.suffix)["value"].to_pylist() == expected
+        assert read_scores(reports / path.suffix)["value"].to_pylist() == expected
     words = [f"{name}={value}" for name, value in zip(types, values[0], strict=True)]
     assert repr(expected[0]) in command("explain", *own, *words)
     with served_package(package) as address, grpc.insecure_channel(address) as channel:

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import BAD, NORMAL, PUBLISHED, UNIT, message
+from helpers import NORMAL, PUBLISHED, UNIT, message
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,38 @@ from knn_metric.data.census import FEATURES
 from knn_metric.platform import server
 from knn_metric.platform.server import load_module
 from portable_knn import messages
+
+
+class Hostile:
+    """An object whose conversion fails in a way of its own."""
+
+    def __array__(self, *_, **__):
+        raise KeyError("age")
+
+
+# Values that are not one finite number within int64, and what is said of them.
+BAD = [
+    (None, "not numeric, got NoneType"),
+    ("38", "not numeric, got str"),
+    (38j, "not numeric, got complex"),
+    (np.array([38], dtype=object), "not numeric"),
+    (np.datetime64("2020-01-01"), "not numeric"),
+    (Hostile(), "not numeric, got Hostile"),
+    (math.nan, "got NaN"),
+    (np.ma.masked, "missing, got a masked value"),
+    (np.ma.array([38], mask=[True]), "missing, got a masked value"),
+    (math.inf, "infinity"),
+    (1e200, "beyond int64"),
+    (10**5000, "beyond int64"),
+    (-(2**64), "beyond int64"),
+    ([1, 2], "expected one element, got 2"),
+    (np.array([]), "expected one element, got an empty array"),
+    (Tensor(dtype=9), "an empty tensor"),
+    (message([1, 2]), "expected one element, got 2"),
+    (message(1, dims=(2,)), "cannot reshape"),
+    (message(b"38", 7, "string_val"), "not numeric, got a tensor of DataType 7"),
+    (message(math.nan, 2, "double_val"), "got NaN"),
+]
 
 
 def read_answer(answer):

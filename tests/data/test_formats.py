@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from histories import WRITERS, read_all
+from helpers import WRITERS, read_all
 from pyarrow import parquet
 
 from knn_metric.cli import UserError

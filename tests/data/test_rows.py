@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import serving_files
-from histories import WRITERS
+from helpers import WRITERS, serving_files
 from pyarrow.csv import write_csv
 
 from knn_metric.cli import UserError

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
 import pytest
-from histories import read_all
+from helpers import read_all
 from pyarrow import parquet
 
 from knn_metric.cli import UserError

@@ -2,8 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from helpers import run
-from histories import BEGIN, HOUR
+from helpers import BEGIN, HOUR, run
 
 from knn_metric.data import census
 
@@ -19,7 +18,7 @@ def history(rows):
 
 
 @pytest.fixture
-def scoring(artifact, tmp_path):
+def scoring(artifact, tmp_path, quick):
     """Run `score` into a folder `out`."""
 
     def run_score(*arguments):

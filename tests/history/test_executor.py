@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from distributed import versions
 from helpers import assert_one_line, damage, run
 from pyarrow import parquet
 
@@ -29,11 +28,12 @@ BLOCKS = 40
 class Cluster:
     """A scheduler and workers, each a process of its own that knows nothing of this repository."""
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.file = folder / "scheduler.json"
+    def __init__(self, folder, n_workers):
+        self.folder, self.file = folder, folder / "scheduler.json"
         self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
         self.workers = []
+        for _ in range(n_workers):
+            self.add_worker()
 
     def start(self, kind, *options):
         line = [sys.executable, "-m", "dask", kind, "--scheduler-file", self.file, "--no-dashboard"]
@@ -63,9 +63,7 @@ def wait_for(condition):
 
 @contextmanager
 def running(folder, n_workers=2):
-    cluster = Cluster(folder)
-    for _ in range(n_workers):
-        cluster.add_worker()
+    cluster = Cluster(folder, n_workers)
     try:
         yield cluster
     finally:
@@ -81,19 +79,14 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def history(rows, tmp_path_factory):
+def options(rows, artifact, tmp_path_factory):
     """Many blocks of rows, and some in each that cannot be scored."""
     path = tmp_path_factory.mktemp("history") / "rows.parquet"
     codes = dict(zip(census.FEATURES, rows.T, strict=True))
     codes["age"] = pa.array(rows[:, 0], mask=np.arange(len(rows)) % 1000 == 0)
     table = pa.concat_tables([pa.table(codes)] * (BLOCKS * BLOCK // len(rows)))
     parquet.write_table(table, path, row_group_size=7000)
-    return path
-
-
-@pytest.fixture(scope="module")
-def options(history, artifact):
-    return [history, "--package", artifact.parent, "--rows-per-block", BLOCK]
+    return [path, "--package", artifact.parent, "--rows-per-block", BLOCK]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +106,6 @@ def read(out):
 @contextmanager
 def when_half_written(folder, act):
     """Do something as soon as the first blocks of an output are there."""
-
     done = []
 
     def watch():
@@ -198,18 +190,19 @@ def test_a_cluster_without_workers(score, tmp_path, monkeypatch):
 
 def test_other_packages(cluster, score, tmp_path, monkeypatch):
     """As if a numba of this machine's own were not the workers'."""
+    from distributed import versions  # which takes half a second
+
     known = versions._version_cached
-    monkeypatch.setattr(
-        versions, "_version_cached", lambda name: "0.1" if name == "numba" else known(name)
-    )
+    other = lambda name: "0.1" if name == "numba" else known(name)  # noqa: E731
+    monkeypatch.setattr(versions, "_version_cached", other)
     assert_one_line(score(cluster), "worker tcp://", "numba", "(0.1 here)")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file(cluster, score, options, expected, history, tmp_path):
+def test_a_damaged_file(cluster, score, options, expected, tmp_path):
     """The worker's line names it, and the same cluster goes on with the next history."""
     damaged = tmp_path / "damaged.parquet"
-    damage(history, damaged)
+    damage(options[0], damaged)
     assert_one_line(score(cluster, damaged, *options[1:]), damaged)
     assert list(tmp_path.iterdir()) == [damaged]
     assert score(cluster).status == 0

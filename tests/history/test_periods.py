@@ -6,13 +6,13 @@ from unittest.mock import Mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import assert_one_line, copy_package
-from histories import SCORES, read
+from helpers import assert_one_line, copy_package, read_scores
 from matplotlib.axes import Axes
 from pyarrow import parquet
 
 from knn_metric.data import census
 from knn_metric.data.cells import NO_TIME
+from knn_metric.data.survey import SCORES
 from knn_metric.history.periods import NO_DAY, SAMPLE, Period, give_turns, part_by_day
 from portable_knn import load
 
@@ -44,7 +44,7 @@ def test_days_that_raise_no_more_alarms_than_others(rows_per_block, scoring, wee
     result = scoring(tmp_path / "rows.parquet", "--rows-per-block", rows_per_block)
     assert result.status == 0, result.err
     assert list_changed(result.out) == [("2019-04-18", "classes"), ("2019-04-19", "sex")]
-    alarms = read(tmp_path / "out")["alarm"].to_numpy().reshape(N_DAYS, -1).sum(axis=1)
+    alarms = read_scores(tmp_path / "out")["alarm"].to_numpy().reshape(N_DAYS, -1).sum(axis=1)
     assert max(alarms[4:6]) < max(alarms[:4]) < 100
 
 
@@ -55,8 +55,8 @@ def test_without_days_blocks_are_tested_and_drawn(scoring, week, tmp_path, monke
     result = scoring(tmp_path / "rows.parquet", "--rows-per-block", 500)
     changed = [("rows 2,000 to 2,499", "classes"), ("rows 2,500 to 2,999", "sex")]
     assert list_changed(result.out) == changed
-    found = read(tmp_path / "out")
-    assert found.column_names == SCORES
+    found = read_scores(tmp_path / "out")
+    assert found.column_names == ["file", "row", *SCORES]
     alarms = found["alarm"].to_numpy().reshape(N_DAYS, -1).mean(axis=1)
     (ends, rates), (marked, _), *_ = (call.args[1:3] for call in drawn.call_args_list)
     assert list(ends) == [500 * number for number in range(1, 8)]

@@ -11,8 +11,17 @@ from unittest.mock import Mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import PNG, assert_one_line, damage, read_files
-from histories import BEGIN, HOUR, read, replace, write_json
+from helpers import (
+    BEGIN,
+    HOUR,
+    PNG,
+    assert_one_line,
+    damage,
+    read_files,
+    read_scores,
+    replace,
+    write_json,
+)
 from matplotlib.axes import Axes
 from pyarrow import parquet
 from pyarrow.csv import write_csv
@@ -34,7 +43,7 @@ class TestScores:
         ranks = rank_fields(detector.calibration_, surprises)
         tops = np.full(500, None)
         tops[alarms] = detector.feature_names_in_[ranks.argmax(axis=1)]
-        assert read(tmp_path / "out").to_pydict() == {
+        assert read_scores(tmp_path / "out").to_pydict() == {
             **{name: history[name].to_pylist() for name in ("_hs_request_id", "_hs_timestamp")},
             "file": [str(tmp_path / "rows.parquet")] * 500,
             "row": list(range(500)),
@@ -80,7 +89,7 @@ class TestScores:
         result = scoring(lake, tmp_path, *keep, *keep)  # named twice, kept once
         assert result.status == 0
         assert [line.split()[:2] for line in result.out.splitlines()][1] == ["copies", "101"]
-        found = read(tmp_path / "out")
+        found = read_scores(tmp_path / "out")
         checks = [dict(one)["census_monitoring"] for one in found["_hs_metric_checks"].to_pylist()]
         assert found["value"].to_pylist() == [one["value"] for one in checks]
         assert len(found) == 101
@@ -100,8 +109,8 @@ class TestRejected:
             file.write("1,2,3\n")
         result = scoring(tmp_path / "rows.csv", "--rows-per-block", 64)
         assert result.status == 0, result.err
-        assert len(read(tmp_path / "out")) == 497
-        rejected = read(tmp_path / "out" / "rejected")
+        assert len(read_scores(tmp_path / "out")) == 497
+        rejected = read_scores(tmp_path / "out" / "rejected")
         names = ["row", "_hs_request_id", "age", "_hs_error", "line", "reason"]
         assert [tuple(row.values()) for row in rejected.select(names).to_pylist()] == [
             (7, "request-7", None, None, None, "age: missing; sex: missing"),
@@ -123,7 +132,7 @@ class TestRejected:
         result = scoring(tmp_path / "rows.parquet")
         assert result.status == 2
         assert "500  classes: missing" in result.out
-        assert len(read(tmp_path / "out" / "rejected")) == 500
+        assert len(read_scores(tmp_path / "out" / "rejected")) == 500
 
     @pytest.fixture
     def folder(self, history, tmp_path):
@@ -147,11 +156,11 @@ class TestRejected:
         """By name, with status 1; of one that is damaged further on, what stands before is read."""
         result = scoring(folder, "--rows-per-block", 100)
         assert (result.status, result.err) == (1, "")
-        scored = read(tmp_path / "out")
+        scored = read_scores(tmp_path / "out")
         assert len(scored.filter(scored["_hs_request_id"].is_valid())) == 300
         names = {"cut.csv", "cut.csv.gz", "cut.parquet", "long.csv.gz", "paged.parquet"}
         assert str(folder / "paged.parquet") in scored["file"].to_pylist()
-        rejected = read(tmp_path / "out" / "rejected").to_pylist()
+        rejected = read_scores(tmp_path / "out" / "rejected").to_pylist()
         assert {Path(one["file"]).name for one in rejected} == names
         assert {one["row"] for one in rejected} == {-1}
         assert "files left out    5" in result.out
@@ -206,9 +215,9 @@ class TestFaults:
         with pytest.raises(KeyError), replacing_folder(tmp_path / "out"):  # noqa: PT012
             assert_one_line(scoring(path, "--overwrite"), "out is being written by another process")
             raise KeyError
-        assert len(read(tmp_path / "out")) == 200
+        assert len(read_scores(tmp_path / "out")) == 200
         assert scoring(path, "--overwrite").status == 0
-        assert len(read(tmp_path / "out")) == 10
+        assert len(read_scores(tmp_path / "out")) == 10
         assert {path.name for path in tmp_path.iterdir()} == {"rows.parquet", "out", "out.png"}
 
     @pytest.mark.slow

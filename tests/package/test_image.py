@@ -56,8 +56,12 @@ def make(builder, package, tmp_path):
     return lambda *options, folder=package: run("image", "--package", folder, *where, *options)
 
 
-class TestCheck:
-    def test_it_comes_first(self, make, adult_package, tmp_path):
+class TestImage:
+    @pytest.fixture
+    def context(self, tmp_path):
+        return tmp_path / "out" / "image" / "census_monitoring"
+
+    def test_the_check_comes_first(self, make, adult_package, tmp_path):
         result = make(folder=adult_package)
         refusal = "knn-metric image: nothing was written: the check found problems\n"
         assert (result.status, result.err) == (1, refusal)
@@ -83,15 +87,8 @@ class TestCheck:
         names = "classifier.json", "requirements.txt", "src/func_main.py"
         assert files.keys() == {"Dockerfile", *(f"model/files/{name}" for name in names)}
 
-
-@pytest.mark.usefixtures("checked")
-class TestImage:
-    @pytest.fixture
-    def context(self, tmp_path):
-        return tmp_path / "out" / "image" / "census_monitoring"
-
     @pytest.mark.parametrize(("generation", "port"), [(2, 9090), (3, 9091)])
-    def test_no_builder_and_each(self, make, builder, context, generation, port):
+    def test_no_builder_and_each(self, make, builder, context, generation, port, checked):
         built = f"build --tag census_monitoring:local {context}"
         ran = f"run --rm --publish 127.0.0.1:{port}:{port} census_monitoring:local"
         result = make("--image", RUNTIMES[generation])
@@ -108,22 +105,19 @@ class TestImage:
             assert (result.status, result.err) == (0, "")
             assert result.out.splitlines()[-2:] == [f"called with {built}", f"to run  {name} {ran}"]
 
-    def test_a_builder_that_does_not_work(self, make, builder):
+    def test_what_fails(self, make, builder, context, checked):
         """As docker without its daemon: the other one is used, or both lines are printed."""
+        context.mkdir(parents=True)
+        assert_one_line(make(), f"{context} was not written by `knn-metric image`: move it away")
+        assert not any(context.iterdir())
+        context.rmdir()
         builder("docker", version="echo 'is the daemon running?' >&2; exit 1")
         assert "docker does not work: is the daemon running?; podman is not" in make().out
         builder("podman")
         assert "\ncalled with build" in make().out
-
-    def test_a_build_that_fails(self, make, builder, context):
         builder("docker", "echo 'no daemon' >&2; echo; exit 7")
         line = f"`docker build --tag census_monitoring:local {context}` failed (exit status 7)"
         assert_one_line(make(), f"{line}: no daemon")
-
-    def test_a_folder_of_someone_else_stays(self, make, context):
-        context.mkdir(parents=True)
-        assert_one_line(make(), f"{context} was not written by `knn-metric image`: move it away")
-        assert not any(context.iterdir())
 
 
 @pytest.mark.parametrize("generation", [2, 3])

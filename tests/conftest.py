@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from helpers import train_adult, train_package
+from helpers import run, train_adult, train_package
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
@@ -120,6 +120,17 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(detectors, "_load", load)
     monkeypatch.setattr(FieldSurprise, "of", MEASURE)
+
+
+@pytest.fixture
+def scoring(artifact, tmp_path, quick):
+    """Run `score` into a folder `out`."""
+
+    def run_score(*arguments):
+        own = ("--package", artifact.parent, "--out", tmp_path / "out")
+        return run("score", *own, *arguments)
+
+    return run_score
 
 
 @pytest.fixture

@@ -26,10 +26,21 @@ from matplotlib.axes import Axes
 from pyarrow import parquet
 from pyarrow.csv import write_csv
 
+from knn_metric.data import census
 from knn_metric.data.survey import SCORES as LAST
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import replacing_folder
+
+
+@pytest.fixture(scope="module")
+def history(rows):
+    """500 requests, one an hour, as the platform records them: name, type and values by column."""
+    columns = dict(zip(census.FEATURES, rows[:500].T, strict=True))
+    columns["_hs_request_id"] = [f"request-{number}" for number in range(500)]
+    columns["_hs_timestamp"] = [BEGIN + HOUR * number for number in range(500)]
+    columns["_hs_error"] = pa.nulls(500, pa.string())
+    return pa.table(columns)
 
 
 class TestScores:

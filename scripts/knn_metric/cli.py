@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
 
     def report(self) -> None:
         what = "write the results as one HTML page, with its pictures, too"
-        self.file("--report", (".html",), help=what)
+        self.file("--report", (".html",), action="append", default=[], help=what)
 
     def file(self, option: str, endings: Sequence[str] = PICTURES, **settings: Any) -> None:
         """Add an option that takes the path of a file of some kind, usually a picture."""

@@ -76,7 +76,7 @@ REPLAY = "replay --data sample --target 127.0.0.1:1 --runtime 127.0.0.1:1"
         ("train --plot zz", "--plot: expected a name in .png, .pdf, .svg"),
         (f"train --data sample --plot {ROOT}/Makefile/a.png", "Makefile/a.png cannot be written: "),
         ("upload --hs no-such-hs", "no-such-hs is not installed: on Python 3.8"),
-        ("serve --host 'no host'", "--host: no host is no address"),
+        ("serve --host 'no host'", "cannot listen on no host:9090: "),
         *((f"serve --port {port}", "argument --port: ") for port in ("99999", "-1", "x")),
         ("explain", "NAME=VALUE is missing, as in `knn-metric explain "),
         ("explain age=39", "workclass: missing; education: missing; "),

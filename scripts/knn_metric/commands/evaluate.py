@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
     option = parser.add_argument
     option("--target", help="the model: the folder of its package, or HOST:PORT")
     what = "corruptions, with commas between them (default: a list for the fields)"
-    option("--corrupt", metavar="NAME,...", help=what)
+    option("--corrupt", type=lambda names: names.split(","), metavar="NAME,...", help=what)
     parser.out()
     parser.report()
 
@@ -38,8 +38,7 @@ def run(arguments: Arguments) -> None:
     from knn_metric.tables import format_fields, format_table
 
     picture, figures = (arguments.out / f"evaluation.{kind}" for kind in ("png", "json"))
-    page = [arguments.report] if arguments.report else []
-    files.require_writable(picture, figures, *page, inputs=arguments.data)
+    files.require_writable(picture, figures, *arguments.report, inputs=arguments.data)
     contract, detector = open_package(arguments.package)
     place = arguments.target
     others = others_of(place, contract.inputs) if place else ()
@@ -47,8 +46,7 @@ def run(arguments: Arguments) -> None:
     rows = hold_out(rows, detector.origin_)
     with reaching(place, contract.inputs) if place else nullcontext() as target:
         answered = target.answered if target else rows.names[-1:]
-        asked = arguments.corrupt.split(",") if arguments.corrupt else None
-        names = asked or list_corruptions(rows, answered)
+        names = arguments.corrupt or list_corruptions(rows, answered)
         corruptions = [parse_corruption(name, rows) for name in names]
         changed = evaluation.corrupt_rows(rows, corruptions, target)
     results = evaluation.evaluate(detector, changed, corruptions)
@@ -72,7 +70,7 @@ def run(arguments: Arguments) -> None:
     described = f"{title}: {len(rows):,} rows of {rows.source}, answers {answers}"
     evaluation.plot(results, described, picture)
     tables = {"Corruptions": table, "Alarms at other thresholds": thresholds}
-    for path in page:
+    for path in arguments.report:
         write_page(path, title, fields, tables, [picture])
-    written = map(files.shorten, (figures, picture, *page))
+    written = map(files.shorten, (figures, picture, *arguments.report))
     print(f"written  {', '.join(written)}")

@@ -47,7 +47,7 @@ def run(arguments: Arguments) -> int:
         from knn_metric.history.periods import find_changes
 
         contract, detector = open_package(arguments.package)
-    out, pages = arguments.out.resolve(), [arguments.report] if arguments.report else []
+    out, pages = arguments.out.resolve(), arguments.report
     data, rows, scheduler = arguments.data, arguments.rows_per_block, arguments.scheduler
     picture = out.parent / f"{out.name}.png"
     if taken := ", ".join(name for name in arguments.keep if name in WRITTEN):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 from knn_metric.cli import INTERRUPTED, Arguments, Parser, UserError
 
@@ -38,15 +37,10 @@ def run(arguments: Arguments) -> int:
     problem = contract.find_other_fields(features)
     if artifact.exists() and problem:
         raise UserError(f"{artifact} {problem}")
-    host = arguments.host
-    try:
-        socket.getaddrinfo(host, arguments.port)
-    except socket.gaierror as error:
-        raise UserError(f"--host: {host} is no address: {error.strerror}") from error
-    shown = f"[{host}]" if ":" in host else host
-    server, port = start_server(function, f"{shown}:{arguments.port}")
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    server, port = start_server(function, f"{host}:{arguments.port}")
     signals = catch_signals()
-    print(f"serving {contract.name} on {shown}:{port}, stop with Ctrl-C", flush=True)
+    print(f"serving {contract.name} on {host}:{port}, stop with Ctrl-C", flush=True)
     ended_by = 0
     while ended_by not in ENDS:
         ended_by = os.read(signals, 1)[0]

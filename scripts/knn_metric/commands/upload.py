@@ -7,7 +7,7 @@ examples:
   knn-metric upload --allow-sample             a model trained on the sample, for a trial
 """
 
-from knn_metric.cli import FOUND, Arguments, Parser, show
+from knn_metric.cli import FOUND, Arguments, Parser
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,7 +21,6 @@ def run(arguments: Arguments) -> int:
     from knn_metric.package.findings import passes
     from knn_metric.package.payload import staging
     from knn_metric.platform.hs import generation_of_hs, selected_cluster, upload
-    from knn_metric.platform.manager import Manager
     from knn_metric.platform.releases import USUAL_RUNTIME_3X
 
     folder = arguments.package
@@ -31,11 +30,8 @@ def run(arguments: Arguments) -> int:
     contract = Contract.read(folder, image)
     if not passes(folder, contract, generation, arguments.allow_sample, "nothing was uploaded"):
         return FOUND
-    manager = Manager(address)
-    manager.versions()  # hs 3.x would end in a traceback
-    print(f"uploading {contract.name} to {show(address)} with hs {generation}.x", flush=True)
     with staging(folder, contract) as staged:
-        version = upload(arguments.hs, generation, staged, manager, contract.name)
+        version = upload(arguments.hs, generation, staged, address, contract.name)
     if version:
         next_ = f"`knn-metric attach TARGET --metric {version}` where it"
         print(f"{version} is Released; next: {next_}\nis a metric of TARGET, the model to watch")

@@ -69,12 +69,14 @@ def generation_of_hs(hs: str) -> int:
     return 2 if re.search(r"^\s+upload\s", result.stdout, re.MULTILINE) else 3
 
 
-def upload(hs: str, generation: int, staged: Path, manager: Manager, name: str) -> str:
+def upload(hs: str, generation: int, staged: Path, address: str, name: str) -> str:
     """Upload a folder, wait until its image is built, and return NAME:VERSION.
 
     hs tells neither of a build that failed nor of a version that was made before hs failed.
     """
-    known = set(manager.versions())
+    manager = Manager(address)
+    known = set(manager.versions())  # where there is no manager, hs 3.x would end in a traceback
+    print(f"uploading {name} to {show(address)} with hs {generation}.x", flush=True)
     line, success = [hs, "apply", "-f", "serving.yaml"], "was applied successfully"
     if generation == 2:
         line, success = [hs, "upload"], "Success:"

@@ -8,7 +8,7 @@ from helpers import METRIC
 
 from knn_metric.contract import Field
 from knn_metric.files import ROOT
-from knn_metric.platform.manager import Manager, read_signature
+from knn_metric.platform.manager import Manager
 from knn_metric.platform.metrics import SPECS, Watched
 from knn_metric.platform.sonar import Sonar
 
@@ -35,7 +35,7 @@ def test_versions_and_metrics_are_read(manager, recorded):
     manager.specs.append(recorded["spec"])
     watched = Watched("adult:2", manager.address)
     named = [Field("age", "int64", (), "numerical"), Field("classes", "int64", (), "numerical")]
-    assert read_signature(watched.target) == (named, [])
+    assert (watched.fields, watched.others) == (named, [])
     servable = recorded["spec"]["config"]["servable"]["fullName"]
     assert f" {servable}  Serving  healthy if value LessEq " in watched.table()
 

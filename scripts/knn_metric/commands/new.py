@@ -25,15 +25,12 @@ def run(arguments: Arguments) -> None:
     from knn_metric.contract import Contract, lost_by_sonar
     from knn_metric.files import shorten
     from knn_metric.package.new import select_inputs, write_package
-    from knn_metric.platform.hs import selected_cluster
-    from knn_metric.platform.manager import Manager, read_signature
+    from knn_metric.platform.metrics import Watched
 
     place = Path(arguments.model)
     if re.fullmatch(r"[^:/]+:\d+", arguments.model) and not place.exists():
-        manager = Manager(arguments.cluster or selected_cluster())
-        with manager.reading():
-            fields, others = read_signature(manager.version(arguments.model))
-        name = arguments.model.partition(":")[0]
+        model = Watched(arguments.model, arguments.cluster)
+        fields, others, name = model.fields, model.others, arguments.model.partition(":")[0]
     else:
         contract = Contract.read(place)
         fields, others, name = [*contract.inputs, *contract.outputs], [], contract.name

@@ -12,7 +12,7 @@ from knn_metric.detection.verdict import parse_calibration
 from knn_metric.files import artifact_path
 from knn_metric.live.metric import Failures, Metric
 from knn_metric.platform.manager import Entry, name_version
-from knn_metric.platform.metrics import OPERATOR, Watched, require_same_fields
+from knn_metric.platform.metrics import OPERATOR, Watched
 from knn_metric.platform.sonar import MARGIN, Request, format_time
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Monitor:
             for name, spec in specs.items():
                 own = versions.get(spec["config"].get("modelVersionId"), {})
                 if metric in (None, name, name_version(own)):
-                    self.metrics.append(_make_metric(spec, own, watched.target, detector))
+                    self.metrics.append(_make_metric(spec, own, watched, detector))
         if not specs:
             raise UserError(f"no metric on {target}: `knn-metric attach {target}` attaches one")
         if not self.metrics:
@@ -158,7 +158,7 @@ def _load(package: Path | None) -> PortableKNN | None:
 
 
 def _make_metric(
-    spec: Entry, version: Entry, target: Entry, detector: PortableKNN | None
+    spec: Entry, version: Entry, watched: Watched, detector: PortableKNN | None
 ) -> Metric:
     """Make a metric with the calibration that its version was uploaded with, else the one here."""
     config, metadata = spec["config"], version.get("metadata") or {}
@@ -172,7 +172,7 @@ def _make_metric(
             " attach` attaches it anew; here a score above the threshold is an alarm"
         )
     try:
-        require_same_fields(target, version)
+        watched.require_fields(version)
     except UserError as error:
         remarks.append(str(error))
     limits = (config.get("threshold"), metadata.get("artifact.threshold"), "inf")

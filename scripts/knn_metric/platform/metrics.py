@@ -44,6 +44,7 @@ class Watched:
         self.target = self.manager.version(reference)
         self.name = name_version(self.target)
         with self.manager.reading():
+            self.fields, self.others = read_signature(self.target)
             self.sonar = Sonar(self.manager.address, self.target)
 
     def specs(self, key: str = "", value: str = "") -> list[Entry]:
@@ -59,7 +60,7 @@ class Watched:
         It is created unless it is there, must score the detector's own rows exactly as here, and
         takes the place of others of its name once sonar checks by it.
         """
-        require_same_fields(self.target, metric)
+        self.require_fields(metric)
         config: Entry = {"modelVersionId": metric["id"], "threshold": float(detector.threshold_)}
         config["thresholdCmpOperator"] = {"kind": OPERATOR}
         specs = self.specs("name", name)
@@ -95,6 +96,23 @@ class Watched:
             servable = [show(text) or "-" for text in _read_servable(spec)[:2]]
             rows.append([show(spec["name"]), version, *servable, _describe(spec["config"])])
         return format_table(rows, "<<<<<")
+
+    def require_fields(self, metric: Entry) -> None:
+        """Refuse a target that does not have what a metric takes, or whose requests are lost."""
+        known = {field.name: field for field in self.fields}
+        lost, problems = ", ".join(lost_by_sonar(known)), []
+        if lost:
+            problems.append(f"sonar keeps no request with fields of such names: {lost}")
+        for field in read_signature(metric, ("inputs",))[0]:
+            theirs = known.get(field.name)
+            if theirs is None:
+                problems.append(f"{field.name} is missing")
+            elif (theirs.type, theirs.dims) != (field.type, field.dims):
+                there, here = (f"{one.shape} {one.type}" for one in (theirs, field))
+                problems.append(f"{field.name} is {there}, and the metric takes {here}")
+        if problems:
+            whose = f"{self.name} cannot be watched by {name_version(metric)}"
+            raise UserError(f"{whose}: {', '.join(problems)}")
 
     def _delete(self, identity: str) -> None:
         """Remove a metric; the manager answers 500 where it did, and the container was gone."""
@@ -172,24 +190,6 @@ class Watched:
             time.sleep(PAUSE)
         what = "sonar does not check by the new metric yet: both watch, so attach again later"
         raise UserError(what)
-
-
-def require_same_fields(target: Entry, metric: Entry) -> None:
-    """Refuse a target that does not have what the metric takes, or whose requests are lost."""
-    known = {field.name: field for field in read_signature(target)[0]}
-    whose = f"{name_version(target)} cannot be watched by {name_version(metric)}: "
-    if lost := ", ".join(lost_by_sonar(known)):
-        raise UserError(f"{whose}sonar keeps no request with fields of such names: {lost}")
-    problems = []
-    for field in read_signature(metric, ("inputs",))[0]:
-        theirs = known.get(field.name)
-        if theirs is None:
-            problems.append(f"{field.name} is missing")
-        elif (theirs.type, theirs.dims) != (field.type, field.dims):
-            there, here = (f"{one.shape} {one.type}" for one in (theirs, field))
-            problems.append(f"{field.name} is {there}, and the metric takes {here}")
-    if problems:
-        raise UserError(f"{whose}{', '.join(problems)}")
 
 
 def describe_artifact(package: Path, artifact: PortableKNN) -> dict[str, str]:

@@ -18,9 +18,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    from knn_metric.contract import Contract
-    from knn_metric.package.findings import passes
+    from knn_metric.package.findings import check_package
 
-    contract = Contract.read(arguments.package, arguments.image)
-    good = passes(arguments.package, contract, arguments.platform, arguments.allow_sample)
-    return 0 if good else FOUND
+    asked = arguments.image, arguments.platform, arguments.allow_sample
+    return 0 if check_package(arguments.package, *asked) else FOUND

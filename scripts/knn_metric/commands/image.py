@@ -20,15 +20,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    from knn_metric.contract import Contract
     from knn_metric.files import shorten
-    from knn_metric.package.findings import passes
+    from knn_metric.package.findings import check_package
     from knn_metric.package.image import build_image, write_context
     from knn_metric.tables import format_table
 
     folder = arguments.package
-    contract = Contract.read(folder, arguments.image)
-    if not passes(folder, contract, None, arguments.allow_sample, "nothing was written"):
+    asked = arguments.image, None, arguments.allow_sample
+    contract = check_package(folder, *asked, "nothing was written")
+    if contract is None:
         return FOUND
     context = arguments.out / "image" / contract.name
     write_context(folder, contract, context)

@@ -17,8 +17,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    from knn_metric.contract import Contract
-    from knn_metric.package.findings import passes
+    from knn_metric.package.findings import check_package
     from knn_metric.package.payload import staging
     from knn_metric.platform.hs import generation_of_hs, selected_cluster, upload
     from knn_metric.platform.releases import USUAL_RUNTIME_3X
@@ -27,8 +26,9 @@ def run(arguments: Arguments) -> int:
     generation = generation_of_hs(arguments.hs)
     image = arguments.image or (USUAL_RUNTIME_3X if generation == 3 else None)
     address = selected_cluster(generation)
-    contract = Contract.read(folder, image)
-    if not passes(folder, contract, generation, arguments.allow_sample, "nothing was uploaded"):
+    asked = image, generation, arguments.allow_sample
+    contract = check_package(folder, *asked, "nothing was uploaded")
+    if contract is None:
         return FOUND
     with staging(folder, contract) as staged:
         version = upload(arguments.hs, generation, staged, address, contract.name)

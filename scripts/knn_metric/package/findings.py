@@ -28,10 +28,11 @@ FEWEST_ABOVE = 20  # training rows that a threshold needs above it, to be off by
 UNKNOWN = "not known, because the function cannot be imported"
 
 
-def passes(
-    folder: Path, contract: Contract, platform: int | None, allow_sample: bool, refusal: str = ""
-) -> bool:
-    """Print what is found of each aspect, and say what follows if something is a problem."""
+def check_package(
+    folder: Path, image: str | None, platform: int | None, allow_sample: bool, refusal: str = ""
+) -> Contract | None:
+    """Print what is found of each aspect; return the contract, None if something is a problem."""
+    contract = Contract.read(folder, image)
     found = inspect_package(folder, contract, platform, allow_sample)
     rows = [
         ["FAIL" if problem else "ok", aspect, show(problem)]
@@ -39,9 +40,11 @@ def passes(
         for problem in problems or [""]
     ]
     print(format_table(rows, "<<<"), flush=True)
-    if refusal and any(found.values()):
+    if not any(found.values()):
+        return contract
+    if refusal:
         complain(f"{refusal}: the check found problems")
-    return not any(found.values())
+    return None
 
 
 def inspect_package(

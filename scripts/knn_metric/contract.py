@@ -190,5 +190,6 @@ def _parse_field(name: str, field: dict[str, Any]) -> Field:
 
 
 def lost_by_sonar(names: Iterable[str]) -> list[str]:
-    """Return which names of a model's fields or metrics lose every request that sonar stores."""
-    return [name for name in names if "." in name or name.startswith("$")]
+    """Say which fields or metrics have names that sonar's database takes for a path."""
+    lost = "has a dot or begins with $: sonar loses every request with such a name"
+    return [f"{name} {lost}" for name in names if "." in name or name.startswith("$")]

@@ -129,21 +129,21 @@ def is_uploaded(manager):
 
 
 WATCHED = f"adult:1 cannot be watched by {METRIC}:2: "
-LOST = "a dot or a leading $ loses every check"
+LOST = "has a dot or begins with $: sonar loses every request with such a name"
 
 
 @pytest.mark.parametrize(
     ("edit", "line", "words"),
     [
         (becomes(), "--metric none", "there is adult, census_monitoring"),
-        (becomes(), "--name a.b", LOST),
-        (becomes(), "--name $b", LOST),
+        (becomes(), "--name a.b", f"--name: a.b {LOST}"),
+        (becomes(), "--name $b", f"--name: $b {LOST}"),
         (becomes(), "--cluster http://127.0.0.1:1", "http://127.0.0.1:1/api/v2/model/"),
         (is_uploaded, "", f"{METRIC}:2 was uploaded with another artifact, of threshold 5.5; the"),
         (takes("x"), "", f"{WATCHED}age is missing"),
         (takes(kind="DOUBLE"), "", "age is scalar double, and the metric takes scalar int64"),
         (takes(dims=[2]), "", "age is [2] int64, and the metric takes scalar int64"),
-        (takes("capital.gain"), "", "with fields of such names: capital.gain"),
+        (takes("capital.gain"), "", f"capital.gain {LOST}"),
         (becomes(redirects={"POST": "http://other"}), "", "redirected to http://other"),
         (becomes(redirects={"DELETE": "http://other"}), "", "redirected to http://other"),
         (becomes(instead={"POST ": (500, "a/b", b"")}), "", "monitoring/metricspec: HTTP 500"),

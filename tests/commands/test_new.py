@@ -99,7 +99,7 @@ def test_names_that_sonar_cannot_store(manager, new):
     names = ("capital.gain", "$\x1b[2J", "age")
     signature = sign([describe((name, "DT_INT64", None, [])) for name in names])
     manager.add_version("churn", 3, modelSignature=signature)
-    warned = re.findall("^warning   (.*): has a dot or begins with", new("churn:3").out, re.M)
+    warned = re.findall("^warning   (.*) has a dot or begins with", new("churn:3").out, re.M)
     assert warned == ["capital.gain", r"$\x1b[2J"]
 
 

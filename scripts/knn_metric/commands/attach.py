@@ -38,8 +38,8 @@ def run(arguments: Arguments) -> None:
             return
         metric = arguments.metric or Contract.read(arguments.package).name
         name = arguments.name or metric.partition(":")[0]
-        if lost_by_sonar([name]):  # its database takes them for a path
-            raise UserError(f"--name: a dot or a leading $ loses every check, got {name!r}")
+        for problem in lost_by_sonar([name]):
+            raise UserError(f"--name: {problem}")
         if arguments.detach:
             watched.detach(name, arguments.dry_run)
             return

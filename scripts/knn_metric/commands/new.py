@@ -41,8 +41,7 @@ def run(arguments: Arguments) -> None:
     print("requirements.txt and serving.yaml, where a profile says whether a field holds codes")
     lines = [f"left out  {line}" for line in [*left_out, *others]]
     names = [*(field.name for field in fields), *(other.partition(": ")[0] for other in others)]
-    lost = "has a dot or begins with $, and sonar loses every such request"
-    lines += [f"warning   {field}: {lost}" for field in lost_by_sonar(names)]
+    lines += [f"warning   {problem}" for problem in lost_by_sonar(names)]
     for line in lines:
         print(show(line))
     print(f"next      `knn-metric train --package {shorten(folder)} --data REQUESTS`")

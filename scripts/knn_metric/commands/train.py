@@ -35,8 +35,8 @@ def run(arguments: Arguments) -> None:
     from knn_metric.detection.training import find_drift, format_training, plot, train
 
     contract = Contract.read(arguments.package)
-    for name in lost_by_sonar(contract.input_names):
-        complain(f"{name}: a dot or a leading $ makes the platform lose every request")
+    for problem in lost_by_sonar(contract.input_names):
+        complain(problem)
     out = files.artifact_path(arguments.package)
     files.require_writable(out, arguments.plot, inputs=arguments.data)
     steps = tqdm(total=5, bar_format="{desc:<22} |{bar:30}| {elapsed}", disable=None, leave=False)

@@ -100,9 +100,7 @@ class Watched:
     def require_fields(self, metric: Entry) -> None:
         """Refuse a target that does not have what a metric takes, or whose requests are lost."""
         known = {field.name: field for field in self.fields}
-        lost, problems = ", ".join(lost_by_sonar(known)), []
-        if lost:
-            problems.append(f"sonar keeps no request with fields of such names: {lost}")
+        problems = lost_by_sonar(known)
         for field in read_signature(metric, ("inputs",))[0]:
             theirs = known.get(field.name)
             if theirs is None:

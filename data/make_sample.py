@@ -8,7 +8,7 @@ examples:
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from knn_metric.data.census import read_content
 Record = tuple[str, ...]
 # Each column is drawn given the columns beside it, the most telling first; the last ones are left
 # out where fewer than FEWEST UCI rows share them all. STEPS groups numbers that are given.
-GIVEN = {
+GIVEN: dict[str, tuple[str, ...]] = {
     "relationship": (),
     "sex": ("relationship",),
     "marital_status": ("relationship", "sex"),
@@ -61,9 +61,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def draw_people(real: Sequence[Record], count: int, random: np.random.Generator) -> list[Record]:
     """Draw people column by column, none of whom equals a row of `real`."""
-    columns = dict(zip(census.COLUMNS, zip(*real, strict=True), strict=True))
-    frequencies = {name: measure(columns, name) for name in GIVEN}
-    draws = (draw_person(columns, frequencies, random) for _ in range(10 * count))
+    frequencies: dict[str, dict[Record, list[str]]] = {name: defaultdict(list) for name in GIVEN}
+    for record in real:
+        person = dict(zip(census.COLUMNS, record, strict=True))
+        for name, values in frequencies.items():
+            key = group(name, person)
+            for depth in range(len(key) + 1):
+                values[key[:depth]].append(person[name])
+    draws = (draw_person(frequencies, random) for _ in range(10 * count))
     known = set(real)
     new = (person for person in draws if person not in known)
     people = list(tqdm(islice(new, count), "drawing", count, disable=None, leave=False))
@@ -72,38 +77,21 @@ def draw_people(real: Sequence[Record], count: int, random: np.random.Generator)
     return people
 
 
-def measure(columns: dict[str, Record], name: str) -> list[dict[Record, list[int]]]:
-    """List the rows that share the first 0, 1, 2... given columns of `name`, by their values."""
-    given = [[group(parent, value) for value in columns[parent]] for parent in GIVEN[name]]
-    frequencies = []
-    for depth in range(len(given) + 1):
-        rows: dict[Record, list[int]] = defaultdict(list)
-        keys = zip(*given[:depth], strict=True) if depth else repeat((), len(columns[name]))
-        for row, key in enumerate(keys):
-            rows[key].append(row)
-        frequencies.append(rows)
-    return frequencies
-
-
-def group(name: str, value: str) -> str:
-    return str(int(value) // STEPS[name]) if name in STEPS else value
+def group(name: str, person: dict[str, str]) -> Record:
+    """Return what a person has in the columns that `name` is drawn given."""
+    steps = {one: STEPS.get(one) for one in GIVEN[name]}
+    return tuple(str(int(person[one]) // by) if by else person[one] for one, by in steps.items())
 
 
 def draw_person(
-    columns: dict[str, Record],
-    frequencies: dict[str, list[dict[Record, list[int]]]],
-    random: np.random.Generator,
+    frequencies: dict[str, dict[Record, list[str]]], random: np.random.Generator
 ) -> Record:
     person: dict[str, str] = {}
-    for name, parents in GIVEN.items():
-        key = tuple(group(parent, person[parent]) for parent in parents)
-        rows = frequencies[name][0][()]
-        for depth in range(1, len(parents) + 1):
-            fewer = frequencies[name][depth].get(key[:depth], [])
-            if len(fewer) < FEWEST:
-                break
-            rows = fewer
-        person[name] = columns[name][rows[random.integers(len(rows))]]
+    for name, values in frequencies.items():
+        key = group(name, person)
+        while key and len(values.get(key, ())) < FEWEST:
+            key = key[:-1]
+        person[name] = values[key][random.integers(len(values[key]))]
     # UCI's weights are close to fingerprints of their rows, and the encoding does not use them.
     person["fnlwgt"] = str(round(int(person["fnlwgt"]), -3))
     return tuple(person[name] for name in census.COLUMNS)

@@ -24,9 +24,8 @@ from pyarrow import parquet
 from pyarrow.csv import write_csv
 
 from knn_metric.__main__ import main
-from knn_metric.data import census
+from knn_metric.data import census, validation
 from knn_metric.data.survey import plan
-from knn_metric.data.validation import Part, read_rows
 from knn_metric.files import ROOT
 from knn_metric.platform import hs
 from knn_metric.platform.server import load_function, start_server
@@ -216,8 +215,7 @@ def read_scores(folder):
 def read_all(path, *features, keep=(), rows=10_000, time=None):
     """Read the rows of files in blocks; return them as one part."""
     wanted, blocks = plan([str(path)], dict.fromkeys(features, "int64"), list(keep), rows, time)
-    parts = [part for block in blocks for part in read_rows(wanted, block, rows)]
-    return Part.join(parts)
+    return validation.read_all(wanted, blocks, rows)
 
 
 def replace(table, **columns):

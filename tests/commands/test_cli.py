@@ -72,7 +72,10 @@ REPLAY = "replay --data sample --target 127.0.0.1:1 --runtime 127.0.0.1:1"
         ("train --p 0.5", "argument --p: must be from 1 to 15, got 0.5"),
         ("train --contamination 0.6", "--contamination"),
         ("train --test-size nan", "--test-size"),
-        ("train --data sample --time at", "--time=at: sample is of the census, which has no times"),
+        (
+            "train --data sample --time at",
+            "sample is of the census, which has no times for --time=at",
+        ),
         ("train --plot zz", "--plot: expected a name in .png, .pdf, .svg"),
         (f"train --data sample --plot {ROOT}/Makefile/a.png", "Makefile/a.png cannot be written: "),
         ("upload --hs no-such-hs", "no-such-hs is not installed: on Python 3.8"),

@@ -135,7 +135,11 @@ class TestRejected:
         assert "2024-02-02     496" in result.out
         assert "1 scored rows have no day" in result.out
         most = ("--most-rejected", 0.007, "--overwrite")
-        assert_one_line(scoring(tmp_path / "rows.csv", *most), "4 of 501 rows cannot be scored")
+        assert_one_line(
+            scoring(tmp_path / "rows.csv", *most),
+            "4 of 501 rows of",
+            "--most-rejected 0.01 allows as many",
+        )
 
     def test_when_no_row_is_scored(self, scoring, history, tmp_path):
         table = replace(history, classes=pa.nulls(500))

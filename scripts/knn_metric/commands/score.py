@@ -13,7 +13,7 @@ examples:
 
 from contextlib import AbstractContextManager
 
-from knn_metric.cli import FAILED, FOUND, REPORTS, Arguments, Parser, UserError, complain, show
+from knn_metric.cli import FAILED, FOUND, REPORTS, Arguments, Parser, UserError, show
 
 
 def add_arguments(parser: Parser) -> None:
@@ -41,7 +41,8 @@ def run(arguments: Arguments) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as a Ctrl-C does
     with _saying("starting"):
         from knn_metric import files
-        from knn_metric.data.survey import WRITTEN, plan, stream
+        from knn_metric.data.survey import WRITTEN, plan
+        from knn_metric.data.validation import require_enough
         from knn_metric.detection.detectors import open_package
         from knn_metric.history import output, report
         from knn_metric.history.periods import find_changes
@@ -57,19 +58,19 @@ def run(arguments: Arguments) -> int:
     with files.replacing_folder(out) as folder:
         with _saying("looking for files"):
             kinds = contract.name_kinds(detector.feature_names_in_.tolist())
-            wanted, blocks = plan(data, kinds, arguments.keep, rows, arguments.time, True)
+            wanted, blocks = plan(data, kinds, arguments.keep, rows, arguments.time)
             read = output.list_files(out, blocks)
-        todo = iter(blocks) if scheduler else stream(blocks, wanted, rows)
-        with output.starting(scheduler, detector, wanted, rows) as engine:
-            total = output.write_scores(engine, todo, folder, len(blocks))
-        output.require_enough(total, read, arguments.most_rejected)
+            work = detector, wanted, blocks, rows
+            if scheduler:
+                from knn_metric.history.cluster import scoring_there
+        with scoring_there(scheduler, *work) if scheduler else output.scoring_here(*work) as scored:
+            total = output.write_scores(scored, folder, len(blocks))
+        output.require_readable(total, read, arguments.most_rejected)
+        require_enough(data, total.rejected, total.scored + total.copies, arguments.most_rejected)
         if not total.rows:
             raise UserError(f"{', '.join(data)}: no rows")
-        if wanted.time and total.scored and not total.days:
-            problem = f"{wanted.time}: no cell of that column is a time"
-            if arguments.time:
-                raise UserError(f"--time {problem}")
-            complain(problem)
+        if total.scored:
+            wanted.require_times(len(total.days), arguments.time)
     changed = find_changes(detector, total.periods())
     expected = detector.calibration_["alarms"] / detector.calibration_["rows"]
     seconds = time.perf_counter() - began

@@ -15,7 +15,8 @@ READ_AT_ONCE = 2**20  # bytes of a column
 # Of a footer's fields the schema; of an element of it, and of its logical type.
 SCHEMA, CHILDREN, LOGICAL_TYPE, NULL_TYPE = 2, 5, 10, 11
 # Types of Thrift's compact protocol.
-TRUTHS, BYTE, DOUBLE, BYTES, LISTS, STRUCT = (1, 2), 3, 7, 8, (9, 10), 12
+TRUTHS, BYTES, LISTS, STRUCT = (1, 2), 8, (9, 10), 12
+SIZES = {3: 1, 7: 8}  # of a byte and of a double; of all else it is written
 
 
 def read_parquet(
@@ -63,30 +64,19 @@ def open_parquet(file: io.BufferedIOBase) -> parquet.ParquetFile:
 
 def _drop_null_groups(footer: bytes) -> bytes:
     """Leave out the logical type of groups that are marked as of type Null."""
-    thrift = _Thrift(footer)
-    for _, number, kind in thrift.fields():
-        if number == SCHEMA:
-            break
-        thrift.skip(kind)
     kept, done = b"", 0
-    for _ in thrift.items():
-        places = {}
-        for start, number, kind in thrift.fields():
-            value = thrift.place
-            thrift.skip(kind)
-            places[number] = start, value, thrift.place
-        if CHILDREN in places and LOGICAL_TYPE in places:
-            start, value, end = places[LOGICAL_TYPE]
-            if next(_Thrift(footer, value).fields(), (0, 0, 0))[1] == NULL_TYPE:
-                kept, done = kept + footer[done:start], end
+    for element in _Thrift(footer).read(STRUCT)[SCHEMA][0]:
+        kind, start, end = element.get(LOGICAL_TYPE, ({}, 0, 0))
+        if CHILDREN in element and NULL_TYPE in kind:
+            kept, done = kept + footer[done:start], end
     return kept + footer[done:]
 
 
 class _Thrift:
     """A reader of Thrift's compact protocol, in which a footer is written."""
 
-    def __init__(self, content: bytes, place: int = 0) -> None:
-        self.content, self.place = content, place
+    def __init__(self, content: bytes) -> None:
+        self.content, self.place = content, 0
 
     def byte(self) -> int:
         self.place += 1
@@ -96,32 +86,20 @@ class _Thrift:
         byte = self.byte()
         return byte if byte < 0x80 else byte & 0x7F | self.varint() << 7
 
-    def fields(self) -> Iterator[tuple[int, int, int]]:
-        """Yield where each field of a struct begins, its number and type; its value is next."""
-        number, start = 0, self.place
-        while header := self.byte():
-            number = number + (header >> 4) if header >> 4 else self.varint() >> 1
-            yield start, number, header & 15
-            start = self.place
-
-    def items(self) -> Iterator[int]:
-        """Yield the type of each element of a list; the element is next."""
-        header = self.byte()
-        for _ in range(header >> 4 if header >> 4 < 15 else self.varint()):
-            yield header & 15
-
-    def skip(self, kind: int) -> None:
-        """Go on to the end of a value."""
+    def read(self, kind: int) -> Any:
+        """Read a value: a list, or a struct as value, begin and end of each field; else skip it."""
         if kind == STRUCT:
-            for _, _, inner in self.fields():
-                self.skip(inner)
-        elif kind in LISTS:
-            for inner in self.items():
-                self.skip(inner)
-        elif kind == BYTES:
-            size = self.varint()
-            self.place += size
-        elif kind in (BYTE, DOUBLE):
-            self.place += 1 if kind == BYTE else 8
-        elif kind not in TRUTHS:  # which stand in the field's header
-            self.varint()
+            number, fields, start = 0, {}, self.place
+            while header := self.byte():
+                number = number + (header >> 4) if header >> 4 else self.varint() >> 1
+                fields[number] = self.read(header & 15), start, self.place
+                start = self.place
+            return fields
+        if kind in LISTS:
+            header = self.byte()
+            count = header >> 4 if header >> 4 < 15 else self.varint()
+            return [self.read(header & 15) for _ in range(count)]
+        if kind not in TRUTHS:  # which stand in the field's header
+            size = SIZES.get(kind) or self.varint()
+            self.place += size if kind in (*SIZES, BYTES) else 0
+        return None

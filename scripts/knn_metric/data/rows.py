@@ -1,7 +1,6 @@
 """Rows of numbers under the contract's names: what a name of data means, and how they are split."""
 
 import hashlib
-import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from knn_metric.data import census
 from knn_metric.data.cells import NO_TIME
 from knn_metric.data.sources import opening
 from knn_metric.data.survey import plan
-from knn_metric.data.validation import Part, read_rows
+from knn_metric.data.validation import read_all, require_enough
 
 BLOCK = 100_000  # rows
 
@@ -142,78 +141,50 @@ def load_rows(
     left out, `time` the column of times (default: the platform's, else the only one that has them),
     `others` what a target takes beside the contract's inputs.
     """
-    of_census = [one for one in data if census.is_census(one)]
-    if not of_census:
-        return _read_table(data, contract, most_rejected, time, others)
-    one, *more = data
-    if more:
-        raise UserError(f"{of_census[0]} is of the census, which is read alone")
-    if time:
-        raise UserError(f"--time={time}: {one} is of the census, which has no times")
-    if others:
-        names = ", ".join(field.name for field in others)
-        raise UserError(f"--data {one} is of the census, which has no {names} for the target")
-    rows = load_census(one)
-    if rows.names != contract.input_names:
-        raise UserError(
-            f"{one} is of the census, whose fields are {', '.join(rows.names)}; the contract has"
-            f" {', '.join(contract.input_names)}: --data names rows with these"
-        )
-    return rows
-
-
-def _read_table(
-    data: Sequence[str],
-    contract: Contract,
-    most_rejected: float,
-    time: str | None,
-    others: Sequence[Field],
-) -> Rows:
+    names, needed = contract.input_names, ", ".join(field.name for field in others)
+    unless = f"whose fields are {', '.join(census.FEATURES)}; the contract has {', '.join(names)}"
+    refusals = {
+        "which is read alone": len(data) > 1,
+        f"which has no times for --time={time}": time,
+        f"which has no {needed} for the target": others,
+        f"{unless}: --data names rows with these": names != census.FEATURES,
+    }
+    for one in filter(census.is_census, data):
+        for problem in (problem for problem, is_so in refusals.items() if is_so):
+            raise UserError(f"{one} is of the census, {problem}")
+        return load_census(one)
     contract.require_numbers()
-    fields = contract.inputs
-    kinds = {one.name: np.dtype(one.numpy_type).name for one in (*fields, *others)}
+    kinds = {one.name: np.dtype(one.numpy_type).name for one in (*contract.inputs, *others)}
     wanted, blocks = plan(data, kinds, [one.name for one in others], BLOCK, time)
-    parts = [part for block in blocks for part in read_rows(wanted, block, BLOCK)]
-    if not parts:
+    if not blocks:
         raise UserError(f"{', '.join(data)}: no rows")
-    part = Part.join(parts)
-    rejected = Counter(part.rejected["reason"].to_pylist())
-    n_rows = len(part.values) + rejected.total()
-    if rejected.total() > most_rejected * n_rows or rejected.total() == n_rows:
-        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
-        share = math.ceil(100 * rejected.total() / n_rows) / 100
-        advice = f"; --most-rejected {share:g} allows as many" if len(part.values) else ""
-        raise UserError(
-            f"{rejected.total():,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
-            f" {reasons}{advice}"
-        )
+    part = read_all(wanted, blocks, BLOCK)
+    rejected, n_rows = Counter(part.rejected["reason"].to_pylist()), len(part.values)
+    require_enough(data, rejected, n_rows, most_rejected if n_rows else 0)
     n_untimed = int(np.sum(part.times == NO_TIME))
-    if time and n_untimed == len(part.times):
-        raise UserError(f"--time {time}: no cell of that column is a time")
-    if wanted.time and n_untimed:
+    wanted.require_times(n_rows - n_untimed, time)
+    if wanted.time and 0 < n_untimed < n_rows:
         print(f"{n_untimed:,} rows have no time in {wanted.time}", file=sys.stderr)
     if part.copies:
         print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
-    kept = wanted.kept.names
     pa.default_memory_pool().release_unused()  # as much as the rows take, or more
-    urls = sorted({one.url for block in blocks for one in block})
-    digests = [_digest(url) for url in urls]
+    digests = [_digest(url) for url in sorted({one.url for block in blocks for one in block})]
     several = hashlib.sha256("".join(digests).encode("ascii"))
     name = " ".join(census.name_path(Path(one)) or one for one in data)
     return Rows(
-        names=contract.input_names,
-        values=part.values[:, : len(fields)],
-        is_code=tuple(one.holds_codes for one in fields),
-        types=tuple(kinds.values())[: len(fields)],
-        corruptions=census.CORRUPTIONS if contract.input_names == census.FEATURES else {},
-        source=name if len(urls) == 1 else f"{name} ({len(urls)} files)",
+        names=names,
+        values=part.values[:, : len(names)],
+        is_code=tuple(one.holds_codes for one in contract.inputs),
+        types=tuple(kinds.values())[: len(names)],
+        corruptions=census.CORRUPTIONS if names == census.FEATURES else {},
+        source=name if len(digests) == 1 else f"{name} ({len(digests)} files)",
         sha256=digests[0] if len(digests) == 1 else several.hexdigest(),
         others={
-            one.name: _take(part.kept.column(kept.index(one.name)), one, part.values[:, place])
-            for place, one in enumerate(others, len(fields))
+            one.name: _take(part.kept.column(wanted.kept.names.index(one.name)), one, numbers)
+            for one, numbers in zip(others, part.values[:, len(names) :].T, strict=True)
         },
         rejected=rejected,
-        times=None if n_untimed == len(part.times) else part.times,
+        times=None if n_untimed == n_rows else part.times,
     )
 
 

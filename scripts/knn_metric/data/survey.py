@@ -1,10 +1,10 @@
 """The first look at files of rows: which columns they have, and blocks to read them in."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise, repeat, takewhile
+from itertools import pairwise, repeat
 from threading import Event
 
 import numpy as np
@@ -23,7 +23,6 @@ from knn_metric.data.validation import (
     Wanted,
     plain_type,
     read_piece,
-    read_rows,
     to_text,
 )
 
@@ -43,13 +42,19 @@ class Header:
     """What a first look at a file tells."""
 
     url: str
-    columns: dict[str, pa.DataType]
-    pieces: list[Piece]
-    times: list[str]  # columns that hold times
+    columns: dict[str, pa.DataType] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)  # of the pieces to read: rows, the first one 0
+    times: list[str] = field(default_factory=list)  # columns that hold times
     is_open: bool = False  # of JSON lines: more columns may follow, as failed requests lack fields
     rows: np.ndarray = field(default_factory=lambda: NO_ROWS)  # of requests that have an id
     ids: np.ndarray = field(default_factory=lambda: NO_ROWS)  # hashes of these
+    copies: np.ndarray = field(default_factory=lambda: NO_ROWS)  # rows that are in earlier ones too
     problem: str = ""  # why it cannot be read
+
+    def divide(self) -> Iterator[Piece]:
+        for first, last in pairwise(self.ends):
+            is_own = (self.copies >= first) & (self.copies < (last or np.inf))
+            yield Piece(self.url, first, last, self.copies[is_own])
 
 
 def plan(
@@ -58,32 +63,35 @@ def plan(
     keep: Sequence[str],
     rows: int,
     time: str | None = None,
-    leaves_out: bool = False,
-) -> tuple[Wanted, list[tuple[Piece, ...]]]:
+) -> tuple[Wanted, list[Block]]:
     """Look at every file, and divide them into blocks of about so many rows.
 
     `kinds` are the columns of numbers, which every file must have, with numpy's name of each one's
     type; `keep` are columns to keep beside those of `KEPT` that are there; `time` is the one that
     days come from, None for the platform's, else for the one that holds times. A block has more
-    rows only where row groups are very long, or in a text file, which `stream` divides. Requests
-    that stand there twice are read once.
-
-    A UserError names the file that is not there, is damaged, or lacks columns. With `leaves_out`
-    it does only if all are so; else these are the last block.
+    rows only where row groups are very long, or in a text file whose rows are not counted. Requests
+    that stand there twice are read once. Files that are damaged or lack columns are the last block.
     """
     headers = _leave_out_scores(_look_at_all(find_files(inputs), rows))
     for header in headers:
-        if header.pieces and not header.is_open:
+        if header.ends and not header.is_open:
             header.problem = _find_lacking(header, list(kinds), [*keep, *([time] if time else [])])
-    refused = tuple(Piece(one.url, problem=one.problem) for one in headers if one.problem)
-    if refused and (not leaves_out or len(refused) == len(headers)):
-        raise UserError(refused[0].problem)
+    refused = [Piece(one.url, problem=one.problem) for one in headers if one.problem]
     headers = [one for one in headers if not one.problem]
     usual = [name for name in KEPT if any(one.is_open or name in one.columns for one in headers)]
     kept = pa.schema((name, _find_type(name, headers)) for name in dict.fromkeys([*usual, *keep]))
-    pieces = [piece for header in _mark_copies(headers) for piece in header.pieces]
-    wanted = Wanted(dict(kinds), kept, time or _find_time(headers), leaves_out)
-    return wanted, [*_divide(pieces, rows), *([refused] if refused else [])]
+    _mark_copies(headers)
+    blocks: list[list[Piece]] = []
+    room = 0
+    for piece in (piece for header in headers for piece in header.divide()):
+        size = piece.last - piece.first or rows  # of text whose rows are not counted
+        if size > room:
+            blocks.append([])
+            room = rows
+        blocks[-1].append(piece)
+        room -= size
+    wanted = Wanted(dict(kinds), kept, time or _find_time(headers))
+    return wanted, [*blocks, *([refused] if refused else [])]
 
 
 def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:
@@ -103,10 +111,10 @@ def _look_at(url: str, rows: int, is_over: Event) -> Header:
         header.columns = dict.fromkeys(folders, pa.string()) | header.columns
         in_folders = [name for name, value in folders.items() if look_like_times([value or ""])]
         header.times = header.times or in_folders
-        if header.pieces and REQUEST in header.columns:
-            header.rows, header.ids = _read_ids(Piece(url, 0, header.pieces[-1].last), is_over)
+        if header.ends and REQUEST in header.columns:
+            header.rows, header.ids = _read_ids(Piece(url, 0, header.ends[-1]), is_over)
     except UserError as error:
-        return Header(url, {}, [], [], problem=str(error))
+        return Header(url, problem=str(error))
     return header
 
 
@@ -118,10 +126,9 @@ def _look_at_parquet(url: str, rows: int) -> Header:
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
         raise UserError(f"{name_of(url)}: two columns are named {twice}")
     step = max(rows, -(-max(np.diff(bounds).tolist(), default=0) // SLICES))
-    ends = [*range(0, bounds[-1], step), bounds[-1]]
-    pieces = [Piece(url, first, last) for first, last in pairwise(ends)]
+    ends = [*range(0, bounds[-1], step), bounds[-1]] if bounds[-1] else []
     times = [field.name for field in schema if is_time(field.type)]
-    return Header(url, dict(zip(schema.names, schema.types, strict=True)), pieces, times)
+    return Header(url, dict(zip(schema.names, schema.types, strict=True)), ends, times)
 
 
 def _look_at_text(url: str, rows: int) -> Header:
@@ -137,16 +144,16 @@ def _look_at_text(url: str, rows: int) -> Header:
     times = [name for name, there in cells.items() if look_like_times(there)]
     # Where all lines were looked at and none is a failed request, no more columns follow.
     is_open = kind_of(url) == "json" and (count > SAMPLE or bool(cells.get(ERROR)))
-    pieces = [Piece(url, 0, count if count <= min(rows, SAMPLE) else 0)] if count else []
-    return Header(url, dict.fromkeys(cells, pa.string()), pieces, times, is_open)
+    ends = [0, count if count <= min(rows, SAMPLE) else 0] if count else []
+    return Header(url, dict.fromkeys(cells, pa.string()), ends, times, is_open)
 
 
 def _read_ids(piece: Piece, is_over: Event) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows whose requests have an id, and hashes of these."""
     rows, ids = [NO_ROWS.astype(np.uint32)], [NO_ROWS]
-    for table, numbers, _ in takewhile(
-        lambda _: not is_over.is_set(), read_piece(piece, [REQUEST], BLOCK)
-    ):
+    for table, numbers, _ in read_piece(piece, [REQUEST], BLOCK):
+        if is_over.is_set():
+            break
         texts = to_text(table[REQUEST]).to_pylist()
         has_id = np.array([bool(text) for text in texts], bool)
         rows.append(numbers[has_id].astype(np.uint32))
@@ -154,8 +161,8 @@ def _read_ids(piece: Piece, is_over: Event) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(rows), np.concatenate(ids)
 
 
-def _mark_copies(headers: list[Header]) -> list[Header]:
-    """Leave requests out of pieces that stand in an earlier row of any file, by their ids.
+def _mark_copies(headers: Sequence[Header]) -> None:
+    """Find the requests that stand in an earlier row of any file, by their ids.
 
     Of ten million requests two are taken for one with a probability of 3e-6.
     """
@@ -166,9 +173,7 @@ def _mark_copies(headers: list[Header]) -> list[Header]:
         is_copy[np.unique(ids, return_index=True)[1]] = False
         ends = np.cumsum([len(header.ids) for header in headers])
         for header, own in zip(headers, np.split(is_copy, ends[:-1]), strict=True):
-            copies = header.rows[own]
-            header.pieces = [piece.without(copies) for piece in header.pieces]
-    return headers
+            header.copies = header.rows[own]
 
 
 def _leave_out_scores(headers: list[Header]) -> list[Header]:
@@ -208,30 +213,3 @@ def _find_type(name: str, headers: Sequence[Header]) -> pa.DataType:
         wider = np.result_type(*(kind.to_pandas_dtype() for kind in kinds))
         kinds = {pa.from_numpy_dtype(wider) if wider.kind in "iu" else pa.string()}
     return pa.string() if len(kinds) > 1 else (kinds or {pa.null()}).pop()
-
-
-def _divide(pieces: Iterable[Piece], rows: int) -> Iterator[tuple[Piece, ...]]:
-    """Put pieces together until they have so many rows.
-
-    A text file whose rows are not counted is a block of its own.
-    """
-    block: list[Piece] = []
-    count = 0
-    for piece in pieces:
-        size = piece.size or rows
-        if block and count + size > rows:
-            yield tuple(block)
-            block, count = [], 0
-        block.append(piece)
-        count += size
-    if block:
-        yield tuple(block)
-
-
-def stream(blocks: Iterable[Block], wanted: Wanted, rows: int) -> Iterator[Block]:
-    """Yield blocks as they are, of text whose rows are not counted what was read, so many rows."""
-    for block in blocks:
-        if isinstance(block[0], Piece) and not block[0].size:
-            yield from ((part,) for part in read_rows(wanted, block, rows))
-        else:
-            yield block

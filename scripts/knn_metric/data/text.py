@@ -7,8 +7,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from pyarrow import csv as arrow_csv
 
 from knn_metric.cli import UserError, show
 from knn_metric.data.cells import is_number, read_number
-from knn_metric.data.sources import kind_of, name_of, opening
+from knn_metric.data.sources import name_of, opening
 
 READ_AT_ONCE = 2**20  # bytes
 LONGEST = 2**26  # bytes of a line, and of a row of CSV
@@ -26,86 +26,42 @@ LONGEST_HEADER = 2**20  # bytes
 # Stands for a carriage return within a cell, which pyarrow takes for the end of a row.
 RETURN = "\ue00d"
 
-
-class Malformed(NamedTuple):
-    """A line that is no row: its number among the rows, its text, and what is wrong with it."""
-
-    row: int
-    line: str
-    reason: str
+# Rows, their numbers, and lines that are none: the number, text and reason of each as row, line and
+# reason.
+Read = tuple[pa.Table, np.ndarray, Sequence[dict[str, Any]]]
 
 
-Read = tuple[pa.Table, np.ndarray, Sequence[Malformed]]  # rows, their numbers, and what is none
+class _Repair:
+    """Makes the bytes of CSV such that pyarrow finds the ends of rows.
 
-
-def read_text(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
-    """Read the columns that are there, all if none is named, at most so many rows at a time."""
-    read = _read_csv if kind_of(url) == "csv" else _read_json
-    for table, numbers, malformed in read(url, names, rows):
-        for first in range(0, max(len(table), 1), rows):
-            part = slice(first, first + rows)
-            yield table[part], numbers[part], () if first else malformed
-
-
-class _Text(io.RawIOBase):
-    """The bytes of a text file, of CSV in a form in which pyarrow finds the ends of rows.
-
-    A byte that is no UTF-8 becomes U+FFFD, a carriage return within a line `RETURN`. A line that
-    is too long is a ValueError.
+    A byte that is no UTF-8 becomes U+FFFD, a carriage return within a line `RETURN`.
     """
 
-    def __init__(self, file: io.BufferedIOBase, is_csv: bool) -> None:
-        self.file, self.is_csv = file, is_csv
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.held, self.rest = "", b""
+    def __init__(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.decoder = io.IncrementalNewlineDecoder(decoder, translate=False)
         self.has_quotes = self.has_returns = False
-        self.line, self.length = 1, 0  # of the last one, as far as it is read
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self.rest:
-            content = self.file.read(READ_AT_ONCE)
-            self._measure(content)
-            self.rest = self._repair(content) if self.is_csv else content
-            if not content:
-                break
-        size = min(len(buffer), len(self.rest))
-        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
-        return size
-
-    def _measure(self, content: bytes) -> None:
-        end = content.find(b"\n")
-        self.length += len(content) if end < 0 else end
-        if self.length > LONGEST:
-            raise ValueError(f"line {self.line:,} is longer than {LONGEST >> 20} MB")
-        if end >= 0:
-            self.line += content.count(b"\n")
-            self.length = len(content) - content.rfind(b"\n") - 1
-
-    def _repair(self, content: bytes) -> bytes:
-        self.has_quotes |= b'"' in content
-        text = self.held + self.decoder.decode(content, final=not content)
-        self.held = "\r" if text.endswith("\r") and content else ""
-        text = text.removesuffix(self.held)
+    def __call__(self, content: pa.Buffer) -> bytes:
+        text = self.decoder.decode(content, final=not content)
+        self.has_quotes |= '"' in text
         if text.count("\r") > text.count("\r\n"):
             self.has_returns = True
             text = re.sub("\r(?!\n)", RETURN, text)
         return text.encode()
 
 
-def _read_csv(url: str, names: Sequence[str] | None, _: int) -> Iterator[Read]:
+def read_csv(url: str) -> Iterator[Read]:
+    """Read rows with all columns, since a quote that is wrong in any spoils rows."""
     row = 0
     # A row must end in what is read at once: more is read only where one is longer.
     for size in (READ_AT_ONCE, LONGEST):
         with opening(url) as file:
             try:
-                for table, rows, malformed in _stream_csv(_Text(file, is_csv=True), size):
+                for table, rows, malformed in _stream_csv(file, size):
                     new = np.searchsorted(rows, row)
-                    there = [one for one in table.column_names if not names or one in names]
-                    malformed = [one for one in malformed if one.row >= row]
-                    yield table[new:].select(there), rows[new:], malformed
+                    malformed = [one for one in malformed if one["row"] >= row]
+                    yield table[new:], rows[new:], malformed
                     row += len(rows[new:]) + len(malformed)
                 return
             except pa.ArrowInvalid as error:
@@ -115,15 +71,17 @@ def _read_csv(url: str, names: Sequence[str] | None, _: int) -> Iterator[Read]:
     raise UserError(f"{name_of(url)}: {problem}: is a quote missing?")
 
 
-def _stream_csv(raw: _Text, size: int) -> Iterator[Read]:
-    """Read rows with all columns, since a quote that is wrong in any spoils rows."""
-    text = io.BufferedReader(raw, READ_AT_ONCE)
+def _stream_csv(file: io.BufferedIOBase, size: int) -> Iterator[Read]:
+    repair = _Repair()
+    repaired: Any = pa.TransformInputStream(pa.PythonFile(file, "r"), repair)
+    text = io.BufferedReader(repaired, READ_AT_ONCE)
     header = _read_header(text)
-    skipped: list[Malformed] = []
+    skipped: list[dict[str, Any]] = []
 
     def skip(row: arrow_csv.InvalidRow) -> str:
         problem = f"expected {row.expected_columns} cells, got {row.actual_columns}"
-        skipped.append(Malformed(row.number - 1, row.text.replace(RETURN, "\r"), problem))
+        line = row.text.replace(RETURN, "\r")
+        skipped.append({"row": row.number - 1, "line": line, "reason": problem})
         return "skip" if len(skipped) < MOST_SKIPPED else "error"
 
     schema = pa.schema([(name, pa.string()) for name in header])
@@ -140,28 +98,30 @@ def _stream_csv(raw: _Text, size: int) -> Iterator[Read]:
     row = 0
     for batch in batches:
         table = pa.Table.from_batches([batch])
-        if raw.has_returns:
+        if repair.has_returns:
             columns = [pc.replace_substring(column, RETURN, "\r") for column in table.columns]
             table = pa.table(columns, schema)
         numbers = np.arange(row, row + len(table) + len(skipped))
-        numbers = numbers[~np.isin(numbers, [one.row for one in skipped])][: len(table)]
+        numbers = numbers[~np.isin(numbers, [one["row"] for one in skipped])][: len(table)]
         row = numbers[-1] + 1 if len(numbers) else row
-        if raw.has_quotes:
+        if repair.has_quotes:
             _require_rows_apart(table, numbers, skipped)
-        yield table, numbers, [one for one in skipped if one.row < row]
-        skipped[:] = [one for one in skipped if one.row >= row]
+        yield table, numbers, [one for one in skipped if one["row"] < row]
+        skipped[:] = [one for one in skipped if one["row"] >= row]
     yield schema.empty_table(), np.arange(0), skipped
 
 
-def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Malformed]) -> None:
+def _require_rows_apart(
+    table: pa.Table, rows: np.ndarray, skipped: Sequence[dict[str, Any]]
+) -> None:
     """Raise ValueError if a quoted cell holds whole rows, as one does whose end is not found."""
     has_break = np.zeros(len(table), bool)
     for column in table.columns:
         has_break |= pc.match_substring(column, "\n").fill_null(False).to_numpy()
     broken = table.filter(pa.array(has_break)).to_pylist()
     texts = [",".join(cell or "" for cell in row.values()) for row in broken]
-    numbered = [*zip(rows[has_break].tolist(), texts, strict=True), *(one[:2] for one in skipped)]
-    for row, text in numbered:
+    numbered = dict(zip(rows[has_break].tolist(), texts, strict=True))
+    for row, text in (numbered | {one["row"]: one["line"] for one in skipped}).items():
         lines = [line.split(",") for line in text.split("\n")]
         whole = [line for line in lines if len(line) == table.num_columns > 1]
         if sum(any(map(is_number, line)) for line in whole) > 1:
@@ -171,7 +131,7 @@ def _require_rows_apart(table: pa.Table, rows: np.ndarray, skipped: Sequence[Mal
             )
 
 
-def _read_header(file: "io.BufferedReader[Any]") -> list[str]:
+def _read_header(file: io.BufferedReader) -> list[str]:
     """Read the first line; raise ValueError if it names no columns with commas between them."""
     line = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace")
     if "\0" in line:
@@ -193,13 +153,16 @@ def _read_header(file: "io.BufferedReader[Any]") -> list[str]:
     return names
 
 
-def _read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
-    records: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    malformed: list[Malformed] = []
+def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
+    """Read the columns that are named, or all that are there, about so many rows at a time."""
+    records: dict[int, dict[str, Any]] = {}  # by their numbers
+    malformed: list[dict[str, Any]] = []
     row = 0
     with opening(url) as file:
-        for line in chain(io.BufferedReader(_Text(file, is_csv=False), READ_AT_ONCE), [b""]):
+        text: Any = io.BufferedReader(file, READ_AT_ONCE)
+        for number, line in enumerate(iter(partial(text.readline, LONGEST), None), start=1):
+            if len(line) == LONGEST:
+                raise ValueError(f"line {number:,} is longer than {LONGEST >> 20} MB")
             if line.strip():
                 found = []
                 try:
@@ -207,20 +170,20 @@ def _read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Rea
                 except (ValueError, RecursionError) as error:
                     problem = "nested too deep" if isinstance(error, RecursionError) else error
                     spelled = line.decode("utf-8", "replace").rstrip("\n")
-                    malformed.append(Malformed(row, spelled, f"no JSON object: {problem}"))
-                records += found
-                numbers += range(row, row + len(found))
+                    reason = f"no JSON object: {problem}"
+                    malformed.append({"row": row, "line": spelled, "reason": reason})
+                records |= enumerate(found, row)
                 row += len(found) or 1
             if not line or len(records) + len(malformed) >= rows:
-                yield _to_table(records, names), np.array(numbers, np.int64), malformed
-                records, numbers, malformed = [], [], []
-
-
-def _to_table(records: Sequence[dict[str, Any]], names: Sequence[str] | None) -> pa.Table:
-    if names is None:
-        names = list(dict.fromkeys(name for record in records for name in record))
-    cells = {name: [_to_text(record.get(name)) for record in records] for name in names}
-    return pa.table(cells, pa.schema([(name, pa.string()) for name in names]))
+                columns = names or dict.fromkeys(name for one in records.values() for name in one)
+                cells = {
+                    name: [_to_text(one.get(name)) for one in records.values()] for name in columns
+                }
+                schema = pa.schema([(name, pa.string()) for name in columns])
+                yield pa.table(cells, schema), np.array([*records], np.int64), malformed
+                records, malformed = {}, []
+            if not line:
+                return
 
 
 def _parse_json(line: bytes) -> list[dict[str, Any]]:

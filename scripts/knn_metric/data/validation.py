@@ -1,18 +1,19 @@
 """Blocks of rows: read, and parted into those that can be scored, as numbers, and the others."""
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from knn_metric.cli import UserError
+from knn_metric.cli import UserError, complain
 from knn_metric.data.cells import MISSING, PROBLEMS, read_numbers, read_times
 from knn_metric.data.parquet import read_parquet
 from knn_metric.data.sources import kind_of, name_of, partitions_of
-from knn_metric.data.text import Malformed, read_text
+from knn_metric.data.text import Read, read_csv, read_json
 
 ERROR = "_hs_error"
 FAILED = "the target failed"
@@ -29,15 +30,8 @@ class Piece(NamedTuple):
     copies: np.ndarray = NO_ROWS  # rows of requests that are read elsewhere
     problem: str = ""  # why the file cannot be read
 
-    @property
-    def size(self) -> int:
-        return self.last - self.first
 
-    def without(self, copies: np.ndarray) -> "Piece":
-        """Return what is left of it without some rows of its file."""
-        if self.size:
-            copies = copies[(copies >= self.first) & (copies < self.last)]
-        return self._replace(copies=copies)
+Block = Sequence[Piece]  # whose rows are scored together
 
 
 class Wanted(NamedTuple):
@@ -46,33 +40,19 @@ class Wanted(NamedTuple):
     kinds: dict[str, str]  # by column of numbers, numpy's name of its type in the contract
     kept: pa.Schema  # to keep beside them, with the type that each has in all files
     time: str | None  # the column that days come from
-    leaves_out: bool = False  # what cannot be read of files, as a rejected line `NO_ROW`
 
     @property
     def names(self) -> list[str]:
         times = [self.time] if self.time else []
         return list(dict.fromkeys([*self.kept.names, *self.kinds, *times, ERROR]))
 
-    @property
-    def beside(self) -> list[str]:
-        """What is read and not kept of rows that can be used."""
-        return [name for name in self.names if name not in self.kept.names]
-
-    @property
-    def scored(self) -> pa.Schema:
-        kept = (one.with_name(_name_input(one.name)) for one in self.kept)
-        return pa.schema([*kept, ("file", pa.string()), ("row", pa.int64())])
-
-    @property
-    def rejected(self) -> pa.Schema:
-        inputs = map(_name_input, self.beside)
-        texts = [(name, pa.string()) for name in (*inputs, "line", "reason")]
-        return pa.schema([*self.scored, *texts])
-
-
-def _name_input(name: str) -> str:
-    """Return what a column of the data is called beside those that say where a row stands."""
-    return f"{name} (input)" if name in ("file", "row", "line", "reason") else name
+    def require_times(self, n_timed: int, asked: str | None) -> None:
+        """Say if no row has a time in the column of times; raise UserError if it was asked for."""
+        if self.time and not n_timed:
+            problem = f"{self.time}: no cell of that column is a time"
+            if asked:
+                raise UserError(f"--time {problem}")
+            complain(problem)
 
 
 class Part(NamedTuple):
@@ -93,69 +73,96 @@ class Part(NamedTuple):
         numbers = np.concatenate(values), np.concatenate(times)
         return Part(pa.concat_tables(kept), *numbers, pa.concat_tables(rejected), sum(copies))
 
-
-Block = tuple[Piece | Part, ...]  # that is scored together
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why files cannot be read, or not to their end, by their names."""
+        files = self.rejected.filter(pc.equal(self.rejected["row"], NO_ROW))
+        return dict(zip(files["file"].to_pylist(), files["reason"].to_pylist(), strict=True))
 
 
 def read_rows(wanted: Wanted, block: Block, rows: int) -> Iterator[Part]:
     """Read a block, about so many rows at a time.
 
-    A UserError names a file that is damaged, unless such are left out.
+    What cannot be read of a file is a rejected line, `NO_ROW`.
     """
-    parts = ([one] if isinstance(one, Part) else _read_parts(wanted, one, rows) for one in block)
     waiting: list[Part] = []
     count = 0
-    for part in chain.from_iterable(parts):
-        waiting.append(part)
-        count += len(part)
-        if count >= rows:
-            yield Part.join(waiting)
-            waiting, count = [], 0
+    for piece in block:
+        for part in _read_parts(wanted, piece, rows):
+            waiting.append(part)
+            count += len(part)
+            if count >= rows:
+                yield Part.join(waiting)
+                waiting, count = [], 0
     if any(map(len, waiting)):
         yield Part.join(waiting)
 
 
 def _read_parts(wanted: Wanted, piece: Piece, rows: int) -> Iterator[Part]:
-    file = name_of(piece.url)
     try:
         if piece.problem:
             raise UserError(piece.problem)
-        for table, numbers, malformed in read_piece(piece, wanted.names, rows):
-            new = ~np.isin(numbers, piece.copies)
-            some = table if new.all() else table.filter(pa.array(new))
-            checked = _check(wanted, file, some, numbers[new], malformed)
-            yield Part(*checked, copies=int(np.sum(~new)))
+        for read in read_piece(piece, wanted.names, rows):
+            yield _check(wanted, piece, *read)
     except UserError as error:
-        if not wanted.leaves_out:
-            raise
-        line = Malformed(NO_ROW, "", str(error))
-        yield Part(*_check(wanted, file, pa.table({}), NO_ROWS, [line]), copies=0)
+        line = {"row": NO_ROW, "line": "", "reason": str(error)}
+        yield _check(wanted, piece, pa.table({}), NO_ROWS, [line])
 
 
-def read_piece(
-    piece: Piece, names: Sequence[str] | None, rows: int
-) -> Iterator[tuple[pa.Table, np.ndarray, Sequence[Malformed]]]:
+def read_all(wanted: Wanted, blocks: Sequence[Block], rows: int) -> Part:
+    """Read blocks as one part; a UserError names a file that cannot be read."""
+    parts = []
+    for block in blocks if not blocks[-1][0].problem else blocks[-1:]:
+        for part in read_rows(wanted, block, rows):
+            for problem in part.refused.values():
+                raise UserError(problem)
+            parts.append(part)
+    return Part.join(parts)
+
+
+def require_enough(data: Iterable[str], rejected: Counter[str], n_usable: int, most: float) -> None:
+    """Raise UserError if more than a proportion of the rows cannot be used."""
+    n_rejected = rejected.total()
+    n_rows = n_usable + n_rejected
+    if n_rejected > most * n_rows:
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common(3))
+        share = math.ceil(100 * n_rejected / n_rows) / 100
+        advice = f"; --most-rejected {share:g} allows as many" if n_usable else ""
+        raise UserError(
+            f"{n_rejected:,} of {n_rows:,} rows of {', '.join(data)} cannot be used:"
+            f" {reasons}{advice}"
+        )
+
+
+def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
     """Read the columns that are there, all if none is named, at most so many rows at a time.
 
     Beside a table, of Parquet as it is there, else of text, are the numbers of its rows, and lines
     that are no rows. A UserError names the file, if it is damaged or cannot be read.
     """
-    url = piece.url
-    read = read_text(url, names, rows)
-    if kind_of(url) == "parquet":
+    url, kind = piece.url, kind_of(piece.url)
+    read = read_json(url, names, rows) if kind == "json" else read_csv(url)
+    if kind == "parquet":
         read = read_parquet(url, names, rows, piece.first, piece.last)
-    for table, *others in read:
+    for table, numbers, malformed in read:
         for name, value in partitions_of(url).items():
-            if (names is None or name in names) and name not in table.column_names:
+            if name not in table.column_names:
                 column = pa.repeat(pa.scalar(value, pa.string()), len(table))
                 table = table.append_column(name, column)
-        yield table, *others
+        if names is not None:
+            table = table.select([name for name in table.column_names if name in names])
+        for first in range(0, max(len(table), 1), rows):
+            part = slice(first, first + rows)
+            yield table[part], numbers[part], () if first else malformed
 
 
 def _check(
-    wanted: Wanted, file: str, table: pa.Table, rows: np.ndarray, lines: Sequence[Malformed]
-) -> tuple[pa.Table, np.ndarray, np.ndarray, pa.Table]:
+    wanted: Wanted, piece: Piece, table: pa.Table, rows: np.ndarray, lines: Sequence[dict[str, Any]]
+) -> Part:
     """Part a table into rows to score and rejected rows, the lines that are none among these."""
+    file, new = name_of(piece.url), ~np.isin(rows, piece.copies)
+    if not new.all():
+        table, rows = table.filter(pa.array(new)), rows[new]
     table = table.cast(pa.schema((one.name, plain_type(one.type)) for one in table.schema))
     values = np.empty((len(table), len(wanted.kinds)))
     problems = np.zeros(values.shape, np.int8)
@@ -165,25 +172,28 @@ def _check(
     failed = pc.invert(pc.is_in(error.fill_null(""), pa.array(MISSING))).to_numpy()
     times = read_times(_column(table, wanted.time or ""))
     kept = pa.table(
-        [
-            *(_cast(_column(table, one.name), one.type) for one in wanted.kept),
-            pa.repeat(file, len(table)),
-            pa.array(rows, pa.int64()),
-        ],
-        wanted.scored,
+        {_name_input(one.name): _cast(_column(table, one.name), one.type) for one in wanted.kept}
+        | {"file": pa.repeat(file, len(table)), "row": pa.array(rows, pa.int64())}
     )
-    malformed = [{"file": file, **line._asdict()} for line in lines]
-    rejected = pa.Table.from_pylist(malformed, wanted.rejected)
+    beside = [name for name in wanted.names if name not in wanted.kept.names]
+    texts = [*map(_name_input, beside), "line", "reason"]
+    schema = pa.schema([*kept.schema, *((name, pa.string()) for name in texts)])
+    rejected = pa.Table.from_pylist([{"file": file, **line} for line in lines], schema)
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
         odd = table.filter(mask)
-        texts = [to_text(_column(odd, name)) for name in wanted.beside]
+        cells = [to_text(_column(odd, name)) for name in beside]
         reasons = _describe_problems([*wanted.kinds], problems[bad], failed[bad])
-        columns = [*kept.filter(mask).columns, *texts, pa.nulls(len(odd), pa.string()), reasons]
-        rejected = pa.concat_tables([pa.table(columns, wanted.rejected), rejected])
+        columns = [*kept.filter(mask).columns, *cells, pa.nulls(len(odd), pa.string()), reasons]
+        rejected = pa.concat_tables([pa.table(columns, schema), rejected])
         kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
-    return kept, values, times, rejected
+    return Part(kept, values, times, rejected, int(np.sum(~new)))
+
+
+def _name_input(name: str) -> str:
+    """Return what a column of the data is called beside those that say where a row stands."""
+    return f"{name} (input)" if name in ("file", "row", "line", "reason") else name
 
 
 def _describe_problems(

@@ -10,21 +10,23 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from distributed import Client, KilledWorker, Worker, WorkerPlugin
+from distributed import Client, KilledWorker, Worker, WorkerPlugin, get_worker
 from distributed.comm.core import CommClosedError
 
 from knn_metric.cli import UserError
-from knn_metric.data.validation import Wanted
+from knn_metric.data.validation import Block, Wanted
 from knn_metric.files import ARTIFACT
-from knn_metric.history.output import Engine
+from knn_metric.history.output import complete
+from knn_metric.history.scoring import AT_ONCE, Scored
 from portable_knn import PortableKNN
 
 PATIENCE = 10  # seconds, for the scheduler to answer and for a worker to be there
@@ -36,10 +38,13 @@ SHIPPED = ("portable_knn", "knn_metric")
 
 
 @contextmanager
-def connecting(
-    scheduler: str, detector: PortableKNN, wanted: Wanted, rows: int
-) -> Iterator[Engine]:
-    """Prepare the cluster of a scheduler's address, and leave nothing behind."""
+def scoring_there(
+    scheduler: str, detector: PortableKNN, wanted: Wanted, blocks: Sequence[Block], rows: int
+) -> Iterator[Iterator[tuple[int, Scored]]]:
+    """Yield the number of each block and what came of it on a cluster; leave nothing behind there.
+
+    A scheduler has none of our modules and is sent only bytes.
+    """
     shipment, ours = Shipment(detector), sys.modules[__name__]
     with _quietening_dask(), _connect(scheduler) as client:
 
@@ -50,12 +55,11 @@ def connecting(
         cloudpickle.register_pickle_by_value(ours)  # which the workers do not have yet
         try:
             client.register_plugin(shipment, shipment.name)  # to workers that come later, too
-            score = _make_task(shipment.name, wanted, rows)
-            executor = client.get_executor()
-            n_places = sum(client.nthreads().values())
-            yield Engine(
-                lambda block: executor.submit(score, pickle.dumps(block)), n_places, PATIENCE, look
+            submit = partial(client.get_executor().submit, _score_there, shipment.name)
+            futures = (
+                submit(pickle.dumps((wanted, block, min(rows, AT_ONCE)))) for block in blocks
             )
+            yield complete(futures, sum(client.nthreads().values()), PATIENCE, look)
         except (CancelledError, CommClosedError) as error:
             raise UserError("the connection to the scheduler is lost") from error
         except KilledWorker as error:
@@ -69,23 +73,13 @@ def connecting(
             cloudpickle.unregister_pickle_by_value(ours)
 
 
-def _make_task(folder: str, wanted: Wanted, rows: int) -> Callable[[bytes], Any]:
-    """Return what a worker runs. A scheduler has none of our modules and is sent only bytes."""
-    settings = pickle.dumps((wanted, rows))
-
-    def score(block: bytes) -> Any:
-        import pickle
-        from importlib import import_module
-        from pathlib import Path
-
-        from distributed import get_worker
-
-        path = Path(get_worker().local_directory).resolve() / folder / ARTIFACT
-        scoring = import_module("knn_metric.history.scoring")
-        loaded = scoring.load_once(str(path))  # which checks the digest
-        return scoring.score_block(loaded, *pickle.loads(settings), pickle.loads(block))
-
-    return score
+def _score_there(folder: str, work: bytes) -> Any:
+    """Score a block on a worker, by the modules that are there by now."""
+    reading = import_module("knn_metric.data.validation")
+    scoring = import_module("knn_metric.history.scoring")
+    path = Path(get_worker().local_directory).resolve() / folder / ARTIFACT
+    # The digest of the artifact is checked.
+    return scoring.score_block(scoring.load_once(str(path)), reading.read_rows(*pickle.loads(work)))
 
 
 @contextmanager

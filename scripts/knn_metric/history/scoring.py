@@ -5,12 +5,11 @@ Runs on Dask workers too, which have what requirements.txt pins but not all that
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +17,14 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from knn_metric.data.cells import EPOCH
-from knn_metric.data.validation import NO_ROW, Block, Wanted, read_rows
+from knn_metric.data.validation import NO_ROW, Part
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
 from portable_knn import PortableKNN, load
 
-Loaded = tuple[PortableKNN, FieldSurprise]
-
 AT_ONCE = 100_000  # rows of a block, after which an interrupted run ends
+Loaded = tuple[PortableKNN, FieldSurprise]
 
 
 @dataclass
@@ -77,41 +75,31 @@ class Tally:
         }
 
 
-class Scored(NamedTuple):
-    """A block's tally and its two Parquet files, ``b""`` for one without rows."""
-
-    tally: Tally
-    scores: bytes
-    rejects: bytes
+# A block's tally, and the Parquet of scores and of rejected rows, ``b""`` for one without rows.
+Scored = tuple[Tally, bytes, bytes]
 
 
 def score_block(
-    loaded: Loaded,
-    wanted: Wanted,
-    rows: int,
-    block: Block,
-    is_over: Callable[[], bool] = lambda: False,
+    loaded: Loaded, parts: Iterable[Part], is_over: Callable[[], bool] = lambda: False
 ) -> Scored:
-    """Score a block of a history; stop in the middle of it once nobody wants the scores."""
+    """Score what is read of a block; stop in the middle of it once nobody wants the scores."""
     began = time.perf_counter()
-    tally, scores, rejects = Tally(), [], []
-    for kept, values, times, rejected, copies in read_rows(wanted, block, min(rows, AT_ONCE)):
-        is_row = pc.not_equal(rejected["row"], NO_ROW)
-        files = rejected.filter(pc.invert(is_row))
-        tally.refused |= dict(
-            zip(*files.select(["file", "reason"]).to_pydict().values(), strict=True)
-        )
-        tally.rejected.update(rejected["reason"].filter(is_row).to_pylist())
-        tally.copies += copies
-        rejects.append(rejected)
-        if len(values):
-            scores.append(_score_rows(loaded, kept, values, times, tally))
+    tally, scores = Tally(), []
+    rejects: list[pa.Table] = []
+    for part in parts:
+        is_row = pc.not_equal(part.rejected["row"], NO_ROW)
+        tally.rejected.update(part.rejected["reason"].filter(is_row).to_pylist())
+        tally.refused |= part.refused
+        tally.copies += part.copies
+        rejects.append(part.rejected)
+        if len(part.values):
+            scores.append(_score_rows(loaded, part, tally))
         if is_over():
             break
     if NO_DAY in tally.days:
         tally.undated.append(tally.days.pop(NO_DAY))
     tally.seconds = time.perf_counter() - began
-    return Scored(tally, _to_parquet(scores), _to_parquet(rejects))
+    return tally, _to_parquet(scores), _to_parquet(rejects)
 
 
 @cache
@@ -120,24 +108,22 @@ def load_once(artifact: str) -> Loaded:
     return detector, FieldSurprise.of(detector)
 
 
-def _score_rows(
-    loaded: Loaded, kept: pa.Table, values: np.ndarray, times: np.ndarray, tally: Tally
-) -> pa.Table:
+def _score_rows(loaded: Loaded, part: Part, tally: Tally) -> pa.Table:
     """Return the kept columns with the scores beside them, and count the rows."""
     detector, surprise = loaded
     began = time.perf_counter()
-    scores = detector.decision_function(values)
+    scores = detector.decision_function(part.values)
     tally.search_seconds += time.perf_counter() - began
     alarms = scores > detector.threshold_
     tops = np.full(len(scores), None)
     if alarms.any():
-        surprises = surprise.surprise(values[alarms], n_jobs=1)
+        surprises = surprise.surprise(part.values[alarms], n_jobs=1)
         ranks = rank_fields(detector.calibration_, surprises)
         tops[alarms] = detector.feature_names_in_[ranks.argmax(axis=1)]
-    turns = give_turns(kept.column("file"), kept.column("row"))
-    days = part_by_day(times, alarms, np.column_stack([turns, scores, values]))
+    turns = give_turns(part.kept.column("file"), part.kept.column("row"))
+    days = part_by_day(part.times, alarms, np.column_stack([turns, scores, part.values]))
     tally.add(Tally(features=Counter(tops[alarms]), days=days))
-    columns = dict(zip(kept.column_names, kept.columns, strict=True))
+    columns = dict(zip(part.kept.column_names, part.kept.columns, strict=True))
     columns |= {"value": scores, "alarm": alarms, "p_value": detector.p_value(scores)}
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
 

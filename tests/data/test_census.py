@@ -94,30 +94,25 @@ class TestLoad:
         rows = load_census(str(path))
         assert (rows.source, rows.sha256) == (source, SHA256)
 
-    def test_uci_that_cannot_be_had(self, tmp_path, monkeypatch):
-        """There is no server, or the file has been altered."""
-        monkeypatch.setattr(census, "UCI_PATH", tmp_path / "adult.data")
-        monkeypatch.setattr(census, "UCI_URL", "http://127.0.0.1:1/adult.data")
-        words = "Connect call failed.*with --data path/to/adult.data, or --data sample"
-        with pytest.raises(UserError, match=words):
-            load_census("uci")
-        census.UCI_PATH.write_text(ROW)
+    def test_a_copy_of_ucis_file(self, tmp_path, monkeypatch):
+        """It is downloaded whole or not at all; one that was altered is not used."""
+        path = tmp_path / "data" / "adult.data"
+        monkeypatch.setattr(census, "UCI_PATH", path)
+        (tmp_path / "adult.data").write_text(ROW)
+        with serving_files(tmp_path) as address:
+            for url, words in (
+                ("http://127.0.0.1:1/adult.data", "Connect call failed"),
+                (f"{address}/adult.data", f"SHA-256 {SHA256}, expected {census.UCI_SHA256}"),
+                (f"{address}/gone", "FileNotFoundError"),
+            ):
+                monkeypatch.setattr(census, "UCI_URL", url)
+                with pytest.raises(UserError, match=rf"^[^\n]*{words}[^\n]*--data sample$"):
+                    load_census("uci")
+                assert not path.exists()
+            monkeypatch.setattr(census, "UCI_SHA256", SHA256)
+            monkeypatch.setattr(census, "UCI_URL", f"{address}/adult.data")
+            assert load_census("uci").source == "uci"
+        assert path.read_text() == ROW
+        path.write_text("old")
         with pytest.raises(UserError, match="delete it to download it again"):
             load_census("uci")
-
-    def test_a_download_replaces_what_was_there_or_leaves_it(self, tmp_path):
-        path, served = tmp_path / "data" / "adult.data", tmp_path / "served"
-        served.mkdir()
-        (served / "adult.data").write_text(ROW)
-        with serving_files(served) as address:
-            census.download(f"{address}/adult.data", path, SHA256)
-            assert path.read_text() == ROW
-            path.write_text("old")
-            for name, sha256, words in (
-                ("adult.data", "0" * 64, "expected 0000"),
-                ("gone", SHA256, "FileNotFoundError"),
-            ):
-                with pytest.raises(UserError, match=rf"^[^\n]*{words}[^\n]*$"):
-                    census.download(f"{address}/{name}", path, sha256)
-                assert [path] == list(path.parent.iterdir())
-                assert path.read_text() == "old"

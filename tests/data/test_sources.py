@@ -70,8 +70,10 @@ def test_pipes_are_passed_over(tmp_path):
 def test_names_of_partitions_are_decoded(tmp_path):
     for name in ("New%20York", "__HIVE_DEFAULT_PARTITION__"):
         write_ages(tmp_path / "cities" / f"city={name}" / "a.parquet")
+    (tmp_path / "cities" / "city=a%2Fb").mkdir()
+    (tmp_path / "cities" / "city=a%2Fb" / "a.jsonl").write_text('{"age": 1}')
     kept = read_all(tmp_path / "cities", "age", keep=["city"]).kept
-    assert kept["city"].to_pylist() == ["New York", None]
+    assert kept["city"].to_pylist() == ["New York", None, "a/b"]
     write_ages(tmp_path / "times" / "at=2026-11-24 13%3A00%3A00" / "a.parquet")
     assert read_all(tmp_path / "times", "age").times.tolist() == [1_795_525_200]
 

@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> None:
-    from knn_metric.data.census import labels_of
+    from knn_metric.data.census import FEATURES, LABELS
     from knn_metric.detection.detectors import load_detector
     from knn_metric.detection.explanation import format_explanation, parse_row
     from knn_metric.live.alarms import find_alarms
@@ -39,7 +39,7 @@ def run(arguments: Arguments) -> None:
         raise UserError(f"expected {EXPECTED}, got {' '.join(what)!r}")
     detector = load_detector(arguments.package)
     features = detector.feature_names_in_.tolist()
-    labels = labels_of(features)
+    labels = LABELS if tuple(features) == FEATURES else {}
     if is_row:
         print(format_explanation(detector, parse_row(what, features, labels), labels))
         return

@@ -18,7 +18,8 @@ FIRST, LAST = (DAY * (date(year, 1, 1).toordinal() - EPOCH) for year in (1900, 2
 # unit's range begins in March 1973. What is less is no time, but a count or an id.
 SMALLEST = (1e8, 1e11, 1e14, 1e17)
 PER_SECOND = np.array([np.nan, 1, 1e3, 1e6, 1e9])
-NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+SPELLED = r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)"
+NUMBER = re.compile(SPELLED, re.IGNORECASE)
 # How files spell in lower case that there is nothing.
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", r"\n")
 INT64_LIMIT = 2.0**63  # as `portable_knn.messages` has it, which takes seconds to import
@@ -33,7 +34,6 @@ PROBLEMS = (
     "expected a number within the contract's type",
 )
 DOUBLE = np.dtype(np.float64)
-SPELLED = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)$"
 
 # MongoDB's Extended JSON: by the key of an object of one entry, what its text must be and what it
 # stands for.
@@ -55,11 +55,7 @@ def read_number(value: object) -> object:
 
 
 def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return bool(NUMBER.fullmatch(text.strip()))
 
 
 def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +91,7 @@ def _to_float(column: pa.ChunkedArray, kind: np.dtype) -> pa.ChunkedArray:
             try:
                 return text.cast(pa.float64())
             except pa.ArrowInvalid:
-                text = pc.if_else(pc.match_substring_regex(text, SPELLED), text, None)
+                text = pc.if_else(pc.match_substring_regex(text, f"^(?i:{SPELLED})$"), text, None)
                 return text.cast(pa.float64())
         if pa.types.is_decimal(column.type):  # whose own cast is off in the last digit
             column = column.cast(pa.string())
@@ -144,20 +140,18 @@ def _read_text(text: str) -> int:
     try:
         if text.startswith("{"):
             value = read_number(json.loads(text)["$date"])  # ISO text, or milliseconds
-            return value // 1000 if type(value) is int else _read_iso(str(value))
-        if NUMBER.fullmatch(text):
+            if type(value) is int:
+                return value // 1000
+            text = str(value)
+        elif NUMBER.fullmatch(text):
             second = int(_read_numbers(np.array([float(text)]))[0])
             if second != NO_TIME:
                 return second
-        return _read_iso(text)
+        time = datetime.fromisoformat(text)
+        in_utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+        return (in_utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     except (ArithmeticError, KeyError, TypeError, ValueError, RecursionError):
         return NO_TIME
-
-
-def _read_iso(text: str) -> int:
-    time = datetime.fromisoformat(text)
-    in_utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time
-    return (in_utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
 
 
 def look_like_times(cells: Iterable[str]) -> bool:

@@ -6,9 +6,9 @@ Hydrosphere published for this metric, 4.236688464332743, to the last digit.
 """
 
 import hashlib
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ UCI_PATH = ROOT / "data" / "adult.data"
 SAMPLE_PATH = ROOT / "data" / "census_sample.csv"
 UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/adult.data"
 UCI_SHA256 = "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"
+SAMPLE_SHA256 = "c69de8291f98999f1b9c5dd239f86f42635a731f695a867afbabccb91971f08a"
 
 COLUMNS = tuple(
     "age workclass fnlwgt education education_num marital_status occupation relationship race sex"
@@ -163,18 +164,6 @@ def encode(
     return values, {name: numbers[name].astype(np.float64) for name in HIGH_ABOVE}
 
 
-def name_source(content: bytes, path: Path) -> tuple[str, str]:
-    """Return the name and the SHA-256 of a source; a copy of the sample is still the sample."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    is_sample = SAMPLE_PATH.exists() and content == SAMPLE_PATH.read_bytes()
-    return "uci" if sha256 == UCI_SHA256 else SAMPLE if is_sample else name_path(path), sha256
-
-
-def labels_of(names: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
-    """Return what codes stand for by column, where the columns are the census's."""
-    return LABELS if tuple(names) == FEATURES else {}
-
-
 def name_path(path: Path) -> str:
     return f"./{path.name}" if path.name in ("uci", SAMPLE) else name_of(path.name)
 
@@ -194,30 +183,26 @@ def is_census(data: str) -> bool:
 
 
 def read_content(data: str) -> tuple[bytes, Path]:
-    """Return the content and the path of a file in UCI's format."""
+    """Return the content and the path of a file in UCI's format; UCI's own is downloaded once."""
     path = {"uci": UCI_PATH, SAMPLE: SAMPLE_PATH}.get(data, Path(data))
-    if data == "uci" and not path.exists():
-        try:
-            download(UCI_URL, path, UCI_SHA256)
-        except UserError as error:
-            advice = "name another file with --data path/to/adult.data, or --data sample"
-            raise UserError(f"{error}: {advice}") from error
-    with opening(str(path)) as file:
-        content = file.read()
-    sha256 = hashlib.sha256(content).hexdigest()
-    if data == "uci" and sha256 != UCI_SHA256:
-        raise UserError(
-            f"{path}: SHA-256 {sha256}, expected {UCI_SHA256}: delete it to download it again"
-        )
+    is_new = data == "uci" and not path.exists()
+    url, advice = str(path), "delete it to download it again"
+    if is_new:
+        url, advice = UCI_URL, "name another file with --data path/to/adult.data, or --data sample"
+    try:
+        with opening(url) as file:
+            parts = tqdm(
+                iter(partial(file.read, 2**16), b""), path.name, disable=not is_new or None
+            )
+            content = b"".join(parts)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if data == "uci" and sha256 != UCI_SHA256:
+            raise UserError(f"{url}: SHA-256 {sha256}, expected {UCI_SHA256}")
+    except UserError as error:
+        if data != "uci":
+            raise
+        raise UserError(f"{error}: {advice}") from error
+    if is_new:
+        with replacing_file(path) as new:
+            new.write_bytes(content)
     return content, path
-
-
-def download(url: str, path: Path, sha256: str) -> None:
-    """Fetch a file and move it into place once its SHA-256 is right; else leave nothing behind."""
-    with replacing_file(path) as new, opening(url) as source, new.open("wb") as file:
-        with tqdm.wrapattr(source, "read", desc=new.name, disable=None) as measured:
-            shutil.copyfileobj(measured, file)
-        file.flush()
-        found = hashlib.sha256(new.read_bytes()).hexdigest()
-        if found != sha256:
-            raise UserError(f"{url}: SHA-256 {found}, expected {sha256}")

@@ -4,8 +4,9 @@ A source of rows may have names for some.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from knn_metric.data.rows import Rows
 Columns = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Corruption:
+class Corruption(NamedTuple):
     """What breaks, as a function of `Rows` and a random generator."""
 
     name: str  # as the user writes it
@@ -47,7 +47,7 @@ def _recode(order: Callable[[np.ndarray], np.ndarray]) -> Change:
 
 
 # FIELD stands for one, BY or WITH for a number; without words an operation changes all fields that
-# are given, or those that `_choose_fields` says.
+# are given, or else the usual ones.
 FORMS: dict[str, Callable[..., Columns]] = {
     "scale:FIELD:BY": _each(lambda column, _, by: column * by),
     "fill:FIELD:WITH": _each(lambda column, _, value: np.full(len(column), value)),
@@ -75,7 +75,9 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
         names = f", or one of {', '.join(rows.corruptions)}" if rows.corruptions else ""
         raise UserError(f"{text!r} is no corruption: expected {', '.join(FORMS)}{names}")
     expected = f"{text!r}: expected {forms[name]}"
-    words = words or _choose_fields(name, rows)
+    coded = (one for one, is_code in zip(rows.names, rows.is_code, strict=True) if is_code)
+    usual = {"zero-codes": coded, "mix": rows.names, **dict.fromkeys(OF_ANSWERS, rows.names[-1:])}
+    words = words or [*usual.get(name, ())]
     places = forms[name].split(":")[1:]
     if places and len(words) != len(places):
         raise UserError(f"{expected}, got {len(words)} words after {name}")
@@ -93,13 +95,6 @@ def parse_corruption(text: str, rows: Rows) -> Corruption:
     if not np.isfinite(numbers).all():
         raise UserError(f"{expected}, got {words[-1]!r} where a finite number belongs")
     return Corruption(text, cause, fields, partial(FORMS[forms[name]], fields, numbers))
-
-
-def _choose_fields(name: str, rows: Rows) -> list[str]:
-    """Return the fields of an operation of which none is named."""
-    coded = [one for one, is_code in zip(rows.names, rows.is_code, strict=True) if is_code]
-    chosen = {"zero-codes": coded, "mix": list(rows.names)}
-    return [rows.names[-1]] if name in OF_ANSWERS else chosen.get(name, [])
 
 
 def list_corruptions(rows: Rows, answered: Sequence[str] = ()) -> list[str]:

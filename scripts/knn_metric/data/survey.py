@@ -23,7 +23,7 @@ from knn_metric.data.validation import (
     Wanted,
     plain_type,
     read_piece,
-    to_text,
+    to_type,
 )
 
 TIME, REQUEST = "_hs_timestamp", "_hs_request_id"
@@ -154,7 +154,7 @@ def _read_ids(piece: Piece, is_over: Event) -> tuple[np.ndarray, np.ndarray]:
     for table, numbers, _ in read_piece(piece, [REQUEST], BLOCK):
         if is_over.is_set():
             break
-        texts = to_text(table[REQUEST]).to_pylist()
+        texts = to_type(table[REQUEST]).to_pylist()
         has_id = np.array([bool(text) for text in texts], bool)
         rows.append(numbers[has_id].astype(np.uint32))
         ids.append(np.fromiter(map(hash, texts), np.int64, len(texts))[has_id])

@@ -154,7 +154,7 @@ def _read_header(file: io.BufferedReader) -> list[str]:
 
 
 def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
-    """Read the columns that are named, or all that are there, about so many rows at a time."""
+    """Read the columns that are there, all if none is named, about so many rows at a time."""
     records: dict[int, dict[str, Any]] = {}  # by their numbers
     malformed: list[dict[str, Any]] = []
     row = 0
@@ -175,7 +175,8 @@ def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read
                 records |= enumerate(found, row)
                 row += len(found) or 1
             if not line or len(records) + len(malformed) >= rows:
-                columns = names or dict.fromkeys(name for one in records.values() for name in one)
+                there = dict.fromkeys(name for one in records.values() for name in one)
+                columns = [name for name in there if names is None or name in names]
                 cells = {
                     name: [_to_text(one.get(name)) for one in records.values()] for name in columns
                 }

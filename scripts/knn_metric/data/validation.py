@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from knn_metric.cli import UserError, complain
-from knn_metric.data.cells import MISSING, PROBLEMS, read_numbers, read_times
+from knn_metric.data.cells import MISSING, NO_TIME, PROBLEMS, read_numbers, read_times
 from knn_metric.data.parquet import read_parquet
 from knn_metric.data.sources import kind_of, name_of, partitions_of
 from knn_metric.data.text import Read, read_csv, read_json
 
+TEXT = pa.string()
 ERROR = "_hs_error"
 FAILED = "the target failed"
 NO_ROWS = np.arange(0)
@@ -106,7 +107,8 @@ def _read_parts(wanted: Wanted, piece: Piece, rows: int) -> Iterator[Part]:
             yield _check(wanted, piece, *read)
     except UserError as error:
         line = {"row": NO_ROW, "line": "", "reason": str(error)}
-        yield _check(wanted, piece, pa.table({}), NO_ROWS, [line])
+        nothing = pa.table({name: pa.nulls(0) for name in wanted.names})
+        yield _check(wanted, piece, nothing, NO_ROWS, [line])
 
 
 def read_all(wanted: Wanted, blocks: Sequence[Block], rows: int) -> Part:
@@ -135,7 +137,7 @@ def require_enough(data: Iterable[str], rejected: Counter[str], n_usable: int, m
 
 
 def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
-    """Read the columns that are there, all if none is named, at most so many rows at a time.
+    """Read columns, all if none is named, at most so many rows at a time.
 
     Beside a table, of Parquet as it is there, else of text, are the numbers of its rows, and lines
     that are no rows. A UserError names the file, if it is damaged or cannot be read.
@@ -145,12 +147,11 @@ def read_piece(piece: Piece, names: Sequence[str] | None, rows: int) -> Iterator
     if kind == "parquet":
         read = read_parquet(url, names, rows, piece.first, piece.last)
     for table, numbers, malformed in read:
-        for name, value in partitions_of(url).items():
+        for name, value in (dict.fromkeys(names or ()) | partitions_of(url)).items():
             if name not in table.column_names:
-                column = pa.repeat(pa.scalar(value, pa.string()), len(table))
+                column = pa.nulls(len(table)) if value is None else pa.repeat(value, len(table))
                 table = table.append_column(name, column)
-        if names is not None:
-            table = table.select([name for name in table.column_names if name in names])
+        table = table.select(names or table.column_names)
         for first in range(0, max(len(table), 1), rows):
             part = slice(first, first + rows)
             yield table[part], numbers[part], () if first else malformed
@@ -167,33 +168,30 @@ def _check(
     values = np.empty((len(table), len(wanted.kinds)))
     problems = np.zeros(values.shape, np.int8)
     for place, (name, kind) in enumerate(wanted.kinds.items()):
-        values[:, place], problems[:, place] = read_numbers(_column(table, name), np.dtype(kind))
-    error = pc.utf8_lower(pc.utf8_trim_whitespace(to_text(_column(table, ERROR))))
+        values[:, place], problems[:, place] = read_numbers(table[name], np.dtype(kind))
+    error = pc.utf8_lower(pc.utf8_trim_whitespace(to_type(table[ERROR])))
     failed = pc.invert(pc.is_in(error.fill_null(""), pa.array(MISSING))).to_numpy()
-    times = read_times(_column(table, wanted.time or ""))
+    times = read_times(table[wanted.time]) if wanted.time else np.full(len(table), NO_TIME)
+    # What a column of the data is called beside those that say where a row stands.
+    taken = ("file", "row", "line", "reason")
+    names = {name: f"{name} (input)" if name in taken else name for name in wanted.names}
     kept = pa.table(
-        {_name_input(one.name): _cast(_column(table, one.name), one.type) for one in wanted.kept}
+        {names[one.name]: to_type(table[one.name], one.type) for one in wanted.kept}
         | {"file": pa.repeat(file, len(table)), "row": pa.array(rows, pa.int64())}
     )
-    beside = [name for name in wanted.names if name not in wanted.kept.names]
-    texts = [*map(_name_input, beside), "line", "reason"]
-    schema = pa.schema([*kept.schema, *((name, pa.string()) for name in texts)])
+    beside = [name for name in names if name not in wanted.kept.names]
+    texts = [(name, TEXT) for name in (*map(names.get, beside), "line", "reason")]
+    schema = pa.schema([*kept.schema, *texts])
     rejected = pa.Table.from_pylist([{"file": file, **line} for line in lines], schema)
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
-        odd = table.filter(mask)
-        cells = [to_text(_column(odd, name)) for name in beside]
         reasons = _describe_problems([*wanted.kinds], problems[bad], failed[bad])
-        columns = [*kept.filter(mask).columns, *cells, pa.nulls(len(odd), pa.string()), reasons]
+        cells = map(to_type, table.select(beside).filter(mask).columns)
+        columns = [*kept.filter(mask).columns, *cells, pa.nulls(len(reasons), TEXT), reasons]
         rejected = pa.concat_tables([pa.table(columns, schema), rejected])
         kept, values, times = kept.filter(pa.array(~bad)), values[~bad], times[~bad]
     return Part(kept, values, times, rejected, int(np.sum(~new)))
-
-
-def _name_input(name: str) -> str:
-    """Return what a column of the data is called beside those that say where a row stands."""
-    return f"{name} (input)" if name in ("file", "row", "line", "reason") else name
 
 
 def _describe_problems(
@@ -206,28 +204,20 @@ def _describe_problems(
         for row in found.tolist()
     ]
     reasons = np.array(["; ".join(words) for words in named], object)
-    return pa.array(np.where(failed, FAILED, reasons[places.ravel()]), pa.string())
+    return pa.array(np.where(failed, FAILED, reasons[places.ravel()]), TEXT)
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that is computed with in place of a dictionary's or another one of text."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return pa.string() if is_text else kind
+    return TEXT if is_text else kind
 
 
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    is_there = name in table.column_names
-    return table.column(name) if is_there else pa.chunked_array([pa.nulls(len(table))])
-
-
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    return to_text(column) if pa.types.is_string(kind) else column.cast(kind)
-
-
-def to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def to_type(column: pa.ChunkedArray, kind: pa.DataType = TEXT) -> pa.ChunkedArray:
+    """Return a column in another type, that of text if none is named, which all can be made."""
     try:
-        return column.cast(pa.string())
+        return column.cast(kind)
     except pa.ArrowException:
         text = [None if value is None else str(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(text, pa.string())])
+        return pa.chunked_array([pa.array(text, TEXT)])

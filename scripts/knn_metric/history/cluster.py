@@ -143,7 +143,6 @@ class Shipment(WorkerPlugin):
         }
         # As `PortableKNN.save` writes it: the file may have been replaced since it was read.
         self.files[ARTIFACT] = pickle.dumps(detector, protocol=4)
-        self.packages = SHIPPED
 
     def setup(self, worker: Worker) -> None:
         folder = self._find_folder(worker)
@@ -165,5 +164,5 @@ class Shipment(WorkerPlugin):
     def _forget_modules(self) -> None:
         """Let the next import find these files, whatever a worker ran before."""
         for name in list(sys.modules):
-            if name.split(".")[0] in self.packages:
+            if name.split(".")[0] in SHIPPED:
                 del sys.modules[name]

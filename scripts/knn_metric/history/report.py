@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
-from knn_metric.detection.change import bound_proportion
 from knn_metric.history.scoring import Tally
 from knn_metric.page import write_page
 from knn_metric.plotting import add_legend, add_title, save
@@ -23,82 +24,69 @@ FEW = 0.1  # of a usual day's rows: the rate of fewer takes no room in the pictu
 
 
 def format_history(total: Tally, changed: Mapping[str, str], expected: float) -> str:
-    """Return the table: what became of the rows, which features alarms come from, and when.
+    """Return what became of the rows, and each day or block; if they are many, what is changed.
 
     `changed` gives the field of each day or block that is changed.
     """
-    rows = [["rows", f"{total.rows:,}"]]
-    if total.copies:
-        rows.append(["copies", f"{total.copies:,}", "of a request in an earlier row, by its id"])
-    rows.append(["scored", f"{total.scored:,}"])
-    rows += _list_reasons("rejected", total.rejected)
-    rows += _list_reasons("files left out", Counter(total.refused.values()))
-    if total.scored:
-        rate = f"{_rate(total.alarms, total.scored)}, {expected:.2%} expected"
-        rows.append(["alarms", f"{total.alarms:,}", rate])
-        for place, (feature, count) in enumerate(total.features.most_common()):
-            rows.append(["top features" if place == 0 else "", f"{count:,}", feature])
-    return "\n".join([format_table(rows, "<><"), *_list_periods(total, changed)])
-
-
-def _list_reasons(what: str, reasons: Counter[str]) -> Iterator[list[str]]:
-    if reasons:
-        yield [what, f"{reasons.total():,}"]
-        for reason, count in reasons.most_common(REASONS):
-            yield ["", f"{count:,}", reason]
-    if others := [count for _, count in reasons.most_common()[REASONS:]]:
-        yield ["", f"{sum(others):,}", f"for {len(others):,} other reasons"]
-
-
-def _list_periods(total: Tally, changed: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each day or block; if they are many, for those that are changed."""
+    counts = [[""], *_tabulate_counts(total, expected, REASONS)]
+    rows = [["" if row[0] == old[0] else row[0], *row[1:]] for old, row in pairwise(counts)]
+    lines = [format_table(rows, "<><")]
     what, periods = "day" if total.days else "block", total.periods()
     listed = [label for label in periods if label in changed or len(periods) <= MOST]
     if listed:
-        yield "\n" + format_table(_tabulate(total, changed, listed[:MOST]), "<>>><")
+        lines += ["", format_table(_tabulate_periods(total, changed, listed[:MOST]), "<>>><")]
     if len(periods) > MOST:
         more = len(listed) - MOST
         also = f", {more:,} of them not listed" if more > 0 else ""
-        yield f"{len(listed):,} of {len(periods):,} {what}s are changed{also}"
+        lines.append(f"{len(listed):,} of {len(periods):,} {what}s are changed{also}")
     undated = sum(one.scored for one in total.undated)
     if total.days and undated:
-        yield f"{undated:,} scored rows have no day"
-
-
-def _tabulate(total: Tally, changed: Mapping[str, str], labels: Iterable[str]) -> list[list[str]]:
-    """Return the cells of days or blocks, the head first."""
-    periods = total.periods()
-    table = [["day" if total.days else "block", "scored", "alarms", "rate", ""]]
-    for label in labels:
-        scored, alarms = periods[label][:2]
-        mark = ": ".join(filter(None, ["changed", changed[label]])) if label in changed else ""
-        table.append([label, f"{scored:,}", f"{alarms:,}", _rate(alarms, scored), mark])
-    return table
-
-
-def _rate(alarms: int, scored: int) -> str:
-    return f"{alarms / scored:.2%}"
+        lines.append(f"{undated:,} scored rows have no day")
+    return "\n".join(lines)
 
 
 def write_report(
     path: Path, title: str, total: Tally, changed: Mapping[str, str], expected: float, picture: Path
 ) -> None:
-    """Write all days or blocks, and what became of the rows, as a page."""
-    facts = {
-        "rows": f"{total.rows:,}, {total.rejected.total():,} of them rejected,"
-        f" {total.copies:,} copies",
-        "alarms": f"{total.alarms:,}, {_rate(total.alarms, total.scored)}; {expected:.2%} expected",
-    }
-    counts = {
-        "Rejected rows": total.rejected,
-        "Files left out": Counter(total.refused.values()),
-        "Top features of alarms": total.features,
-    }
-    tables = {"Days" if total.days else "Blocks": _tabulate(total, changed, total.periods())}
-    for name, counted in counts.items():
-        rows = [[one, f"{count:,}"] for one, count in counted.most_common()]
-        tables |= {name: [[name.split()[0].lower(), "count"], *rows]} if rows else {}
-    write_page(path, title, facts, tables, [picture])
+    """Write what became of the rows, and all days or blocks, as a page."""
+    periods = _tabulate_periods(total, changed, total.periods())
+    counts = [["", "count", ""], *_tabulate_counts(total, expected)]
+    tables = {"Rows": counts, "Days" if total.days else "Blocks": periods}
+    write_page(path, title, {}, tables, [picture])
+
+
+def _tabulate_counts(total: Tally, expected: float, most: int | None = None) -> Iterator[list[str]]:
+    """Yield what became of the rows, how many, and why or of which feature; of reasons `most`."""
+    yield ["rows", f"{total.rows:,}"]
+    if total.copies:
+        yield ["copies", f"{total.copies:,}", "of a request in an earlier row, by its id"]
+    yield ["scored", f"{total.scored:,}"]
+    left_out = Counter(total.refused.values())
+    for what, reasons in {"rejected": total.rejected, "files left out": left_out}.items():
+        if reasons:
+            yield [what, f"{reasons.total():,}"]
+        for reason, count in reasons.most_common(most):
+            yield [what, f"{count:,}", reason]
+        if others := [count for _, count in reasons.most_common()[most or len(reasons) :]]:
+            yield [what, f"{sum(others):,}", f"for {len(others):,} other reasons"]
+    if total.scored:
+        rate = f"{total.alarms / total.scored:.2%}, {expected:.2%} expected"
+        yield ["alarms", f"{total.alarms:,}", rate]
+        for feature, count in total.features.most_common():
+            yield ["top features", f"{count:,}", feature]
+
+
+def _tabulate_periods(
+    total: Tally, changed: Mapping[str, str], labels: Iterable[str]
+) -> list[list[str]]:
+    """Return the cells of days or blocks, the head first."""
+    periods = total.periods()
+    table = [["day" if total.days else "block", "scored", "alarms", "rate", ""]]
+    for label in labels:
+        scored, alarms, _ = periods[label]
+        mark = ": ".join(filter(None, ["changed", changed[label]])) if label in changed else ""
+        table.append([label, f"{scored:,}", f"{alarms:,}", f"{alarms / scored:.2%}", mark])
+    return table
 
 
 def plot(total: Tally, changed: Mapping[str, str], expected: float, title: str, path: Path) -> None:
@@ -108,7 +96,9 @@ def plot(total: Tally, changed: Mapping[str, str], expected: float, title: str, 
     """
     periods = total.periods()
     alarms, scored = np.array([(one.alarms, one.scored) for one in periods.values()]).T
-    rates, (low, high) = alarms / scored, _bound_rates(alarms, scored)
+    tests = (binomtest(int(k), int(n)) for k, n in zip(alarms, scored, strict=True))
+    low, high = np.array([one.proportion_ci(CONFIDENCE) for one in tests]).T
+    rates = alarms / scored
     places: list[Any] = np.cumsum(scored).tolist()
     if total.days:
         places = [date.fromisoformat(label) for label in periods]
@@ -132,11 +122,3 @@ def plot(total: Tally, changed: Mapping[str, str], expected: float, title: str, 
     add_title(figure, title)
     add_legend(figure)
     save(figure, path)
-
-
-def _bound_rates(alarms: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return Clopper and Pearson's bounds of the rate behind each count."""
-    level = (1 + CONFIDENCE) / 2
-    high = [bound_proportion(*one, level) for one in zip(alarms, scored, strict=True)]
-    low = [1 - bound_proportion(n - k, n, level) for k, n in zip(alarms, scored, strict=True)]
-    return np.array(low), np.array(high)

@@ -1,12 +1,11 @@
 """Rows in CSV and JSON lines, streamed as text, so that one odd cell spoils no other."""
 
 import codecs
-import csv
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,9 @@ from knn_metric.data.sources import name_of, opening
 READ_AT_ONCE = 2**20  # bytes
 LONGEST = 2**26  # bytes of a line, and of a row of CSV
 MOST_SKIPPED = 100_000  # malformed rows of CSV with no other row between them
-LONGEST_HEADER = 2**20  # bytes
 # Stands for a carriage return within a cell, which pyarrow takes for the end of a row.
 RETURN = "\ue00d"
+OTHER_ENDS = "expected lines that end in LF or CRLF, got CR"
 
 # Rows, their numbers, and lines that are none: the number, text and reason of each as row, line and
 # reason.
@@ -68,39 +67,40 @@ def read_csv(url: str) -> Iterator[Read]:
                 if "straddling" not in str(error):
                     raise
     problem = f"the row after line {row + 1:,} is longer than {LONGEST >> 20} MB"
-    raise UserError(f"{name_of(url)}: {problem}: is a quote missing?")
+    raise UserError(f"{name_of(url)}: {problem}: is a quote missing, or do lines end in CR?")
 
 
 def _stream_csv(file: io.BufferedIOBase, size: int) -> Iterator[Read]:
     repair = _Repair()
-    repaired: Any = pa.TransformInputStream(pa.PythonFile(file, "r"), repair)
-    text = io.BufferedReader(repaired, READ_AT_ONCE)
-    header = _read_header(text)
     skipped: list[dict[str, Any]] = []
 
     def skip(row: arrow_csv.InvalidRow) -> str:
         problem = f"expected {row.expected_columns} cells, got {row.actual_columns}"
         line = row.text.replace(RETURN, "\r")
-        skipped.append({"row": row.number - 1, "line": line, "reason": problem})
+        skipped.append({"row": row.number - 2, "line": line, "reason": problem})
         return "skip" if len(skipped) < MOST_SKIPPED else "error"
 
-    schema = pa.schema([(name, pa.string()) for name in header])
-    batches: Iterable[pa.RecordBatch] = []
-    if text.peek(1).strip():
+    cells = {"null_values": [""], "strings_can_be_null": True}
+    try:
         batches = arrow_csv.open_csv(
-            text,
-            arrow_csv.ReadOptions(use_threads=False, block_size=size, column_names=header),
+            pa.TransformInputStream(pa.PythonFile(file, "r"), repair),
+            arrow_csv.ReadOptions(use_threads=False, block_size=size),
             arrow_csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
-            arrow_csv.ConvertOptions(
-                column_types=schema, null_values=[""], strings_can_be_null=True
-            ),
+            arrow_csv.ConvertOptions(default_column_type=pa.string(), **cells),
         )
+    except pa.ArrowInvalid as error:
+        if "Empty CSV file" not in str(error):
+            raise
+        if repair.has_returns:
+            raise ValueError(OTHER_ENDS) from error
+        return
+    _require_header(batches.schema.names)
     row = 0
     for batch in batches:
         table = pa.Table.from_batches([batch])
         if repair.has_returns:
             columns = [pc.replace_substring(column, RETURN, "\r") for column in table.columns]
-            table = pa.table(columns, schema)
+            table = pa.table(columns, batches.schema)
         numbers = np.arange(row, row + len(table) + len(skipped))
         numbers = numbers[~np.isin(numbers, [one["row"] for one in skipped])][: len(table)]
         row = numbers[-1] + 1 if len(numbers) else row
@@ -108,7 +108,7 @@ def _stream_csv(file: io.BufferedIOBase, size: int) -> Iterator[Read]:
             _require_rows_apart(table, numbers, skipped)
         yield table, numbers, [one for one in skipped if one["row"] < row]
         skipped[:] = [one for one in skipped if one["row"] >= row]
-    yield schema.empty_table(), np.arange(0), skipped
+    yield batches.schema.empty_table(), np.arange(0), skipped
 
 
 def _require_rows_apart(
@@ -131,26 +131,20 @@ def _require_rows_apart(
             )
 
 
-def _read_header(file: io.BufferedReader) -> list[str]:
-    """Read the first line; raise ValueError if it names no columns with commas between them."""
-    line = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace")
-    if "\0" in line:
+def _require_header(names: list[str]) -> None:
+    """Raise ValueError if the first line names no columns with commas between them."""
+    if "\0" in "".join(names):
         raise ValueError("expected UTF-8, got UTF-16 or no text")
-    if RETURN in line or len(line) >= LONGEST_HEADER:
-        raise ValueError("expected lines that end in LF or CRLF, got CR or a very long line")
-    try:
-        names = next(csv.reader([line]), [])
-    except csv.Error as error:
-        raise ValueError(f"the header cannot be read: {error}") from error
+    if RETURN in "".join(names):
+        raise ValueError(OTHER_ENDS)
     separator = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
     if separator:
         raise ValueError(f"expected commas between columns, got {separator!r}")
-    if names and all(map(is_number, names)):
+    if all(map(is_number, names)):
         raise ValueError("expected a header that names the columns, got numbers")
     for name, count in Counter(names).items():
         if count > 1:
             raise ValueError(f"two columns are named {name}")
-    return names
 
 
 def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read]:
@@ -164,15 +158,18 @@ def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read
             if len(line) == LONGEST:
                 raise ValueError(f"line {number:,} is longer than {LONGEST >> 20} MB")
             if line.strip():
-                found = []
                 try:
-                    found = _parse_json(line)
+                    content = json.loads(line)  # an object, or a list as the platform answers
+                    found = content if isinstance(content, list) else [content]
+                    if not all(isinstance(one, dict) for one in found):
+                        raise ValueError("neither an object nor a list of objects")
+                    records |= enumerate(found, row)
                 except (ValueError, RecursionError) as error:
                     problem = "nested too deep" if isinstance(error, RecursionError) else error
                     spelled = line.decode("utf-8", "replace").rstrip("\n")
                     reason = f"no JSON object: {problem}"
                     malformed.append({"row": row, "line": spelled, "reason": reason})
-                records |= enumerate(found, row)
+                    found = []
                 row += len(found) or 1
             if not line or len(records) + len(malformed) >= rows:
                 there = dict.fromkeys(name for one in records.values() for name in one)
@@ -185,15 +182,6 @@ def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read
                 records, malformed = {}, []
             if not line:
                 return
-
-
-def _parse_json(line: bytes) -> list[dict[str, Any]]:
-    """Return the records of a line: an object, or a list of them as the platform answers."""
-    content = json.loads(line)
-    records = content if isinstance(content, list) else [content]
-    if not all(isinstance(record, dict) for record in records):
-        raise ValueError("neither an object nor a list of objects")
-    return records
 
 
 def _to_text(value: object) -> str | None:

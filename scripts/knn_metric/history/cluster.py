@@ -6,6 +6,7 @@ artifact and the code that scores a block are sent to them.
 
 import logging
 import pickle
+import re
 import shutil
 import sys
 import uuid
@@ -33,6 +34,7 @@ PATIENCE = 10  # seconds, for the scheduler to answer and for a worker to be the
 # Packages whose versions must match: on the scheduler; on each worker.
 SENDING = ("python", "dask", "distributed", "cloudpickle")
 SCORING = (*SENDING, "pyarrow", "pyod", "numpy", "scipy", "numba", "joblib")
+MICRO = re.compile(r"\.\d+\.final\.\d+$")  # of Python's own version, which may differ
 # The packages that are sent to workers.
 SHIPPED = ("portable_knn", "knn_metric")
 
@@ -119,15 +121,10 @@ def _require_same_packages(client: Client) -> None:
         others = [
             f"{name} {there.get(name) or 'none'} ({here[name]} here)"
             for name in (SENDING if place == "the scheduler" else SCORING)
-            if _shorten_version(there.get(name)) != _shorten_version(here[name])
+            if MICRO.sub("", str(there.get(name))) != MICRO.sub("", here[name])
         ]
         if others:
             raise UserError(f"{place} has other packages than are pinned here: {', '.join(others)}")
-
-
-def _shorten_version(version: str | None) -> str | None:
-    """Leave out all but major and minor of ``3.11.7.final.0``, as Python's own is given."""
-    return ".".join(version.split(".")[:2]) if version and ".final." in version else version
 
 
 class Shipment(WorkerPlugin):
@@ -145,21 +142,17 @@ class Shipment(WorkerPlugin):
         self.files[ARTIFACT] = pickle.dumps(detector, protocol=4)
 
     def setup(self, worker: Worker) -> None:
-        folder = self._find_folder(worker)
+        self.folder = Path(worker.local_directory).resolve() / self.name
         for name, content in self.files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(content)
         self._forget_modules()
-        sys.path.insert(0, str(folder))
+        sys.path.insert(0, str(self.folder))
 
     def teardown(self, worker: Worker) -> None:
-        folder = self._find_folder(worker)
-        sys.path[:] = [path for path in sys.path if path != str(folder)]
+        sys.path[:] = [path for path in sys.path if path != str(self.folder)]
         self._forget_modules()
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def _find_folder(self, worker: Worker) -> Path:
-        return Path(worker.local_directory).resolve() / self.name
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _forget_modules(self) -> None:
         """Let the next import find these files, whatever a worker ran before."""

@@ -22,7 +22,6 @@ UCI_PATH = ROOT / "data" / "adult.data"
 SAMPLE_PATH = ROOT / "data" / "census_sample.csv"
 UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/adult.data"
 UCI_SHA256 = "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"
-SAMPLE_SHA256 = "c69de8291f98999f1b9c5dd239f86f42635a731f695a867afbabccb91971f08a"
 
 COLUMNS = tuple(
     "age workclass fnlwgt education education_num marital_status occupation relationship race sex"

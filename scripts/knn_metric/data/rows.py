@@ -113,8 +113,9 @@ def load_census(data: str) -> Rows:
     """Read UCI's file, the sample, or another file in UCI's format."""
     content, path = census.read_content(data)
     sha256 = hashlib.sha256(content).hexdigest()
-    known = {census.UCI_SHA256: "uci", census.SAMPLE_SHA256: SAMPLE}  # whatever their names
-    source = known.get(sha256) or census.name_path(path)
+    is_sample = census.SAMPLE_PATH.exists() and content == census.SAMPLE_PATH.read_bytes()
+    usual = SAMPLE if is_sample else census.name_path(path)
+    source = "uci" if sha256 == census.UCI_SHA256 else usual
     values, raw = census.encode(census.read(content, path), source)
     return Rows(
         names=census.FEATURES,

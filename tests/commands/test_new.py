@@ -21,9 +21,10 @@ ANSWER = ("churned", "DT_BOOL", "NONE", [])
 
 def describe(field, generation=3):
     name, dtype, profile, dims = field
-    described = {"name": name, "dtype": dtype, "shape": {"dims": dims}}
+    shape = {"dims": dims}
     if generation == 2:
-        described["shape"] = {"dim": [{"size": size} for size in dims], "unknownRank": False}
+        shape = {"dim": [{"size": size} for size in dims], "unknownRank": False}
+    described = {"name": name, "dtype": dtype, "shape": shape}
     return described | ({"profile": profile} if profile else {})
 
 
@@ -53,10 +54,8 @@ def test_a_version_of_the_cluster(new, manager, tmp_path, generation):
         "pixels: a metric cannot take [28, 28] uint8",
         "extras: a metric cannot take a map",
     ]
-    own, written = (
-        yaml.safe_load((folder / "serving.yaml").read_text())
-        for folder in (ROOT, tmp_path / "written")
-    )
+    folder = tmp_path / "written"
+    own, written = (yaml.safe_load((one / "serving.yaml").read_text()) for one in (ROOT, folder))
     own["name"], own["contract"]["inputs"] = (
         "churn_monitoring",
         {
@@ -68,17 +67,16 @@ def test_a_version_of_the_cluster(new, manager, tmp_path, generation):
     )
     assert written == own
     assert list(written["contract"]["inputs"]) == ["tenure", "usage", "plan", "churned"]
-    modules = {path.name for path in (tmp_path / "written" / "src").rglob("*.py")}
+    modules = {path.name for path in (folder / "src").rglob("*.py")}
     assert {"func_main.py", "detector.py"} <= modules
-    assert f"next      `knn-metric train --package {tmp_path / 'written'} --data" in result.out
+    assert f"next      `knn-metric train --package {folder} --data" in result.out
 
 
 @pytest.mark.parametrize("file", ["", "serving.yaml"])
 def test_a_package(adult_package, new, tmp_path, file):
     assert new(adult_package / file).status == 0
     contract = Contract.read(tmp_path / "written")
-    assert contract.inputs == Contract.read(ROOT).inputs
-    assert contract.name == "adult_monitoring"
+    assert (contract.name, contract.inputs) == ("adult_monitoring", Contract.read(ROOT).inputs)
 
 
 def test_names_that_yaml_takes_for_something_else(new, tmp_path):
@@ -103,14 +101,12 @@ def test_names_that_sonar_cannot_store(manager, new):
     assert warned == ["capital.gain", r"$\x1b[2J"]
 
 
-def test_what_is_there_stays(new, adult_package, tmp_path):
-    (tmp_path / "mine" / "src").mkdir(parents=True)
-    result = new(adult_package, tmp_path / "mine")
-    assert_one_line(result, f"{tmp_path}/mine is there already: name a new folder, or an empty one")
-    assert list((tmp_path / "mine").rglob("*")) == [tmp_path / "mine" / "src"]
-
-
-def test_nothing_to_take(manager, new, tmp_path):
+def test_what_is_refused(manager, new, adult_package, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "src").mkdir(parents=True)
+    words = f"{mine} is there already: name a new folder, or an empty one"
+    assert_one_line(new(adult_package, mine), words)
+    assert list(mine.rglob("*")) == [mine / "src"]
     manager.add_version("churn", 3)
     manager.add_version("text", 1, modelSignature=sign([describe(FIELDS[3])]))
     assert_one_line(new("churn:3"), "the model has no scalar numbers")

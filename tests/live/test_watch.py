@@ -356,6 +356,7 @@ class TestFollow:
 
     def test_a_metric_dies_and_memory_stays(self, live, feed, healthy, cluster, monkeypatch):
         monkeypatch.setattr("knn_metric.live.metric.KEPT", 40)
+        monkeypatch.setattr(monitor, "MARGIN", 40)
         kept = []
         monkeypatch.setattr(report, "to_json", lambda metric: kept.append(len(metric.requests)))
         attach(cluster, "other", 1.0)

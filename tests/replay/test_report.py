@@ -1,12 +1,15 @@
-"""What is said of a replay, and its picture."""
+"""What the platform's gateway rejects; what is said of a replay, and its picture."""
 
 import numpy as np
 import pytest
+from helpers import message
+from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
+from knn_metric.contract import Field
 from knn_metric.detection.change import REPEATS
 from knn_metric.detection.verdict import Change, Verdict
 from knn_metric.replay import report
-from knn_metric.replay.gateway import ALARM, FAILED, PASSED, REJECTED, Outcome
+from knn_metric.replay.gateway import ALARM, FAILED, PASSED, REJECTED, Outcome, find_problem
 from knn_metric.replay.report import Replay, judge
 
 CALIBRATION = {
@@ -17,6 +20,26 @@ CHANGE = Change(500, 503, 599, 4, 1e6, "age")
 NAMELESS = CHANGE._replace(field="")
 LOSS = Change(1, 3, 3, 3, 1e6)
 BROKEN = [(500, PASSED, ""), (100, ALARM, "age-in-months")]
+
+
+FIELDS = (Field("age", "int64"), Field("value", "double", (2,)))
+TENSORS = {"age": message(1), "value": message([1.0, 2.0], 2, "double_val", (2,))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"other": message(1)}, ""),
+        ({"age": Tensor(dtype=1)}, "Expected DT_INT64 data type, got DT_FLOAT"),
+        ({"age": Tensor(dtype=99)}, "Expected DT_INT64 data type, got 99"),
+        ({"age": message(1, dims=(1,))}, "Expected [] shape, got [1]"),
+        ({"value": Tensor(dtype=2)}, "Expected [2] shape, got []"),
+        ({"age": None, "value": None}, "Missing field age; Missing field value"),
+    ],
+)
+def test_what_the_gateway_rejects(changes, reason):
+    tensors = {name: one for name, one in {**TENSORS, **changes}.items() if one is not None}
+    assert find_problem(tensors, FIELDS) == reason
 
 
 def make_replay(parts, changes=(), missing=(), source="mine.csv", step=1):
@@ -105,19 +128,21 @@ def test_requests_that_were_not_scored_are_no_evidence(detector, healthy):
 
 
 @pytest.mark.parametrize(
-    ("parts", "others", "words"),
+    ("replay", "words"),
     [
-        ([(300, PASSED, ""), (50, ALARM, "mix")], {"source": "sample"}, "the sample of synthetic"),
-        (BROKEN, {"changes": [CHANGE]}, "change detected at request 503, "),
-        ([(20, REJECTED, "")], {}, "20 of 20 rejected: why"),
+        (
+            make_replay(BROKEN, [CHANGE], source="sample"),
+            "the sample of synthetic people\nage-in-m",
+        ),
+        (make_replay([(20, REJECTED, "")]), "rows of mine.csv\n20 of 20 rejected: why"),
     ],
 )
 def test_the_pictures_title_and_that_its_legend_hides_no_point(
-    parts, others, words, monkeypatch, tmp_path
+    replay, words, monkeypatch, tmp_path
 ):
     figures = []
     monkeypatch.setattr(report, "save", lambda figure, _: figures.append(figure))
-    report.plot(make_replay(parts, **others), "a replay", tmp_path / "a.png")
+    report.plot(replay, "a replay", tmp_path / "a.png")
     (figure,) = figures
     figure.draw_without_rendering()
     assert words in figure.get_suptitle()

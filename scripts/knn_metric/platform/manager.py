@@ -140,14 +140,12 @@ class Manager(Service):
         with self.reading():
             models = self.versions().values()
             known = {one["modelVersion"]: one for one in models if one["model"]["name"] == name}
-            if not known:
-                there = ", ".join(sorted({one["model"]["name"] for one in models})) or "none"
-                raise UserError(f"no model {name} at {self.address}, there is {there}")
             wanted = [known[one] for one in sorted(known) if number in ("", str(one))]
             if not wanted:
-                there = ", ".join(map(str, sorted(known)))
+                what = f"version {number} of {name}" if known else f"model {name}"
+                there = map(str, sorted(known or {one["model"]["name"] for one in models}))
                 raise UserError(
-                    f"no version {number} of {name} at {self.address}, there is {there}"
+                    f"no {what} at {self.address}, there is {', '.join(there) or 'none'}"
                 )
             status = wanted[-1].get("status", RELEASED)
             if status != RELEASED:

@@ -63,15 +63,13 @@ class Sonar(Service):
         """Return the newest requests, at most `count` that are wanted, the oldest first."""
         requests: list[Request] = []
         passed_over = 0
-        # Only where it takes long.
-        with tqdm(desc="reading", unit="request", disable=None, leave=False, delay=1) as bar:
-            for request in self._list():
-                passed_over = 0 if is_wanted(request) else passed_over + 1
-                if not passed_over:
-                    requests.append(request)
-                    bar.update()
-                if len(requests) == count or passed_over == margin:
-                    break
+        listed, what = self._list(), "reading"
+        for request in tqdm(listed, what, unit="request", disable=None, leave=False, delay=1):
+            passed_over = 0 if is_wanted(request) else passed_over + 1
+            if not passed_over:
+                requests.append(request)
+            if len(requests) == count or passed_over == margin:
+                break
         return requests[::-1]
 
     def request(self, identity: str) -> Request | None:

@@ -141,7 +141,8 @@ class Metric:
         return bool(self.change or self.outage)
 
     def describe(self, lack: Told) -> str:
-        since = [one for one in self.requests.values() if one.second >= lack.onset]
+        onset = self.verdict.missing[-1].onset
+        since = [one for place, one in self.requests.items() if place >= onset]
         counts = sum(math.isnan(one.score) for one in since), len(since)
         return self.LACK.format(*counts, begin=lack.begin, error=show(self.error))
 

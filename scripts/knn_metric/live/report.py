@@ -68,25 +68,25 @@ def format_report(monitor: Monitor) -> str:
     """Return a row for each metric, then what is known of its change, and of all requests."""
     table = [["metric", *(key.partition("_")[0] for key in COLUMNS)]]
     details: list[Sequence[str]] = []
-    for metric in monitor.streams:
-        one, name, change = to_json(metric), show(metric.name), metric.change
-        label = f"{name}: " if monitor.streams[1:] else ""
-        if isinstance(metric, Failures):
-            counts = f"{one['missing']:,} of {one['requests']:,} requests"
-            details.append(("failed", f"{label}{counts}: {show(metric.error)}"))
-            continue
+    is_one, failures = len(monitor.streams) == 1, monitor.failures
+    for metric in monitor.metrics:
+        one, name, known = to_json(metric), show(metric.name), []
         cells = ("-" if one[key] is None else write(one[key]) for key, write in COLUMNS.items())
         table.append([name, *cells])
-        known = [("note", show(note)) for note in metric.notes]
-        if change:
-            known[:0] = [
+        if change := metric.change:
+            known = [
                 ("began", change.begin),
                 ("detected", format_time(change.detected)),
                 ("seen last", format_time(change.last)),
                 ("goes on", ANSWERS[change.goes_on]),
-                *([("field", change.field)] if change.field else []),
+                ("field", change.field),
             ]
-        details += [(what, f"{label}{said}") for what, said in known]
+        known += [("note", show(note)) for note in metric.notes]
+        details += [(what, said if is_one else f"{name}: {said}") for what, said in known if said]
+    if failures.error:
+        missing = failures.verdict.requests - failures.verdict.checked
+        counts = f"{missing:,} of {failures.verdict.requests:,} requests"
+        details.append(("failed", f"{failures.name}: {counts}: {show(failures.error)}"))
     details.append(("newest", format_time(monitor.newest)))
     details += [("note", one) for one in monitor.notes]
     return f"{format_table(table, '<>>>>>><')}\n{format_table(details, '<<')}"

@@ -51,7 +51,9 @@ def inspect_package(
     folder: Path, contract: Contract, platform: int | None, allow_sample: bool
 ) -> dict[str, list[str]]:
     """Say of each aspect of a package what would go wrong after its upload to 2.x, 3.x or any."""
-    requirements = read_requirements(folder)
+    listed = folder / "requirements.txt"
+    lines = read_text(listed).splitlines() if listed.exists() else []
+    requirements = [text for line in lines if (text := line.split("#")[0].strip())]
     found, failure = probe_payload(folder, contract)
     problems = {
         "name": problems_of_name(contract.name),
@@ -90,24 +92,17 @@ def problems_of_name(name: str) -> Iterator[str]:
 
 
 def problems_of_runtime(runtime: str, platform: int | None) -> Iterator[str]:
-    image = releases.IMAGE.fullmatch(runtime)
-    if image is None:
+    python, release = releases.parse_image(runtime)
+    if not python:
         yield f"{runtime} is not hydrosphere/serving-runtime-python-<X.Y>:<release>"
         return
-    python, release = image.groups()
-    ranges = [(Version(low), Version(high), own) for low, high, own in releases.RELEASES]
-    pythons = next((own for low, high, own in ranges if low <= Version(release) <= high), ())
+    pythons = next((own for low, high, own in releases.RELEASES if low <= release <= high), ())
     if python not in pythons:
         names = f"Python {', '.join(pythons)}" if pythons else "none from 2.1.0 to 3.0.3"
-        yield f"no image {runtime} to use: of release {release} there is {names}"
-    if platform is not None and not release.startswith(f"{platform}."):
+        named = ".".join(map(str, release))
+        yield f"no image {runtime} to use: of release {named} there is {names}"
+    if platform not in (None, release[0]):
         yield f"{runtime} is of another generation than the {platform}.x platform"
-
-
-def read_requirements(folder: Path) -> list[str]:
-    path = folder / "requirements.txt"
-    lines = read_text(path).splitlines() if path.exists() else []
-    return [text for line in lines if (text := line.split("#")[0].strip())]
 
 
 def problems_of_install(contract: Contract, requirements: list[str]) -> Iterator[str]:
@@ -122,8 +117,7 @@ def problems_of_install(contract: Contract, requirements: list[str]) -> Iterator
 
 def problems_of_requirements(requirements: list[str], runtime: str) -> Iterator[str]:
     """Hold what a package installs against what its image has."""
-    image = releases.IMAGE.fullmatch(runtime)
-    python, own = image[1] if image else "", releases.IMAGE_NUMPY
+    python, own = releases.parse_image(runtime)[0], releases.IMAGE_NUMPY
     for text in requirements:
         try:
             requirement = Requirement(text)

@@ -24,9 +24,9 @@ IMAGES = {
 }
 # Released images that src/ runs on: first release, last release, Pythons.
 RELEASES = (
-    ("2.1.0", "2.3.0", ("3.6",)),
-    ("2.3.1", "2.4.3", ("3.6", "3.7", "3.8")),
-    ("3.0.0", "3.0.3", ("3.7", "3.8")),
+    ((2, 1, 0), (2, 3, 0), ("3.6",)),
+    ((2, 3, 1), (2, 4, 3), ("3.6", "3.7", "3.8")),
+    ((3, 0, 0), (3, 0, 3), ("3.7", "3.8")),
 )
 LAST_WITH_MESSAGES = (2, 3, 0)
 PORTS = {2: 9090, 3: 9091}  # that the images of each generation listen on
@@ -47,13 +47,16 @@ LAST_BESIDE_NUMPY = {
 IMAGE = re.compile(r"hydrosphere/serving-runtime-python-(\d\.\d+)(?:\.\d+)?:(\d+\.\d+\.\d+)")
 
 
+def parse_image(runtime: str) -> tuple[str, tuple[int, ...]]:
+    """Return an image's Python and release; '' and the last generation's of any other image."""
+    image = IMAGE.fullmatch(runtime)
+    return (image[1], tuple(map(int, image[2].split(".")))) if image else ("", (3,))
+
+
 def gives_messages(runtime: str) -> bool:
     """Tell whether an image hands tensor messages to the function, and has no numpy."""
-    image = IMAGE.fullmatch(runtime)
-    return image is not None and tuple(map(int, image[2].split("."))) <= LAST_WITH_MESSAGES
+    return parse_image(runtime)[1] <= LAST_WITH_MESSAGES
 
 
 def generation_of_image(runtime: str) -> int:
-    """Return the generation of an image, the last one if it is none that the platform has."""
-    image = IMAGE.fullmatch(runtime)
-    return int(image[2][0]) if image else 3
+    return parse_image(runtime)[1][0]

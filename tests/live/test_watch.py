@@ -192,7 +192,7 @@ class TestRequestsThatAreNotJudged:
         assert look().status == status
         feed(healthy, 40)
         result = look()
-        assert read_row(result)["missing"] == ("0" if status == 0 else str(count))
+        assert read_row(result)["missing"] == str(count * status)
         assert ("sonar was started anew: 18 requests" in result.out) == (status == 0)
 
     def test_a_change_before_a_restart_is_not_said_to_go_on(self, look, feed, broken):
@@ -368,36 +368,23 @@ class TestFollow:
         assert max(kept) <= 80
 
 
+OTHERS = b'[{"name": "a", "config": "b"}]'
+FAILED = {"GET /monitoring/": (500, "text/plain", b"\x1b[2Jfailed")}
+
+
 @pytest.mark.parametrize(
-    ("path", "answer", "words"),
+    ("instead", "options", "words"),
     [
-        ("GET /api/v2/monitoring", b'[{"name": "a", "config": "b"}]', "not answer like a manager"),
-        ("GET /monitoring/checks/all", b"null", "not answer like sonar: "),
+        ({}, "", "no checks of adult:1 yet"),
+        ({}, "--since 1s", "no checks of adult:1 since "),
+        ({}, "--metric none", "no metric none on adult:1, there is census"),
+        ({"GET /api/v2/mon": (200, "", OTHERS)}, "", "not answer like a manager"),
+        (FAILED, "--cluster http://me:secret@{}", r"http://***@127.0.0.1{}HTTP 500 \x1b[2Jfailed"),
+        ({}, "--cluster http://me:secret/#@{}", "http://***@127.0.0.1{}address is http://HOST"),
     ],
 )
-def test_another_server(look, cluster, path, answer, words):
-    cluster.instead[path] = (200, "application/json", answer)
-    assert_one_line(look(), "knn-metric watch: ", cluster.address, words)
-
-
-@pytest.mark.parametrize(
-    ("login", "words"),
-    [("me:secret", r"HTTP 500 \x1b[2Jfailed"), ("me:secret/#", "address is http://HOST")],
-)
-def test_passwords_and_what_moves_the_cursor_are_not_printed(look, cluster, login, words):
-    cluster.instead["GET /monitoring/"] = (500, "text/plain", b"\x1b[2Jfailed")
-    result = look("--cluster", cluster.address.replace("://", f"://{login}@"))
-    assert_one_line(result, "http://***@127.0.0.1", words)
+def test_one_clear_line(look, cluster, instead, options, words):
+    cluster.instead |= instead
+    result = look(*options.format(cluster.address.partition("://")[2]).split())
+    assert_one_line(result, "knn-metric watch: ", *words.split("{}"))
     assert "secret" not in result.err
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ((), "no checks of adult:1 yet"),
-        (("--since", "1s"), "no checks of adult:1 since "),
-        (("--metric", "none"), "no metric none on adult:1, there is census"),
-    ],
-)
-def test_bad_options(look, options, words):
-    assert_one_line(look(*options), words)

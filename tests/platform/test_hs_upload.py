@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from contextlib import nullcontext
 
 import pytest
@@ -12,17 +11,11 @@ from knn_metric.cli import UserError
 from knn_metric.platform import hs as hs_module
 from knn_metric.platform.hs import selected_cluster
 
-HS = """\
-#!{python}
-import sys, tarfile, requests
-tarfile.open("payload", mode="w:gz").close()
-files = {{"payload": open("payload", "rb"), "metadata": '{{"name": "metric", "runtime": {{}}}}'}}
-if {uploads}:
-    requests.post("{address}/api/v2/model/upload", files=files).raise_for_status()
-sys.stdout.buffer.write(b"Step 1/4 \\xff \\x1b[2J http://me:secret@host\\n")
-print("a warning", file=sys.stderr)
-print("was applied successfully")
-sys.exit({status})
+HS = r"""#!/bin/sh
+printf 'Step 1/4 \377 \033[2J http://me:secret@host\n'
+echo a warning >&2
+echo was applied successfully
+exit {}
 """
 
 
@@ -38,16 +31,22 @@ sys.exit({status})
     ],
 )
 def test_an_upload(manager, tmp_path, monkeypatch, capfd, built, uploads, status, said):
-    monkeypatch.setattr(hs_module, "PAUSE", 0)
-    monkeypatch.setattr(hs_module, "LOOKS", 3)
-    manager.built = built
+    run_aloud = hs_module.run_aloud
+
+    def run_and_upload(line, folder):
+        if uploads:
+            manager.add_version("metric", 1, status=built)
+        return run_aloud(line, folder)
+
+    for name, one in {"PAUSE": 0, "LOOKS": 3, "run_aloud": run_and_upload}.items():
+        monkeypatch.setattr(hs_module, name, one)
     manager.add_version("other", 1)
-    hs, address = tmp_path / "hs", manager.address
-    hs.write_text(HS.format(python=sys.executable, address=address, uploads=uploads, status=status))
+    hs = tmp_path / "hs"
+    hs.write_text(HS.format(status))
     hs.chmod(0o755)
     expected = "metric:1" if uploads else ""
     with pytest.raises(UserError, match=re.escape(said)) if said else nullcontext():
-        assert hs_module.upload(str(hs), 3, tmp_path, address, "metric") == expected
+        assert hs_module.upload(str(hs), 3, tmp_path, manager.address, "metric") == expected
     said = capfd.readouterr()
     assert "3.x\nStep 1/4 \ufffd \\x1b[2J http://***@host\na warning\n" in said.out
     assert said.err == ""

@@ -35,7 +35,6 @@ class Manager(ThreadingHTTPServer):
         self.redirects = {}  # by method: where it is sent to
         self.drips = threading.Event()  # set, an answer never ends
         self.keeps = True  # the metrics that are created
-        self.built = "Released"  # the status of what is uploaded
         self.starting = STARTING  # why it has not: whatever else it is, it never serves
         self.scorer = lambda inputs: None  # what every servable answers; None: there is none
         self.lost = set()  # metrics whose container is gone: deleted, and answered with 500
@@ -158,8 +157,8 @@ def take_upload(manager, body):
     manager.uploads.append({"metadata": sent, "files": files, "modes": modes})
     known = sum(version["model"]["name"] == sent["name"] for version in manager.versions)
     kept = {name: sent.get(name) for name in ("runtime", "modelSignature")}
-    kept |= {"metadata": sent.get("metadata") or {}, "status": manager.built}
-    return manager.add_version(sent["name"], known + 1, **kept)
+    metadata = sent.get("metadata") or {}
+    return manager.add_version(sent["name"], known + 1, metadata=metadata, **kept)
 
 
 def take_spec(manager, body):

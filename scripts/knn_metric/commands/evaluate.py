@@ -26,7 +26,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> None:
     import json
-    from contextlib import nullcontext
 
     from knn_metric import files
     from knn_metric.data.corruptions import list_corruptions, parse_corruption
@@ -34,21 +33,21 @@ def run(arguments: Arguments) -> None:
     from knn_metric.detection import evaluation
     from knn_metric.detection.detectors import describe_detector, describe_traffic, open_package
     from knn_metric.page import write_page
-    from knn_metric.platform.target import others_of, reaching
+    from knn_metric.platform.target import Target
     from knn_metric.tables import format_fields, format_table
 
     picture, figures = (arguments.out / f"evaluation.{kind}" for kind in ("png", "json"))
     files.require_writable(picture, figures, *arguments.report, inputs=arguments.data)
     contract, detector = open_package(arguments.package)
     place = arguments.target
-    others = others_of(place, contract.inputs) if place else ()
+    target = Target(place, contract.inputs) if place else None
+    others = target.others if target else ()
     rows = load_rows(arguments.data, contract, arguments.most_rejected, others=others)
     rows = hold_out(rows, detector.origin_)
-    with reaching(place, contract.inputs) if place else nullcontext() as target:
-        answered = target.answered if target else rows.names[-1:]
-        names = arguments.corrupt or list_corruptions(rows, answered)
-        corruptions = [parse_corruption(name, rows) for name in names]
-        changed = evaluation.corrupt_rows(rows, corruptions, target)
+    answered = target.answered if target else rows.names[-1:]
+    names = arguments.corrupt or list_corruptions(rows, answered)
+    corruptions = [parse_corruption(name, rows) for name in names]
+    changed = evaluation.corrupt_rows(rows, corruptions, target)
     results = evaluation.evaluate(detector, changed, corruptions)
     answers = f"of {place}" if place else "as recorded, for want of a --target"
     fields = {

@@ -40,7 +40,7 @@ def run(arguments: Arguments) -> int:
     from knn_metric.data.corruptions import parse_corruption
     from knn_metric.data.rows import hold_out, load_rows
     from knn_metric.detection.detectors import describe_traffic, open_package
-    from knn_metric.platform.target import others_of
+    from knn_metric.platform.target import Target
     from knn_metric.replay.report import describe, format_summary, judge, plot, write_csv
     from knn_metric.replay.sender import Plan, send, take_timed
 
@@ -51,9 +51,9 @@ def run(arguments: Arguments) -> int:
     table, picture = (arguments.out / f"replay.{kind}" for kind in ("csv", "png"))
     files.require_writable(table, picture, inputs=arguments.data)
     contract, detector = open_package(arguments.package)
-    others = others_of(arguments.target, contract.inputs)
+    target = Target(arguments.target, contract.inputs)
     rejected = arguments.most_rejected
-    rows = load_rows(arguments.data, contract, rejected, arguments.time, others)
+    rows = load_rows(arguments.data, contract, rejected, arguments.time, target.others)
     rows = hold_out(rows, detector.origin_)
     if arguments.pattern:
         rows = take_timed(rows)
@@ -64,9 +64,8 @@ def run(arguments: Arguments) -> int:
     repeated = f", each sent up to {times} times" if times > 1 else ""
     print(f"data  {describe_traffic(rows, detector)}{repeated}", flush=True)
     threshold = detector.threshold_ if arguments.threshold is None else arguments.threshold
-    places = arguments.target, arguments.runtime or arguments.package
-    speed = arguments.concurrency, arguments.rate
-    outcomes, status = send(*places, plan, contract.inputs, float(threshold), *speed)
+    metric, speed = arguments.runtime or arguments.package, (arguments.concurrency, arguments.rate)
+    outcomes, status = send(target, metric, plan, float(threshold), *speed)
     if not outcomes:
         return status
     replay = judge(outcomes, rows.source, float(threshold), detector)

@@ -15,7 +15,7 @@ from knn_metric.cli import UserError
 from knn_metric.contract import Field
 from knn_metric.data.rows import Rows
 from knn_metric.platform.server import PREDICT, TO_TENSOR, decode, encode
-from knn_metric.platform.target import build_request, open_channel
+from knn_metric.platform.target import Target, open_channel
 
 PASSED, ALARM, REJECTED, FAILED = "passed", "alarm", "rejected", "failed"
 TIMEOUT = 30  # seconds
@@ -56,8 +56,7 @@ class Gateway(NamedTuple):
 
     target: PredictionServiceStub
     metric: PredictionServiceStub
-    fields: Sequence[Field]  # the metric's inputs
-    answered: Sequence[str]  # those of them that the target answers
+    model: Target  # what the first one takes and answers
     threshold: float
     change: Change  # of the target's answers to requests with a corruption
 
@@ -69,16 +68,17 @@ class Gateway(NamedTuple):
 
     def send(self, request: Request) -> Outcome:
         """Send a row to the target, and its answers with the row to the metric."""
-        row = build_request(request.rows, request.place, self.fields, self.answered)
+        row = self.model.request(request.rows, request.place)
         tensors = {name: encode(value) for name, value in row.items()}
         outputs, target_ms, problem = _call(self.target, "target", tensors)
         tensors |= self._corrupt(outputs, request)
-        sent = {field.name: tensors[field.name] for field in self.fields if field.name in tensors}
+        names = [field.name for field in self.model.inputs]
+        sent = {name: tensors[name] for name in names if name in tensors}
         numbers = self._read_numbers(sent)
         known = Outcome(request.number, request.corruption, numbers, target_ms=target_ms)
         if problem:
             return known._replace(reason=problem)
-        if problem := find_problem(sent, self.fields):
+        if problem := find_problem(sent, self.model.inputs):
             return known._replace(result=REJECTED, reason=problem)
         outputs, metric_ms, problem = _call(self.metric, "metric", sent)
         known = known._replace(metric_ms=metric_ms, reason=problem)
@@ -92,7 +92,7 @@ class Gateway(NamedTuple):
         if not request.corruption:
             return outputs
         changed = dict(outputs)
-        for name in set(outputs) & set(self.answered):
+        for name in set(outputs) & set(self.model.answered):
             answer = decode(outputs[name])
             if answer.ndim == 0:
                 new = self.change(name, float(answer), request.number)
@@ -102,7 +102,7 @@ class Gateway(NamedTuple):
     def _read_numbers(self, tensors: Mapping[str, Tensor]) -> tuple[float, ...]:
         """Return the fields in their order, up to the first one that is no number."""
         numbers = []
-        for field in self.fields:
+        for field in self.model.inputs:
             if field.name not in tensors or tensors[field.name].dtype not in NUMERIC:
                 break
             numbers.append(float(decode(tensors[field.name])))

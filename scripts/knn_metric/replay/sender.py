@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -13,13 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from knn_metric.cli import FAILED, INTERRUPTED, UserError, complain
-from knn_metric.contract import Field
 from knn_metric.data.cells import NO_TIME
 from knn_metric.data.corruptions import Corruption, corrupt, corrupt_answer
 from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import HOUR
 from knn_metric.platform.server import serving
-from knn_metric.platform.target import answered_by, is_address
+from knn_metric.platform.target import Target, is_address
 from knn_metric.replay.gateway import Gateway, Outcome, Request
 
 
@@ -74,10 +73,9 @@ def _serve_or_call(place: str | Path) -> AbstractContextManager[str]:
 
 
 def send(
-    target: str,
+    target: Target,
     metric: str | Path,
     plan: Plan,
-    fields: Sequence[Field],
     threshold: float,
     concurrency: int,
     rate: float,
@@ -87,15 +85,14 @@ def send(
     Return what became of those that were sent, and the exit status where not all were.
     """
     outcomes: list[Outcome] = []
-    answered = answered_by(target, fields)
     try:
         with (
             tqdm(total=plan.n_requests, desc="starting", unit="request", disable=None) as bar,
-            _serve_or_call(target) as first,
+            _serve_or_call(target.place) as first,
             _serve_or_call(metric) as second,
         ):
             bar.set_description("replaying")
-            gateway = Gateway.between(first, second, fields, answered, threshold, plan.change)
+            gateway = Gateway.between(first, second, target, threshold, plan.change)
             for outcome in _send_all(gateway, plan, concurrency, rate):
                 outcomes.append(outcome)
                 bar.update()

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -113,6 +114,14 @@ def write_model(folder, name, fields, source):
     (folder / "src").mkdir(parents=True)
     (folder / "serving.yaml").write_text(yaml.safe_dump(package, sort_keys=False))
     (folder / "src" / "func_main.py").write_text(source)
+    return folder
+
+
+def commit(folder):
+    """Make a folder a git repository with one commit, which hs tells of."""
+    git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for line in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "all"]):
+        subprocess.run([*git, *line], check=True)
     return folder
 
 

@@ -20,7 +20,17 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from helpers import METRIC, UNIT, attach, make_home, run, served_package, train_adult, write_model
+from helpers import (
+    METRIC,
+    UNIT,
+    attach,
+    commit,
+    make_home,
+    run,
+    served_package,
+    train_adult,
+    write_model,
+)
 from pyarrow import csv, parquet
 
 from knn_metric.__main__ import SUBCOMMANDS, make_parser
@@ -177,10 +187,7 @@ def checkout(uci_package, uci_adult, churn, tmp_path, monkeypatch):
     requests = pa.table(columns | {"_hs_timestamp": 1000 * (1_700_000_000 + 60 * np.arange(7000))})
     parquet.write_table(requests, folder / "requests.parquet")
     (folder / "requests.json").write_text("\n".join(map(json.dumps, requests.to_pylist())))
-    git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "all"], check=True)
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(commit(folder))
 
 
 @pytest.fixture
@@ -200,9 +207,7 @@ def platform(checkout, manager, monkeypatch):
     detector = load("monitoring_model.joblib")
     manager.add_version(METRIC, 1, metadata=describe_artifact(Path(), detector))
     attach(manager, METRIC, float(detector.threshold_), 13)
-    manager.scorer = lambda inputs: find_metric(inputs)[1].decision_function([[*inputs.values()]])[
-        0
-    ]
+    manager.scorer = score
     return manager
 
 
@@ -212,6 +217,10 @@ def find_metric(names):
     contracts = {folder: Contract.read(folder) for folder in folders}
     folder = next(one for one in folders if {*contracts[one].input_names} == {*names})
     return contracts[folder].name, load(folder / "monitoring_model.joblib")
+
+
+def score(inputs):
+    return find_metric(inputs)[1].decision_function([list(inputs.values())])[0]
 
 
 def let_requests_arrive(manager, target):

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import yaml
-from helpers import METRIC, assert_one_line, make_home, read_files, run
+from helpers import METRIC, assert_one_line, commit, make_home, read_files, run
 
 from knn_metric.contract import Contract
 from knn_metric.files import ROOT
@@ -28,10 +28,7 @@ def repository(package, tmp_path):
     text = (folder / "serving.yaml").read_text()
     text = text.replace("  - src/", "  - src/\n  - more/LICENSE\n  - more/below/")
     (folder / "serving.yaml").write_text(text)
-    git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "all"], check=True)
-    return folder
+    return commit(folder)
 
 
 @pytest.fixture

@@ -193,8 +193,9 @@ def test_other_packages(cluster, score, tmp_path, monkeypatch):
     from distributed import versions  # which takes half a second
 
     known = versions._version_cached
-    other = lambda name: "0.1" if name == "numba" else known(name)  # noqa: E731
-    monkeypatch.setattr(versions, "_version_cached", other)
+    monkeypatch.setattr(
+        versions, "_version_cached", lambda name: "0.1" if name == "numba" else known(name)
+    )
     assert_one_line(score(cluster), "worker tcp://", "numba", "(0.1 here)")
     assert not list(tmp_path.iterdir())
 

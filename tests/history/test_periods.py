@@ -37,7 +37,7 @@ def list_changed(out):
     return [(line[: line.index("  ")], line.split()[-1]) for line in lines]
 
 
-@pytest.mark.parametrize("rows_per_block", [130, 100_000])
+@pytest.mark.parametrize("rows_per_block", [230, 100_000])
 def test_days_that_raise_no_more_alarms_than_others(rows_per_block, scoring, week, tmp_path):
     """Whatever the blocks: a day may lie in many, and a block hold many days."""
     parquet.write_table(week, tmp_path / "rows.parquet", row_group_size=1_000)

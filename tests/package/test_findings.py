@@ -30,11 +30,15 @@ def folder(package, tmp_path):
 def probed(package):
     """What `check` prints of the package as it is, and what its probe finds."""
     found, probe_payload = [], checks.probe_payload
+
+    def note(*own):
+        found[:] = probe_payload(*own)
+        return found
+
     with pytest.MonkeyPatch.context() as patch:
-        note = lambda *own: (found.append(probe_payload(*own)), found[0])[1]  # noqa: E731
         patch.setattr(checks, "probe_payload", note)
         patch.setenv("NUMBA_DISABLE_JIT", "1")  # what is compiled is tested where it is searched
-        return run("check", "--package", package, "--allow-sample"), found[0][0]
+        return run("check", "--package", package, "--allow-sample"), found[0]
 
 
 def assert_said(problems, words):

@@ -59,12 +59,10 @@ def test_pyods_values(rows, p, k, method):
         (random.normal(size=(300, 4)), random.integers(-(2**62), 2**62, size=(100, 4))),
     ):
         detector, pyod = PortableKNN(**params).fit(table), KNN(**params).fit(table)
-        for find in (
-            lambda one: one.decision_scores_,
-            lambda one: one.threshold_,
-            lambda one: one.decision_function(queries),  # noqa: B023
-        ):
-            np.testing.assert_allclose(find(detector), find(pyod), rtol=1e-14)
+        for name in ("decision_scores_", "threshold_"):
+            np.testing.assert_allclose(getattr(detector, name), getattr(pyod, name), rtol=1e-14)
+        found, expected = (one.decision_function(queries) for one in (detector, pyod))
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
         labels = detector.decision_scores_ > detector.threshold_
         np.testing.assert_array_equal(detector.labels_, labels)
 

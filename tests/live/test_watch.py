@@ -103,18 +103,17 @@ class TestVerdict:
         said = r"the score alone is tested: \d+ of 60 requests have another value here: "
         assert re.match(said, details["note"])
 
-    def test_fields_that_cannot_be_read_take_no_alert_back(self, look, feed, broken, documents):
+    def test_fields_and_an_artifact_that_cannot_be_read_take_no_alert_back(
+        self, look, feed, broken, documents, tmp_path, monkeypatch
+    ):
+        """That of this package; the bounds are those that the version was uploaded with."""
         feed(broken, 60)
         for document in documents:
             document["years"] = document.pop("age")
         result = look()
         assert (result.status, read_details(result)["field"]) == (1, "no single field")
-
-    def test_an_artifact_that_cannot_be_loaded(self, look, feed, broken, tmp_path, monkeypatch):
-        """That of this package; the bounds are those that the version was uploaded with."""
         monkeypatch.chdir(tmp_path)
         (tmp_path / NONE.name).write_bytes(b"x")
-        feed(broken, 60)
         result = look(artifact=None)
         assert (result.status, result.err.count("\n")) == (1, 1)
         began = f"{format_time(FIRST_SECOND)} or earlier"
@@ -201,10 +200,6 @@ class TestRequestsThatAreNotJudged:
         assert "and it may go on: no check since tells; hours_per_week\n" in look().out
         assert json.loads(look("--json").out)["metrics"][0]["change"]["goes_on"] is None
 
-    def test_too_few_to_say_why_none_is_checked(self, look, feed, healthy):
-        feed(healthy, 2, missing=range(2))
-        assert_one_line(look(), "no checks of adult:1 yet: none of its requests has one")
-
     def test_monitoring_that_stopped(self, look, feed, healthy, monkeypatch):
         monkeypatch.setattr(monitor, "LEAST_SILENCE", 60)
         feed(healthy, 40)
@@ -226,7 +221,9 @@ class TestMissingChecks:
         assert result.out.splitlines()[-2:] == [said, next_step]
 
     def test_before_it_was_attached_none_is_missing(self, look, feed, healthy):
-        feed(healthy, 60, missing=range(60))
+        feed(healthy, 2, missing=range(2))
+        assert_one_line(look(), "no checks of adult:1 yet: none of its requests has one")
+        feed(healthy, 58, missing=range(58))
         assert "alert: 60 of 60 checks are missing since " in look().out
         feed(healthy, 30)
         row = read_row(look())

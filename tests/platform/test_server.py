@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from helpers import NORMAL, assert_one_line, message, predict, run, served_package
+from helpers import NORMAL, assert_one_line, message, predict, run, served, served_package
 from hydro_serving_grpc.serving.contract import types_pb2 as types
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictRequest, PredictResponse
@@ -30,11 +30,9 @@ CONTRACT = """\
 {name: echo, runtime: none, payload: [src/], contract: {name: answer, inputs: {}, outputs: {}}}
 """
 # A dataclass looks for its module by name; what three requests print is more than a pipe holds.
-ECHO = """\
+NOISY = """\
 from __future__ import annotations
 from dataclasses import dataclass
-import numpy as np
-from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 
 @dataclass
 class Row:
@@ -44,13 +42,7 @@ print("loading")
 
 def answer(**inputs):
     print("x" * 30_000)
-    return {
-        "kind": str(type(inputs["x"]).__name__),
-        "value": inputs["x"],
-        "tensor": Tensor(dtype=1, float_val=[0.5]),
-        "number": 7,
-        "array": np.array([[True, False]]),
-    }
+    return {"value": inputs["x"]}
 """
 UNKNOWN = [
     PredictRequest(inputs={"age": Tensor(dtype=dtype)}).SerializeToString()
@@ -76,14 +68,14 @@ def write_package(folder, source):
 
 
 @pytest.fixture(scope="module")
-def echo_package(tmp_path_factory):
-    return write_package(tmp_path_factory.mktemp("echo"), ECHO)
+def noisy_package(tmp_path_factory):
+    return write_package(tmp_path_factory.mktemp("noisy"), NOISY)
 
 
-@pytest.fixture(scope="module")
-def echo(echo_package):
-    with served_package(echo_package) as address, grpc.insecure_channel(address) as channel:
-        yield PredictionServiceStub(channel)
+def echo(x):
+    tensor, array = Tensor(dtype=types.DT_FLOAT, float_val=[0.5]), np.array([[True, False]])
+    kind = type(x).__name__
+    return {"kind": kind, "value": x, "tensor": tensor, "number": 7, "array": array}
 
 
 class TestAnswers:
@@ -99,8 +91,10 @@ class TestAnswers:
             (message([1, 2, 3, 4], dims=(2, 2)), "ndarray"),
         ],
     )
-    def test_the_function_gets_numpy_and_may_return_it(self, echo, sent, kind):
-        outputs = echo.Predict(PredictRequest(inputs={"x": sent})).outputs
+    def test_the_function_gets_numpy_and_may_return_it(self, sent, kind):
+        with served(echo) as address, grpc.insecure_channel(address) as channel:
+            request = PredictRequest(inputs={"x": sent})
+            outputs = PredictionServiceStub(channel).Predict(request).outputs
         assert outputs["kind"].string_val[0].decode().startswith(kind)
         assert outputs["value"] == sent
         assert outputs["tensor"] == Tensor(dtype=types.DT_FLOAT, float_val=[0.5])
@@ -188,12 +182,12 @@ class TestProcess:
         ("number", "count", "host"),
         [(signal.SIGTERM, 1, "[::1]"), (signal.SIGHUP, 1, "0.0.0.0"), (signal.SIGINT, 200_000, "")],
     )
-    def test_it_stops_cleanly(self, echo_package, number, count, host):
+    def test_it_stops_cleanly(self, noisy_package, number, count, host):
         """On one signal, or on as many as come up to its last moment; at whatever address."""
         known = {address.address for listed in psutil.net_if_addrs().values() for address in listed}
         host = host if "::1" in known or "::" not in host else ""
         options = ("--host", host.strip("[]")) if host else ()
-        with self.serve(echo_package, *options) as process:
+        with self.serve(noisy_package, *options) as process:
             address = re.search(r" on (\S+:\d+)", process.stdout.readline())[1]
             assert address.startswith(f"{host or '127.0.0.1'}:")
             ask(address)
@@ -208,10 +202,10 @@ class TestProcess:
             process.terminate()
             assert process.wait(timeout=20) == -signal.SIGTERM
 
-    def test_it_prints_much_asks_no_proxy_and_ends_when_its_parent_does(self, echo_package):
+    def test_it_prints_much_asks_no_proxy_and_ends_when_its_parent_does(self, noisy_package):
         """However that ends: by a signal that it cannot handle."""
         code = f"from knn_metric.platform.server import serving; from pathlib import Path\n\
-with serving(Path({str(echo_package)!r})) as address: print(address, flush=True); input()"
+with serving(Path({str(noisy_package)!r})) as address: print(address, flush=True); input()"
         with subprocess.Popen([sys.executable, "-c", code], **PIPES, text=True) as parent:
             address = parent.stdout.readline().strip()
             with pytest.MonkeyPatch.context() as patch:
@@ -225,11 +219,11 @@ with serving(Path({str(echo_package)!r})) as address: print(address, flush=True)
                     time.sleep(0.05)
 
 
-def test_a_taken_port(echo_package, monkeypatch):
+def test_a_taken_port(noisy_package, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setenv("APP_PORT", str(port))
-        result = run("serve", "--package", echo_package)
+        result = run("serve", "--package", noisy_package)
     assert_one_line(result, f"cannot listen on 127.0.0.1:{port}")
 
 

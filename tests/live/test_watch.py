@@ -44,9 +44,9 @@ class TestVerdict:
         assert (missing, since) == ("0", format_time(FIRST_SECOND + 100))
 
     def test_a_change_is_an_alert_with_its_field(
-        self, look, feed, healthy, broken, detector, cluster
+        self, look, feed, healthy, broken, detector, cluster, tmp_path
     ):
-        """In the table, and in JSON of which the help has each word."""
+        """In the table, in a picture, and in JSON of which the help has each word."""
         feed(healthy, 200)
         feed(broken, 60)
         result = look()
@@ -64,7 +64,8 @@ class TestVerdict:
         assert details == {"began": f"about {onset}", "goes on": "yes", "field": "hours_per_week"}
         assert float(read_row(result)["evidence"].replace(",", "")) >= 100_000
 
-        content = json.loads(look("--json").out)
+        content = json.loads(look("--json", "--plot", tmp_path / "watch.png").out)
+        assert (tmp_path / "watch.png").read_bytes().startswith(PNG)
         (metric,) = content.pop("metrics")
         expected = {"target": "adult:1", "cluster": cluster.address, "alert": True, "line": line}
         assert content == {**expected, "newest": FIRST_SECOND + 259}

@@ -25,10 +25,8 @@ def people(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def few_streams():
+@pytest.fixture
+def few_streams(monkeypatch):
     """Evaluate on few and short streams of requests, which take a second instead of ten."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "STREAMS", 20)
-        patch.setattr(evaluation, "MOST", 500)
-        yield
+    monkeypatch.setattr(evaluation, "STREAMS", 20)
+    monkeypatch.setattr(evaluation, "MOST", 500)

@@ -9,6 +9,7 @@ from helpers import NORMAL, PNG, assert_one_line, copy_package, run, train_adult
 
 from knn_metric.data import census
 from knn_metric.data.corruptions import corrupt, parse_corruption
+from knn_metric.detection import evaluation
 from knn_metric.files import ROOT
 from portable_knn import PortableKNN
 
@@ -16,11 +17,14 @@ CORRUPTIONS = ("age-in-months", "classes-flipped", "country-shuffled")
 
 
 @pytest.fixture(scope="module")
-def evaluated(few_streams, artifact, adult_package, tmp_path_factory):
+def evaluated(artifact, adult_package, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     options = ("--package", artifact.parent, "--target", adult_package)
     options = (*options, "--corrupt", ",".join(CORRUPTIONS))
-    result = run("evaluate", "--data", "sample", "--out", folder, *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "STREAMS", 20)
+        patch.setattr(evaluation, "MOST", 500)
+        result = run("evaluate", "--data", "sample", "--out", folder, *options)
     assert (result.status, result.err) == (0, "")
     assert (folder / "evaluation.png").read_bytes().startswith(PNG)
     return result.out, json.loads((folder / "evaluation.json").read_text())

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from knn_metric.data import census
 from knn_metric.data.cells import NO_TIME
 from knn_metric.data.survey import SCORES
-from knn_metric.history.periods import NO_DAY, SAMPLE, Period, give_turns, part_by_day
+from knn_metric.history.scoring import NO_DAY, SAMPLE, Period, give_turns, part_by_day
 from portable_knn import load
 
 DAY = 86_400_000

@@ -45,7 +45,6 @@ def run(arguments: Arguments) -> int:
         from knn_metric.data.validation import require_enough
         from knn_metric.detection.detectors import open_package
         from knn_metric.history import output, report
-        from knn_metric.history.periods import find_changes
 
         contract, detector = open_package(arguments.package)
     out, pages = arguments.out.resolve(), arguments.report
@@ -71,7 +70,7 @@ def run(arguments: Arguments) -> int:
             raise UserError(f"{', '.join(data)}: no rows")
         if total.scored:
             wanted.require_times(len(total.days), arguments.time)
-    changed = find_changes(detector, total.periods())
+    changed = report.find_changes(detector, total.periods())
     expected = detector.calibration_["alarms"] / detector.calibration_["rows"]
     seconds = time.perf_counter() - began
     print(report.format_history(total, changed, expected))

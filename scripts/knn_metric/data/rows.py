@@ -18,10 +18,8 @@ from knn_metric.contract import Contract, Field
 from knn_metric.data import census
 from knn_metric.data.cells import NO_TIME
 from knn_metric.data.sources import opening
-from knn_metric.data.survey import plan
+from knn_metric.data.survey import BLOCK, plan
 from knn_metric.data.validation import read_all, require_enough
-
-BLOCK = 100_000  # rows
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,10 @@ def load_rows(
     if part.copies:
         print(f"{part.copies:,} requests stand twice, and count once", file=sys.stderr)
     pa.default_memory_pool().release_unused()  # as much as the rows take, or more
-    digests = [_digest(url) for url in sorted({one.url for block in blocks for one in block})]
+    digests = []
+    for url in sorted({one.url for block in blocks for one in block}):
+        with opening(url) as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     several = hashlib.sha256("".join(digests).encode("ascii"))
     name = " ".join(census.name_path(Path(one)) or one for one in data)
     return Rows(
@@ -199,8 +200,3 @@ def _take(column: pa.ChunkedArray, one: Field, numbers: np.ndarray) -> np.ndarra
     with suppress(pa.ArrowException):  # integers beyond what a float64 holds exactly
         read = column.cast(pa.from_numpy_dtype(one.numpy_type)).to_numpy()
     return read
-
-
-def _digest(url: str) -> str:
-    with opening(url) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -48,7 +48,7 @@ def scoring_there(
     A scheduler has none of our modules and is sent only bytes.
     """
     shipment, ours = Shipment(detector), sys.modules[__name__]
-    with _quietening_dask(), _connect(scheduler) as client:
+    with _connect(scheduler) as client:
 
         def look() -> None:
             if not client.nthreads():
@@ -85,20 +85,10 @@ def _score_there(folder: str, work: bytes) -> Any:
 
 
 @contextmanager
-def _quietening_dask() -> Iterator[None]:
-    """Keep to ourselves what Dask says of a lost cluster, which is one line of ours."""
-    logger = logging.getLogger("distributed")
-    handlers, logger.handlers = logger.handlers, [logging.NullHandler()]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="distributed")
-            yield
-    finally:
-        logger.handlers = handlers
-
-
-@contextmanager
 def _connect(scheduler: str) -> Iterator[Client]:
+    # What Dask says of a lost cluster is one line of ours.
+    logging.getLogger("distributed").handlers = [logging.NullHandler()]
+    warnings.filterwarnings("ignore", module="distributed")
     try:
         client = Client(scheduler, timeout=PATIENCE)
     except (OSError, ValueError, TypeError) as error:  # TypeError: of tls:// without settings

@@ -17,9 +17,8 @@ from knn_metric.cli import UserError
 from knn_metric.data.sources import LOCAL
 from knn_metric.data.survey import SCORES
 from knn_metric.data.validation import Block, Part, Wanted, read_rows
-from knn_metric.detection.surprise import FieldSurprise
 from knn_metric.files import shorten
-from knn_metric.history.scoring import AT_ONCE, Scored, Tally, score_block
+from knn_metric.history.scoring import AT_ONCE, Scored, Tally, prepare, score_block
 from portable_knn import PortableKNN
 
 PART = re.compile(r"part-\d{5,}\.parquet")
@@ -73,7 +72,7 @@ def scoring_here(
             else:
                 yield from ([part] for part in read_rows(wanted, block, rows))
 
-    loaded, is_over = (detector, FieldSurprise.of(detector)), Event()
+    loaded, is_over = prepare(detector), Event()
     pool = ThreadPoolExecutor(cpu_count())
     try:
         futures = (pool.submit(score_block, loaded, parts, is_over.is_set) for parts in divide())
@@ -118,8 +117,13 @@ def write_scores(scored: Iterable[tuple[int, Scored]], folder: Path, n_blocks: i
     waiting: dict[int, Tally] = {}  # for blocks before theirs
     with tqdm(total=n_blocks, desc="scoring", unit="block", disable=None) as bar:
         for number, (tally, scores, rejects) in scored:
-            _write(folder, f"part-{number:05}.parquet", scores)
-            _write(folder / "rejected", f"part-{number:05}.parquet", rejects)
+            try:
+                for place, content in ((folder, scores), (folder / "rejected", rejects)):
+                    if content:
+                        place.mkdir(exist_ok=True)
+                        (place / f"part-{number:05}.parquet").write_bytes(content)
+            except OSError as error:
+                raise UserError(f"the scores cannot be written: {error.strerror}") from error
             waiting[number] = tally
             while n_added in waiting:
                 total.add(waiting.pop(n_added))
@@ -135,12 +139,3 @@ def require_readable(total: Tally, read: Collection[str], most: float) -> None:
     if refused and (len(refused) > most * len(read) or len(refused) == len(read)):
         more = f" (of {len(read):,} files {len(refused):,} cannot be read)" if refused[1:] else ""
         raise UserError(f"{refused[0]}{more}")
-
-
-def _write(folder: Path, name: str, content: bytes) -> None:
-    if content:
-        try:
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-        except OSError as error:
-            raise UserError(f"the scores cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What is said of a scored history: its table, and the picture of its alarm rate."""
+"""What is said of a scored history: which days are changed, a table, and a picture of its rate."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +12,41 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from knn_metric.history.scoring import Tally
+from knn_metric.detection.change import Bets, Evidence, find_alerts
+from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.history.scoring import Period, Tally
 from knn_metric.page import write_page
 from knn_metric.plotting import add_legend, add_title, save
 from knn_metric.tables import format_table
+from portable_knn import PortableKNN
 
 MOST = 31  # lines for days
 REASONS = 10
 CONFIDENCE = 0.95  # of the interval in which a day's rate lies
 FEW = 0.1  # of a usual day's rows: the rate of fewer takes no room in the picture
+
+
+def find_changes(detector: PortableKNN, periods: Mapping[str, Period]) -> dict[str, str]:
+    """Test each period's sample on its own, all side by side.
+
+    Of those that raise an alert return the field that has changed, '' where none has won its bets.
+    """
+    if not periods:
+        return {}
+    calibration = detector.calibration_
+    bets = Bets.of(calibration)
+    samples = [one.sample for one in periods.values()]
+    values = np.concatenate(samples)[:, 1:]
+    rows = values[:, 1:]
+    surprises = FieldSurprise.of(detector).surprise(rows)
+    exceeded = bets.exceeded(np.column_stack([values[:, 0], surprises]))
+    keys = [row.tobytes() for row in rows + 0.0]  # one zero, not two
+    sizes = np.array([len(one) for one in samples])
+    steps, firsts = np.arange(sizes.max()), np.cumsum(sizes) - sizes
+    turns = np.where(steps < sizes[:, None], firsts[:, None] + steps, -1).T
+    evidence = Evidence(bets, calibration["window"], len(periods))
+    alerts = find_alerts(evidence, exceeded, keys, turns, to_the_end=True)
+    return {label: alerts[place][1] for place, label in enumerate(periods) if place in alerts}
 
 
 def format_history(total: Tally, changed: Mapping[str, str], expected: float) -> str:

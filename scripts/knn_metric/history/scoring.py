@@ -1,30 +1,54 @@
-"""Score one block of a history: rows in, the Parquet of scores and of rejected rows out.
+"""Score one block of a history: rows in, the Parquet of scores and rejected rows and counts out.
 
 Runs on Dask workers too, which have what requirements.txt pins but not all that a command needs.
 """
 
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from knn_metric.data.cells import EPOCH
+from knn_metric.data.cells import DAY, EPOCH, NO_TIME
 from knn_metric.data.validation import NO_ROW, Part
 from knn_metric.detection.calibration import rank_fields
 from knn_metric.detection.surprise import FieldSurprise
-from knn_metric.history.periods import NO_DAY, Period, give_turns, part_by_day
 from portable_knn import PortableKNN, load
 
 AT_ONCE = 100_000  # rows of a block, after which an interrupted run ends
+SAMPLE = 1_000  # rows of a period that are tested, at most
+NO_DAY = NO_TIME // DAY
+# The first few multiples of it, modulo 1, are evenly spread however few they are: Knuth, D. E.
+# (1998), The Art of Computer Programming 3, section 6.4.
+GOLDEN = (5**0.5 - 1) / 2
 Loaded = tuple[PortableKNN, FieldSurprise]
+
+
+class Period(NamedTuple):
+    """The scored rows of a day or of a block."""
+
+    scored: int
+    alarms: int
+    sample: np.ndarray  # (k, 2 + n_features): turn, score and fields of the rows that are tested
+
+    def join(self, later: "Period") -> "Period":
+        """Return the period of these and of later rows."""
+        rows = np.concatenate([self.sample, later.sample])
+        return Period(self.scored + later.scored, self.alarms + later.alarms, _take_sample(rows))
+
+
+def _take_sample(rows: np.ndarray) -> np.ndarray:
+    """Take the rows with the lowest turns, which stand in the first column."""
+    return rows[np.sort(np.argsort(rows[:, 0], kind="stable")[:SAMPLE])]
 
 
 @dataclass
@@ -102,10 +126,13 @@ def score_block(
     return tally, _to_parquet(scores), _to_parquet(rejects)
 
 
+def prepare(detector: PortableKNN) -> Loaded:
+    return detector, FieldSurprise.of(detector)
+
+
 @cache
 def load_once(artifact: str) -> Loaded:
-    detector = load(artifact)
-    return detector, FieldSurprise.of(detector)
+    return prepare(load(artifact))
 
 
 def _score_rows(loaded: Loaded, part: Part, tally: Tally) -> pa.Table:
@@ -126,6 +153,29 @@ def _score_rows(loaded: Loaded, part: Part, tally: Tally) -> pa.Table:
     columns = dict(zip(part.kept.column_names, part.kept.columns, strict=True))
     columns |= {"value": scores, "alarm": alarms, "p_value": detector.p_value(scores)}
     return pa.table({**columns, "top_feature": pa.array(tops, pa.string())})
+
+
+def give_turns(files: pa.ChunkedArray, rows: pa.ChunkedArray) -> np.ndarray:
+    """Return each row's turn to be in a sample, below 1; any lowest ones are evenly spread.
+
+    Nothing but a row's place in its file counts, so that samples are the same however a history is
+    divided. Files begin with different turns, since each may hold but one row.
+    """
+    encoded = files.combine_chunks().dictionary_encode()
+    begins = [zlib.crc32(name.encode()) / 2**32 for name in encoded.dictionary.to_pylist()]
+    turns: np.ndarray = (np.array(begins)[encoded.indices] + rows.to_numpy() * GOLDEN) % 1
+    return turns
+
+
+def part_by_day(times: np.ndarray, alarms: np.ndarray, rows: np.ndarray) -> dict[int, Period]:
+    """Return the period of each day since 1970, that of rows without a time as `NO_DAY`."""
+    days = times // DAY
+    order = np.argsort(days, kind="stable")
+    found, firsts = np.unique(days[order], return_index=True)
+    parts = zip(found.tolist(), np.split(order, firsts[1:]), strict=True)
+    return {
+        day: Period(len(own), int(alarms[own].sum()), _take_sample(rows[own])) for day, own in parts
+    }
 
 
 def _to_parquet(tables: list[pa.Table]) -> bytes:

@@ -111,7 +111,7 @@ def _require_same_packages(client: Client) -> None:
         others = [
             f"{name} {there.get(name) or 'none'} ({here[name]} here)"
             for name in (SENDING if place == "the scheduler" else SCORING)
-            if MICRO.sub("", str(there.get(name))) != MICRO.sub("", here[name])
+            if MICRO.sub("", str(there.get(name))) != MICRO.sub("", str(here[name]))
         ]
         if others:
             raise UserError(f"{place} has other packages than are pinned here: {', '.join(others)}")

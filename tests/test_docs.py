@@ -225,10 +225,11 @@ def score(inputs):
 
 def let_requests_arrive(manager, target):
     """Let Sonar keep healthy requests of a model, with the scores of its metric."""
-    table = parquet.read_table("requests.parquet").drop_columns("_hs_timestamp")
-    version = manager.versions[target.startswith("churn")]
     if target.startswith("churn"):
-        table = csv.read_csv("requests.csv")
+        version, table = manager.versions[1], csv.read_csv("requests.csv")
+    else:
+        version, table = manager.versions[0], parquet.read_table("requests.parquet")
+        table = table.drop_columns("_hs_timestamp")
     rows, (name, detector) = table.slice(0, 300), find_metric(table.column_names)
     values = np.array([column.to_numpy() for column in rows.columns]).T
     scores = detector.decision_function(values).tolist()

@@ -35,26 +35,22 @@ def detector(known):
     return train(known)[0]
 
 
-def look(detector, rows):
-    judge = Judge(detector)
-    return judge, judge.look(rows)
-
-
 def detect(detector, rows, name):
     """Return the delays of streams of healthy rows that are corrupted, and the fields named."""
-    judge, clean = look(detector, rows)
-    seen = judge.look(corrupt(parse_corruption(name, rows), rows))
-    return judge.detect(judge.feed(clean), seen)
+    judge = Judge(detector)
+    clean = judge.feed(judge.look(rows))
+    return judge.detect(clean, judge.look(corrupt(parse_corruption(name, rows), rows)))
 
 
 def count_alerts(detector, rows, orders):
     """Count the alerts of streams side by side, each a row of positions."""
-    judge, seen = look(detector, rows)
+    judge = Judge(detector)
+    exceeded = judge.look(rows).exceeded
     keys = np.unique(rows.values, axis=0, return_inverse=True)[1].ravel().tolist()
     evidence = Evidence(judge.bets, judge.window, len(orders))
     n_alerts = 0
     for places in np.transpose(orders):
-        _, alerted, _ = evidence.add(seen.exceeded[places], [keys[place] for place in places])
+        _, alerted, _ = evidence.add(exceeded[places], [keys[place] for place in places])
         n_alerts += int(alerted.sum())
     print(f"{n_alerts} false alerts in {np.size(orders):,} healthy requests")
     return n_alerts

@@ -74,7 +74,7 @@ class TestArtifact:
         assert artifact.digest(values) == whole
 
     def test_many_fields_take_a_few_times_their_rows(self, tmp_path):
-        rows = np.random.default_rng(0).normal(size=(500, 160))
+        rows = np.random.default_rng(0).normal(size=(700, 160))
         fitted = PortableKNN().fit(rows, feature_names=[f"f{place}" for place in range(160)])
         fitted.calibration_ = {"codes": []}
         tracemalloc.start()

@@ -379,6 +379,7 @@ FAILED = {"GET /monitoring/": (500, "text/plain", b"\x1b[2Jfailed")}
         ({"GET /api/v2/mon": (200, "", OTHERS)}, "", "not answer like a manager"),
         (FAILED, "--cluster http://me:secret@{}", r"http://***@127.0.0.1{}HTTP 500 \x1b[2Jfailed"),
         ({}, "--cluster http://me:secret/#@{}", "http://***@127.0.0.1{}address is http://HOST"),
+        ({}, "--cluster http://localhost:0", "address is http://HOST"),
     ],
 )
 def test_one_clear_line(look, cluster, instead, options, words):

@@ -18,7 +18,7 @@ EXPECTED = "NAME=VALUE of each field, or NAME:VERSION"
 def add_arguments(parser: Parser) -> None:
     what = "NAME=VALUE of each field, a category by name too; or the watched model, NAME:VERSION"
     kind = matching(r"(?s)[^:=]+:\d+|[^=]*=.*", EXPECTED)
-    parser.required("what", "adult:1", nargs="+", type=kind, metavar="NAME=VALUE", help=what)
+    parser.required("what", "adult:1", nargs="+", type=kind, metavar="TARGET|NAME=VALUE", help=what)
     parser.add_argument("--request", metavar="ID", help="of the model, as `watch` prints it")
     parser.number("--last", int, 1, 1000, help="or so many of its last alarms (default: 1)")
     parser.package()

@@ -159,7 +159,7 @@ def tabulate(results: Sequence[Result]) -> list[list[str]]:
         cells = [one.name, f"{one.alarm_rate:.1%}"]
         if one.named is not None:
             cells += [f"{n:,}" if n is not None else "-" for n in (one.median, one.p90)]
-            cells += [f"{one.named:.0%}", one.field or "", one.cause]
+            cells += [f"{one.named:.0%}", one.field or "-", one.cause]
         table.append(cells)
     return table
 

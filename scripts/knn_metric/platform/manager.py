@@ -33,7 +33,7 @@ FAULTS: dict[type[Exception], str] = {
     ValueError: "{error}",
 }
 ADDRESS = re.compile(
-    r"https?://([^/?#\s]*@)?(\[[\da-fA-F:.]+\]|[^][/?#@:\s]+)(:\d{1,5})?([/?#].*)?"
+    r"https?://([^/?#\s]*@)?(\[[\da-fA-F:.]+\]|[^][/?#@:\s]+)(:[1-9]\d{0,4})?([/?#].*)?"
 )
 Entry = dict[str, Any]  # a version of a model, or a metric on one, as the manager lists it
 # What reading an answer of another form than the platform's ends in.

@@ -115,6 +115,7 @@ REFUSED = {
     "utf16.csv": ("age,sex\n1,2".encode("utf-16"), "ValueError: expected UTF-8, got UTF-16"),
     "semicolons.csv": ("age;sex\n1;2\n", "expected commas between columns, got ';'"),
     "headless.csv": ("39,1\n40,1\n", "expected a header that names the columns"),
+    "header.csv": ("age\rx,sex\n1,2\n", "expected lines that end in LF or CRLF"),
     "returns.csv": ("age,sex\r1,2\r", "expected lines that end in LF or CRLF"),
     "twice.csv": ("age,sex,age\n1,2,3\n", "two columns are named age"),
     "twice.parquet": (to_parquet("age", "sex", "sex"), "two columns are named sex"),

@@ -46,7 +46,8 @@ def history(rows):
 class TestScores:
     def test_they_are_the_detectors_own(self, scoring, history, detector, rows, tmp_path):
         parquet.write_table(history, tmp_path / "rows.parquet", row_group_size=130)
-        result = scoring(tmp_path / "rows.parquet", "--rows-per-block", 64)
+        page = tmp_path / "page.html"
+        result = scoring(tmp_path / "rows.parquet", "--rows-per-block", 64, "--report", page)
         assert (result.status, result.err) == (0, "")
         expected = detector.decision_function(rows[:500])
         alarms = expected > detector.threshold_
@@ -68,6 +69,8 @@ class TestScores:
         lines = [" ".join(line.split()) for line in result.out.splitlines()]
         assert lines[:2] == ["rows 500", "scored 500"]
         assert lines[2].startswith(f"alarms {alarms.sum()} {alarms.mean():.2%}, ")
+        days = [line.split()[0] for line in lines if line.startswith("2020-")]
+        assert all(f"<td>{text}<" in page.read_text() for text in ("scored", "top features", *days))
         assert lines[3].startswith("top features ")
         days = [line.split()[:3] for line in lines if line.startswith("2020-")]
         assert days[0] == ["2020-09-13", "12", str(alarms[:12].sum())]

@@ -42,7 +42,6 @@ def run(arguments: Arguments) -> int:
     with _saying("starting"):
         from knn_metric import files
         from knn_metric.data.survey import WRITTEN, plan
-        from knn_metric.data.validation import require_enough
         from knn_metric.detection.detectors import open_package
         from knn_metric.history import output, report
 
@@ -64,10 +63,7 @@ def run(arguments: Arguments) -> int:
                 from knn_metric.history.cluster import scoring_there
         with scoring_there(scheduler, *work) if scheduler else output.scoring_here(*work) as scored:
             total = output.write_scores(scored, folder, len(blocks))
-        output.require_readable(total, read, arguments.most_rejected)
-        require_enough(data, total.rejected, total.scored + total.copies, arguments.most_rejected)
-        if not total.rows:
-            raise UserError(f"{', '.join(data)}: no rows")
+        output.require_usable(total, data, read, arguments.most_rejected)
         if total.scored:
             wanted.require_times(len(total.days), arguments.time)
     changed = report.find_changes(detector, total.periods())

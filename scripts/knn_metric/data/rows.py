@@ -157,8 +157,6 @@ def load_rows(
     contract.require_numbers()
     kinds = {one.name: np.dtype(one.numpy_type).name for one in (*contract.inputs, *others)}
     wanted, blocks = plan(data, kinds, [one.name for one in others], BLOCK, time)
-    if not blocks:
-        raise UserError(f"{', '.join(data)}: no rows")
     part = read_all(wanted, blocks, BLOCK)
     rejected, n_rows = Counter(part.rejected["reason"].to_pylist()), len(part.values)
     require_enough(data, rejected, n_rows, most_rejected if n_rows else 0)

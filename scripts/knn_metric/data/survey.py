@@ -71,6 +71,7 @@ def plan(
     days come from, None for the platform's, else for the one that holds times. A block has more
     rows only where row groups are very long, or in a text file whose rows are not counted. Requests
     that stand there twice are read once. Files that are damaged or lack columns are the last block.
+    If there is no row in any, that is a UserError.
     """
     headers = _leave_out_scores(_look_at_all(find_files(inputs), rows))
     for header in headers:
@@ -90,8 +91,10 @@ def plan(
             room = rows
         blocks[-1].append(piece)
         room -= size
-    wanted = Wanted(dict(kinds), kept, time or _find_time(headers))
-    return wanted, [*blocks, *([refused] if refused else [])]
+    blocks += [refused] if refused else []
+    if not blocks:
+        raise UserError(f"{', '.join(inputs)}: no rows")
+    return Wanted(dict(kinds), kept, time or _find_time(headers)), [*blocks]
 
 
 def _look_at_all(urls: Sequence[str], rows: int) -> list[Header]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from knn_metric.cli import UserError
 from knn_metric.data.sources import LOCAL
 from knn_metric.data.survey import SCORES
-from knn_metric.data.validation import Block, Part, Wanted, read_rows
+from knn_metric.data.validation import Block, Part, Wanted, read_rows, require_enough
 from knn_metric.files import shorten
 from knn_metric.history.scoring import AT_ONCE, Scored, Tally, prepare, score_block
 from portable_knn import PortableKNN
@@ -133,9 +133,10 @@ def write_scores(scored: Iterable[tuple[int, Scored]], folder: Path, n_blocks: i
     return total
 
 
-def require_readable(total: Tally, read: Collection[str], most: float) -> None:
-    """Raise UserError if more than a proportion of the files cannot be read, or none can."""
+def require_usable(total: Tally, data: Iterable[str], read: Collection[str], most: float) -> None:
+    """Raise UserError if more than a proportion of the files or rows cannot be used, or no file."""
     refused = [*total.refused.values()]
     if refused and (len(refused) > most * len(read) or len(refused) == len(read)):
         more = f" (of {len(read):,} files {len(refused):,} cannot be read)" if refused[1:] else ""
         raise UserError(f"{refused[0]}{more}")
+    require_enough(data, total.rejected, total.scored + total.copies, most)

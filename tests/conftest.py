@@ -11,9 +11,10 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from stubs import manager as stub_manager
 
 from knn_metric.data import census
-from knn_metric.data.rows import hold_out, load_census
+from knn_metric.data.rows import hold_out, load_census, split
 from knn_metric.detection import detectors
 from knn_metric.detection.surprise import FieldSurprise
+from knn_metric.detection.training import fit_detector
 from knn_metric.files import ROOT
 from knn_metric.package import findings
 from knn_metric.platform.server import load_module
@@ -82,6 +83,12 @@ def uci():
     if not census.UCI_PATH.exists():
         pytest.skip("UCI's adult.data is not at hand: `knn-metric train` downloads it")
     return census.UCI_PATH
+
+
+@pytest.fixture(scope="session")
+def uci_detector(uci):
+    """A detector that is fitted as for the published figures, without what training adds."""
+    return fit_detector(split(load_census(str(uci)))[0])
 
 
 @pytest.fixture(scope="session")

@@ -136,11 +136,10 @@ class TestClients:
             call = channel.unary_unary(PREDICT, kinds[0].SerializeToString, kinds[1].FromString)
             assert list(call(request).outputs["value"].double_val) == [expected]
 
-    def test_the_published_score(self, uci_package):
-        detector = load(uci_package[0] / "monitoring_model.joblib")
+    def test_the_published_score(self, uci_detector):
         (said,) = re.findall(r"^Both print (\S+) with", PLATFORM, re.MULTILINE)
-        codes = [[45, 4, 1, 0, 8, 0, 4, 1, 2, 2, 50, 9, 1]]
-        assert float(said) == pytest.approx(detector.decision_function(codes)[0], rel=UNIT, abs=0)
+        (score,) = uci_detector.decision_function([[45, 4, 1, 0, 8, 0, 4, 1, 2, 2, 50, 9, 1]])
+        assert float(said) == pytest.approx(score, rel=UNIT, abs=0)
 
 
 CHURN = """\

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import NORMAL, PUBLISHED, UNIT, message
+from helpers import NORMAL, PUBLISHED, UNIT, copy_package, message
 from hydro_serving_grpc.serving.contract.tensor_pb2 import Tensor
 from hydro_serving_grpc.serving.runtime.api_pb2 import PredictResponse
 from hypothesis import HealthCheck, given, settings
@@ -64,8 +64,8 @@ def read_answer(answer):
 
 
 class TestValues:
-    def test_published_rows(self, uci_package):
-        predict = load_module(uci_package[0]).predict
+    def test_published_rows(self, uci_detector, tmp_path):
+        predict = load_module(copy_package(tmp_path, uci_detector)).predict
         for codes, value in PUBLISHED:
             score = predict(**dict(zip(FEATURES, codes, strict=True)))["value"]
             assert score == pytest.approx(value, rel=UNIT, abs=0)

@@ -67,45 +67,35 @@ def test_pyods_values(rows, p, k, method):
         np.testing.assert_array_equal(detector.labels_, labels)
 
 
+ROWS = np.random.default_rng(0).integers(0, 9, size=(100, 13))
+IN_PARTS = np.ones((3, 13), complex), [[1j] * 13] * 2, np.ma.masked_equal(np.ones((3, 13)), 1)
+NO_TABLES = [1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]]
+
+
 @pytest.mark.parametrize(
-    ("params", "words"),
+    ("params", "rows", "words"),
     [
-        ({"metric": "euclidean"}, "metric must be minkowski, got 'euclidean'"),
-        *(({"p": p}, f"p must be from 1 to 15, got {p}") for p in (0.5, 16, np.nan)),
-        ({"n_neighbors": 100}, "100 rows are too few for 100 neighbors"),
-        ({"metric_params": {"w": [1]}}, "metric_params must be a plain value"),
-        ({}, "2 feature names for 13 columns"),
+        ({"metric": "euclidean"}, ROWS, "metric must be minkowski, got 'euclidean'"),
+        *(({"p": p}, ROWS, f"p must be from 1 to 15, got {p}") for p in (0.5, 16, np.nan)),
+        ({"n_neighbors": 100}, ROWS, "100 rows are too few for 100 neighbors"),
+        ({"metric_params": {"w": [1]}}, ROWS, "metric_params must be a plain value"),
+        ({}, ROWS, "2 feature names for 13 columns"),
+        *(({"n_neighbors": 1}, rows, "got complex or masked ones") for rows in IN_PARTS),
+        *(({"n_neighbors": 1}, rows, "expected a table of finite numbers") for rows in NO_TABLES),
     ],
 )
-def test_what_cannot_be_saved_or_searched_is_refused(rows, params, words):
+def test_what_cannot_be_fitted(params, rows, words):
     with pytest.raises(ValueError, match=words):
-        PortableKNN(**params).fit(rows[:100], feature_names=["a", "b"])
+        PortableKNN(**params).fit(rows, feature_names=["a", "b"])
 
 
-MASKED = np.ma.masked_equal(np.ones((3, 13)), 1)
-
-
-@pytest.mark.parametrize("rows", [np.ones((3, 13), complex), [[1j] * 13] * 2, MASKED])
-def test_what_would_lose_a_part_is_refused(rows, detector):
-    for call in (detector.decision_function, PortableKNN(n_neighbors=1).fit):
+def test_what_cannot_be_scored(detector):
+    for rows in IN_PARTS:
         with pytest.raises(ValueError, match="got complex or masked ones"):
-            call(rows)
-
-
-@pytest.mark.parametrize(
-    ("method", "rows", "words"),
-    [
-        *(
-            (PortableKNN.fit, rows, "expected a table of finite numbers")
-            for rows in ([1.0, 2.0], [[1.0], [np.nan]], [[1.0], [np.inf]])
-        ),
-        (PortableKNN.decision_function, [[1.0]], "not fitted"),
-        (PortableKNN.p_value, [1.0], "not fitted"),
-    ],
-)
-def test_training_rows_are_a_table_and_come_first(method, rows, words):
-    with pytest.raises(ValueError, match=words):
-        method(PortableKNN(n_neighbors=1), rows)
+            detector.decision_function(rows)
+    for method in (PortableKNN.decision_function, PortableKNN.p_value):
+        with pytest.raises(ValueError, match="not fitted"):
+            method(PortableKNN(), [[1.0]])
 
 
 def test_p_value_counts_scores_at_least_as_large(detector):

@@ -70,7 +70,7 @@ class Tally:
 
     @property
     def alarms(self) -> int:
-        return sum(one.alarms for one in (*self.days.values(), *self.undated))
+        return self.features.total()
 
     @property
     def rows(self) -> int:

@@ -28,6 +28,15 @@ MEASURE = functools.cache(FieldSurprise.of)
 settings.register_profile("soak", max_examples=50_000)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Skip what takes long, for the reason that pyproject.toml says, unless it is asked for."""
+    reasons = dict(line.partition(": ")[::2] for line in config.getini("markers"))
+    for item in items:
+        for name in ("slow", "cluster", "soak"):
+            if item.get_closest_marker(name) and name not in config.option.markexpr:
+                item.add_marker(pytest.mark.skip(reason=reasons[name]))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_behind():
     """Assert that no test leaves a file or folder in the repository."""

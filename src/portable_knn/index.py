@@ -148,13 +148,13 @@ def _lay_out(tree: Any, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.
 
 
 def compiled(*signature: Any, **options: Any) -> Callable[[Function], Function]:
-    """Let numba compile a function, and keep it for the next process where a folder can."""
+    """Let numba compile a function; keep one of a signature for the next process where it can."""
     compiler: Any = njit  # whose own hints lose the arguments
 
     def compile(function: Function) -> Function:
         try:
-            return cast(Function, compiler(*signature, cache=True, **options)(function))
-        except (RuntimeError, OSError):
+            return cast(Function, compiler(*signature, cache=bool(signature), **options)(function))
+        except Exception:  # of a folder that is full or none's, or what is damaged in it
             return cast(Function, compiler(*signature, **options)(function))
 
     return compile

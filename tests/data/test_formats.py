@@ -112,6 +112,8 @@ REFUSED = {
     "last_cell.csv": ('age,sex\n1,"6\\""\n2,"7\\""\n', "row 0, .* as two quotes"),
     "first_cell.csv": ('age,sex,a\n1,2,x\n"6\\"",0,x\n"7\\"",0,x', "row 1, .* as two quotes"),
     "open_quote.csv": (OPEN, "row 5, .* as two quotes"),
+    "open_header.csv": ('age,sex,"a\n1,2,3\n', "a row from line 1 on .* is a quote missing"),
+    "decimals.csv": ("age;sex\n" + "1;2,5\n" * 120_000, "expected commas between columns, got ';'"),
     "utf16.csv": ("age,sex\n1,2".encode("utf-16"), "ValueError: expected UTF-8, got UTF-16"),
     "semicolons.csv": ("age;sex\n1;2\n", "expected commas between columns, got ';'"),
     "headless.csv": ("39,1\n40,1\n", "expected a header that names the columns"),
@@ -153,12 +155,23 @@ def test_a_row_that_is_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
     assert part.rejected["row"].to_pylist() == [500]
     assert part.kept["row"].to_pylist() == [n for n in range(1001) if n != 500]
     monkeypatch.setattr(text, "LONGEST", 1000)
-    with pytest.raises(UserError, match=r"a.csv: the row after line 702 is longer than"):
+    with pytest.raises(UserError, match=r"a.csv: a row from line 702 on does not end within"):
         read_all(tmp_path, "age")
     (tmp_path / "a.csv").unlink()
     write("\n".join(['{"age": 1}', "x" * 1000]), tmp_path / "a.jsonl")
     with pytest.raises(UserError, match=r"a.jsonl: ValueError: line 2 is longer than"):
         read_all(tmp_path, "age")
+
+
+def test_a_header_that_is_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "READ_AT_ONCE", 500)
+    write(f"age,{'n' * 600}\n39,2\n", tmp_path / "a.csv")
+    assert read_all(tmp_path, "age").values.tolist() == [[39]]
+
+
+def test_json_that_has_no_column_which_is_asked_for(tmp_path):
+    write('{"user": 1}\n' * 1001, tmp_path / "a.jsonl")
+    assert read_all(tmp_path, "age").rejected["reason"].to_pylist() == ["age: missing"] * 1001
 
 
 def test_fields_called_like_columns_that_are_written(tmp_path):

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 import operator
+import runpy
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 
@@ -184,6 +185,15 @@ def test_compiles_where_no_folder_can_keep_what_was_compiled():
     names = {}
     exec("def double(number): return 2 * number", names)  # of no file, and so of no folder
     assert compiled("int64(int64)")(names["double"])(21) == 42
+
+
+def test_compiles_anew_what_was_kept_and_is_damaged(tmp_path):
+    (tmp_path / "doubling.py").write_text("def double(number): return 2 * number")
+    for _ in range(2):
+        double = runpy.run_path(tmp_path / "doubling.py")["double"]
+        assert compiled("int64(int64)")(double)(21) == 42
+        (kept,) = tmp_path.glob("__pycache__/*.nbi")
+        kept.write_bytes(b"")
 
 
 @pytest.mark.parametrize(

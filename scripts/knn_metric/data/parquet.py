@@ -65,7 +65,7 @@ def open_parquet(file: io.BufferedIOBase) -> parquet.ParquetFile:
 def _drop_null_groups(footer: bytes) -> bytes:
     """Leave out the logical type of groups that are marked as of type Null."""
     kept, done = b"", 0
-    for element in _Thrift(footer).read(STRUCT)[SCHEMA][0]:
+    for element in _Thrift(footer).read(STRUCT, SCHEMA)[SCHEMA][0]:
         kind, start, end = element.get(LOGICAL_TYPE, ({}, 0, 0))
         if CHILDREN in element and NULL_TYPE in kind:
             kept, done = kept + footer[done:start], end
@@ -86,11 +86,14 @@ class _Thrift:
         byte = self.byte()
         return byte if byte < 0x80 else byte & 0x7F | self.varint() << 7
 
-    def read(self, kind: int) -> Any:
-        """Read a value: a list, or a struct as value, begin and end of each field; else skip it."""
+    def read(self, kind: int, last: int | None = None) -> Any:
+        """Read a value: a list, or a struct as value, begin and end of each field; else skip it.
+
+        Of a struct no field is read that comes after the last one wanted.
+        """
         if kind == STRUCT:
             number, fields, start = 0, {}, self.place
-            while header := self.byte():
+            while number != last and (header := self.byte()):
                 number = number + (header >> 4) if header >> 4 else self.varint() >> 1
                 fields[number] = self.read(header & 15), start, self.place
                 start = self.place

@@ -40,9 +40,12 @@ class _Repair:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.decoder = io.IncrementalNewlineDecoder(decoder, translate=False)
         self.has_quotes = self.has_returns = False
+        self.start = ""  # of the text, without what is before a header
 
     def __call__(self, content: pa.Buffer) -> bytes:
         text = self.decoder.decode(content, final=not content)
+        if len(self.start) < READ_AT_ONCE:
+            self.start = (self.start + text).lstrip("\ufeff\r\n")[:READ_AT_ONCE]
         self.has_quotes |= '"' in text
         if text.count("\r") > text.count("\r\n"):
             self.has_returns = True
@@ -66,19 +69,19 @@ def read_csv(url: str) -> Iterator[Read]:
             except pa.ArrowInvalid as error:
                 if "straddling" not in str(error):
                     raise
-    problem = f"the row after line {row + 1:,} is longer than {LONGEST >> 20} MB"
+    problem = f"a row from line {row + 1:,} on does not end within {LONGEST >> 20} MB"
     raise UserError(f"{name_of(url)}: {problem}: is a quote missing, or do lines end in CR?")
 
 
 def _stream_csv(file: io.BufferedIOBase, size: int) -> Iterator[Read]:
-    repair = _Repair()
+    repair, is_open = _Repair(), False
     skipped: list[dict[str, Any]] = []
 
     def skip(row: arrow_csv.InvalidRow) -> str:
         problem = f"expected {row.expected_columns} cells, got {row.actual_columns}"
         line = row.text.replace(RETURN, "\r")
         skipped.append({"row": row.number - 2, "line": line, "reason": problem})
-        return "skip" if len(skipped) < MOST_SKIPPED else "error"
+        return "error" if is_open and len(skipped) >= MOST_SKIPPED else "skip"
 
     cells = {"null_values": [""], "strings_can_be_null": True}
     try:
@@ -93,9 +96,11 @@ def _stream_csv(file: io.BufferedIOBase, size: int) -> Iterator[Read]:
             raise
         if repair.has_returns:
             raise ValueError(OTHER_ENDS) from error
+        if len(repair.start) == READ_AT_ONCE or "\n" in repair.start.rstrip():
+            raise pa.ArrowInvalid("straddling: the header") from error
         return
     _require_header(batches.schema.names)
-    row = 0
+    row, is_open = 0, True
     for batch in batches:
         table = pa.Table.from_batches([batch])
         if repair.has_returns:
@@ -174,6 +179,7 @@ def read_json(url: str, names: Sequence[str] | None, rows: int) -> Iterator[Read
             if not line or len(records) + len(malformed) >= rows:
                 there = dict.fromkeys(name for one in records.values() for name in one)
                 columns = [name for name in there if names is None or name in names]
+                columns = columns or list(names or ())[-1:]  # without any, there would be no rows
                 cells = {
                     name: [_to_text(one.get(name)) for one in records.values()] for name in columns
                 }

@@ -8,10 +8,11 @@ Intelligence Research 6, 1-34, has the distance (HEOM), here with standard devia
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
+from numba import types
 
 from portable_knn import PortableKNN
 from portable_knn.index import compiled
@@ -120,10 +121,13 @@ def _deviation(column: np.ndarray) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
-_compile = compiled(nogil=True, error_model="numpy")
+# Training rows as what is compiled takes them: columns, counts, which are codes, and spreads.
+TABLE, COLUMN = types.float64[:, ::1], types.float64[::1]
+TRAINING: Any = types.Tuple((TABLE, COLUMN, types.boolean[::1], COLUMN))
+OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
-@_compile
+@compiled(**OPTIONS)
 def _add_parts(
     column: np.ndarray, value: float, is_code: bool, spread: float, unit: float, totals: np.ndarray
 ) -> None:
@@ -137,7 +141,7 @@ def _add_parts(
             totals[row] += np.rint(min(part * part, 1.0) * unit)
 
 
-@_compile
+@compiled(**OPTIONS)
 def _insert(distances: np.ndarray, positions: np.ndarray, distance: float, position: int) -> None:
     """Put a row behind those that are as near; the farthest falls out."""
     place = len(distances) - 1
@@ -149,7 +153,7 @@ def _insert(distances: np.ndarray, positions: np.ndarray, distance: float, posit
     positions[place] = position
 
 
-@_compile
+@compiled(**OPTIONS)
 def _find_candidates(
     query: np.ndarray, columns: np.ndarray, is_code: np.ndarray, spreads: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +182,7 @@ def _find_candidates(
     return totals[:n_candidates][kept], candidates[:n_candidates][kept]
 
 
-@_compile
+@compiled(types.void(COLUMN, TRAINING, types.int64, types.int64[:, ::1]), **OPTIONS)
 def _find_nearest(
     query: np.ndarray, training: tuple[np.ndarray, ...], k: int, positions: np.ndarray
 ) -> None:
@@ -194,7 +198,7 @@ def _find_nearest(
                 _insert(nearest, positions[field], distances[number], candidates[number])
 
 
-@_compile
+@compiled(types.void(TABLE, TABLE, TRAINING, types.int64, TABLE), **OPTIONS)
 def _measure(
     queries: np.ndarray,
     shares: np.ndarray,

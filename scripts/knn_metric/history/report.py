@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
+from scipy.stats import beta
 
 from knn_metric.detection.change import Bets, Evidence, find_alerts
 from knn_metric.detection.surprise import FieldSurprise
@@ -122,8 +122,10 @@ def plot(total: Tally, changed: Mapping[str, str], expected: float, title: str, 
     """
     periods = total.periods()
     alarms, scored = np.array([(one.alarms, one.scored) for one in periods.values()]).T
-    tests = (binomtest(int(k), int(n)) for k, n in zip(alarms, scored, strict=True))
-    low, high = np.array([one.proportion_ci(CONFIDENCE) for one in tests]).T
+    # Clopper and Pearson's bounds of the rate behind each count; NaN where it can be no lower.
+    tail, passed = (1 - CONFIDENCE) / 2, scored - alarms
+    low = np.nan_to_num(beta.ppf(tail, alarms, passed + 1))
+    high = np.nan_to_num(beta.ppf(1 - tail, alarms + 1, passed), nan=1.0)
     rates = alarms / scored
     places: list[Any] = np.cumsum(scored).tolist()
     if total.days:

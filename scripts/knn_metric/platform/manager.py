@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -32,9 +31,6 @@ FAULTS: dict[type[Exception], str] = {
     UnicodeDecodeError: "the answer is not JSON",
     ValueError: "{error}",
 }
-ADDRESS = re.compile(
-    r"https?://([^/?#\s]*@)?(\[[\da-fA-F:.]+\]|[^][/?#@:\s]+)(:[1-9]\d{0,4})?([/?#].*)?"
-)
 Entry = dict[str, Any]  # a version of a model, or a metric on one, as the manager lists it
 # What reading an answer of another form than the platform's ends in.
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
@@ -48,6 +44,14 @@ class HTTPProblem(UserError):
         self.status = status
 
 
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class Service:
     """A REST API of a cluster, errors turned into one line each."""
 
@@ -56,7 +60,7 @@ class Service:
     REFUSALS: ClassVar[dict[int, str]] = {}  # by status what is said of the cluster
 
     def __init__(self, address: str) -> None:
-        if not ADDRESS.fullmatch(address):
+        if not _is_address(address):
             raise UserError(f"a cluster's address is http://HOST or https://HOST, got {address!r}")
         self.address = address
 

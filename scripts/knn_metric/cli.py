@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import io
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -191,12 +193,29 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_interrupts: list[int] = []
+
+
+def _interrupt(number: int, _: object) -> None:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def _note_interrupts() -> None:
+    """Let Ctrl-C end the command as usual, and be known where a library makes an error of it."""
+    _interrupts.clear()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with contextlib.suppress(ValueError):  # of another thread than the main one
+            signal.signal(signal.SIGINT, _interrupt)
+
+
 def entry(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
     """Let a command return its exit status, whatever ends it: at most one line of error."""
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
         _prepare_streams()
+        _note_interrupts()
         try:
             status = main(argv) or 0
             sys.stdout.flush()
@@ -213,6 +232,9 @@ def entry(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., i
         except OSError as error:
             problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         except Exception as error:
+            if _interrupts:
+                complain("interrupted")
+                return INTERRUPTED
             problem = _keep_traceback(error)
         complain(problem)
         return FAILED

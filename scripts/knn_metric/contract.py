@@ -96,7 +96,7 @@ class Contract:
             if not one.is_number:
                 raise UserError(
                     f"input {one.name} is {one.shape} {one.type}, and a metric takes scalar"
-                    " numbers: leave it out of serving.yaml"
+                    " numbers: `knn-metric new` writes its package without it"
                 )
 
     def name_kinds(self, names: Iterable[str]) -> dict[str, str]:

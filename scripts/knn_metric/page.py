@@ -84,21 +84,15 @@ def write_page(
 
 def _format_table(title: str, rows: Sequence[Sequence[str]]) -> str:
     columns = [*zip_longest(*rows, fillvalue="")]
-    heads = "".join(
-        f'<th{_mark(any(map(_is_number, cells)))} scope="col"><button>{escape(name)}</button>'
-        for name, *cells in columns
-    )
+    marks = [' class="number"' if any(map(_is_number, cells)) else "" for _, *cells in columns]
+    head, *others = ([*zip(marks, cells, strict=True)] for cells in zip(*columns, strict=True))
+    heads = "".join(f'<th{mark} scope="col"><button>{escape(name)}</button>' for mark, name in head)
     body = "\n".join(
-        "<tr>" + "".join(f"<td{_mark(_is_number(cell))}>{escape(cell)}" for cell in row)
-        for row in [*zip(*columns, strict=True)][1:]
+        "<tr>" + "".join(f"<td{mark}>{escape(cell)}" for mark, cell in row) for row in others
     )
     table = f"<table>\n<thead><tr>{heads}\n<tbody>\n{body}\n</table>"
     return f'<h2>{escape(title)}</h2>\n<div class="scroll">\n{table}\n</div>'
 
 
-def _mark(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
-
-
 def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "").rstrip("%").isdigit() or text == "-"
+    return text.replace(",", "").replace(".", "").rstrip("%").isdigit()

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +193,18 @@ def test_whatever_surrounds_it(shell, tmp_path):
     refusal = f"{tmp_path}/serving.yaml is not there: name the folder of a package\n"
     expected = "" if "2>" in shell else f"knn-metric new: {refusal}"
     assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
+
+
+def test_an_interrupt_of_which_a_library_makes_an_error(capsys):
+    @cli.entry
+    def main(_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("Invalid affine transformation matrix") from None
+
+    assert main() == cli.INTERRUPTED
+    assert capsys.readouterr().err.endswith(": interrupted\n")
 
 
 @pytest.mark.slow

@@ -86,6 +86,18 @@ def test_a_target_that_fails_and_none(evaluate, light_package, tmp_path):
     assert_one_line(evaluate("--target", tmp_path / "none"), tmp_path / "none")
 
 
+@pytest.mark.usefixtures("few_streams")
+def test_a_target_that_fails_on_what_is_corrupted(evaluate, light_package):
+    source = "def predict(age, **_):\n    return {'classes': 90 // int(age) % 2}"
+    (light_package / "src" / "func_main.py").write_text(source)
+    result = evaluate("--target", light_package, "--corrupt", "fill:age:0,flip:sex")
+    assert (result.status, "\nflip:sex " in result.out) == (0, True)
+    words = f"fill:age:0 is not measured: {light_package} fails: ZeroDivisionError: "
+    assert words in result.err
+    result = evaluate("--target", light_package, "--corrupt", "fill:age:0")
+    assert_one_line(result, words)
+
+
 COMMANDS = (
     "evaluate --data sample --out {0} --corrupt mix",
     "replay --out {0} --target {0}",

@@ -171,8 +171,9 @@ def test_inputs_of_the_target_that_the_metric_leaves_out(package, own, sample, t
     (target / "serving.yaml").write_text(yaml.safe_dump(definition))
     rows = sample.values[:40].astype(int)
     table = pa.table(dict(zip(census.FEATURES, rows.T, strict=True)))
-    table = table.append_column("seen_at", pa.array((SEEN + rows[:, 0]).tolist()))
-    cities = [f"c{age}" for age in rows[:39, 0]] + [None]
+    seen = [SEEN + age for age in rows[:39, 0].tolist()] + [None]
+    table = table.append_column("seen_at", pa.array(seen))
+    cities = [f"c{age}" for age in rows[:, 0]]
     pa_csv.write_csv(table.append_column("reason", pa.array(cities)), tmp_path / "full.csv")
     parquet.write_table(table, tmp_path / "less.parquet")
     options = ("--package", package, "--target", target, "--out", tmp_path / "out")

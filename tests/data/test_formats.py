@@ -122,6 +122,7 @@ REFUSED = {
     "twice.csv": ("age,sex,age\n1,2,3\n", "two columns are named age"),
     "twice.parquet": (to_parquet("age", "sex", "sex"), "two columns are named sex"),
     "others.csv": ("user,time\nx,y\n", "no column age, sex: the file's columns are user, time"),
+    "no_rows.json": ('{"age": 1\n[1, 2]\n', "no line is a row, the first one is no JSON object: "),
     "lacking.csv": ("age,user\n1,2\n", "no column sex"),
     "lacking.jsonl": ('{"age": 1}', "no column sex"),
     "lacking.parquet": (to_parquet("age"), "no column sex"),

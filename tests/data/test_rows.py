@@ -141,6 +141,21 @@ class TestSplit:
         with pytest.raises(UserError, match="1 different rows cannot be split"):
             split(sample.take(np.array([0])))
 
+    def test_rows_that_a_target_cannot_be_sent_leave_the_split_as_it_is(self, load, table):
+        notes = pa.array([None, "x", "y", "z", "x"] * 10)
+        ages = pa.array([None, *range(1, 50)])
+        table = table.append_column("note", notes).append_column("age", ages)
+        known = load(table)
+        others = Field("note", "string"), Field("age", "int64")
+        rest = hold_out(load(table, others=others), describe_origin(known, 0.5, 0))
+        _, held_out = split(known, 0.5, 0)
+        lacking = (held_out.values == known.values[0]).all(axis=1)
+        np.testing.assert_array_equal(rest.values, held_out.values[~lacking])
+        assert set(rest.others["note"]) == {"", "x", "y", "z"}
+        for seed in range(9):
+            rest = hold_out(load(table, others=others), describe_origin(known, 0.5, seed))
+            assert 0 not in rest.others["age"]
+
     def test_what_a_model_was_not_trained_on(self, sample):
         """By the artifact's own split; another source as a whole, what training had counted."""
         few = sample.take(np.arange(2000))

@@ -83,7 +83,7 @@ def test_ties(say):
 
 def test_too_few_rows_for_the_neighbors():
     rows = make_rows([PLAIN[:36], PLAIN[36:72]])
-    with pytest.raises(UserError, match="28 rows are too few for 15 neighbors: expected 30"):
+    with pytest.raises(UserError, match="training part, too few for 15 neighbors: expected 30"):
         train(rows)
     assert len(train(make_rows([PLAIN[:38], PLAIN[:38]]))[1]) == 8
 

@@ -9,6 +9,7 @@ examples:
 
 import re
 from pathlib import Path
+from shlex import quote
 
 from knn_metric.cli import Arguments, Parser, show
 
@@ -44,4 +45,4 @@ def run(arguments: Arguments) -> None:
     lines += [f"warning   {problem}" for problem in lost_by_sonar(names)]
     for line in lines:
         print(show(line))
-    print(f"next      `knn-metric train --package {shorten(folder)} --data REQUESTS`")
+    print(f"next      `knn-metric train --package {quote(shorten(folder))} --data REQUESTS`")

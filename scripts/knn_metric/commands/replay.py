@@ -28,9 +28,8 @@ def add_arguments(parser: Parser) -> None:
     what = "send rows by the hour of their time, around the day"
     option("--pattern", choices=["hours"], help=what)
     what = "a corruption, from that request on"
-    option(
-        "--corrupt", type=matching("(?s).+@[0-9]{1,18}", "NAME@ROW"), metavar="NAME@ROW", help=what
-    )
+    kind = matching("(?s).+@[0-9]{1,18}", "NAME@ROW, as in scale:age:12@1000")
+    option("--corrupt", type=kind, metavar="NAME@ROW", help=what)
     number("--threshold", float, 0, float("inf"), help="of the alarm (default: the artifact's)")
     parser.out()
 

@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> int:
     import time
 
     began = time.perf_counter()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as a Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # ends as a Ctrl-C does
     with _saying("starting"):
         from knn_metric import files
         from knn_metric.data.survey import WRITTEN, plan

@@ -61,11 +61,8 @@ def is_number(text: str) -> bool:
 def read_numbers(column: pa.ChunkedArray, kind: np.dtype = DOUBLE) -> tuple[np.ndarray, np.ndarray]:
     """Return a column as a contract's type has it, in float64; text counts as what it spells.
 
-    Beside each number stands what is wrong with it, as a place in `PROBLEMS`. Where the type is
-    text, it is only looked whether it is there.
+    Beside each number stands what is wrong with it, as a place in `PROBLEMS`.
     """
-    if kind.kind == "U":
-        return np.zeros(len(column)), column.is_null().to_numpy().astype(np.int8)
     numbers = _to_float(column, kind)
     values = numbers.fill_null(np.nan).to_numpy()
     is_null, is_text = column.is_null().to_numpy(), numbers.is_null().to_numpy()

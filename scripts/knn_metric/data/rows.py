@@ -16,10 +16,10 @@ from sklearn.model_selection import train_test_split
 from knn_metric.cli import MOST_REJECTED, SAMPLE, SEED, TEST_SIZE, UserError
 from knn_metric.contract import Contract, Field
 from knn_metric.data import census
-from knn_metric.data.cells import NO_TIME
+from knn_metric.data.cells import NO_TIME, read_numbers
 from knn_metric.data.sources import opening
 from knn_metric.data.survey import BLOCK, plan
-from knn_metric.data.validation import read_all, require_enough
+from knn_metric.data.validation import describe_problems, read_all, require_enough
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Rows:
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
     # By name, what a target takes beside the metric's inputs: (n,), in the type of its contract.
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # Of each row, whether it lacks one of these, so that the target cannot be asked.
+    lacking: np.ndarray | None = None
     # By reason, how many rows of the source cannot be used, and are not among these.
     rejected: Mapping[str, int] = field(default_factory=dict)
     # (n,), int64: epoch seconds, `NO_TIME` where a row has none; None if no row has one.
@@ -54,8 +56,10 @@ class Rows:
         """Return the rows at some positions, in their order."""
         raw = {name: column[positions] for name, column in self.raw.items()}
         others = {name: column[positions] for name, column in self.others.items()}
+        taken = replace(self, values=self.values[positions], raw=raw, others=others)
         times = None if self.times is None else self.times[positions]
-        return replace(self, values=self.values[positions], raw=raw, others=others, times=times)
+        lacking = None if self.lacking is None else self.lacking[positions]
+        return replace(taken, times=times, lacking=lacking)
 
     def number_distinct(self) -> np.ndarray:
         """Number the distinct rows as they come; return the number of each row."""
@@ -77,7 +81,8 @@ def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[R
     try:
         parts = train_test_split(np.arange(n_distinct), test_size=test_size, random_state=seed)
     except ValueError as error:
-        raise UserError(f"{n_distinct} different rows cannot be split: {error}") from error
+        parts_ = f"a training part and {test_size:.0%} of them to hold out"
+        raise UserError(f"{n_distinct} different rows cannot be split into {parts_}") from error
     ranks = np.empty(n_distinct, np.int64)
     ranks[np.concatenate(parts)] = np.arange(n_distinct)
     order = np.argsort(ranks[numbers], kind="stable")
@@ -102,9 +107,13 @@ def describe_origin(rows: Rows, test_size: float, seed: int) -> dict[str, Any]:
 
 
 def hold_out(rows: Rows, origin: dict[str, Any]) -> Rows:
-    """Leave out the rows that a model of that origin was trained on, if they are of its source."""
-    is_known = rows.sha256 == origin.get("sha256")
-    return split(rows, origin["test_size"], origin["seed"])[1] if is_known else rows
+    """Leave out the rows that a model of that origin was trained on, if they are of its source.
+
+    Rows that lack what a target takes beside are left out after that, as training has them.
+    """
+    if rows.sha256 == origin.get("sha256"):
+        rows = split(rows, origin["test_size"], origin["seed"])[1]
+    return rows if rows.lacking is None else rows.take(np.flatnonzero(~rows.lacking))
 
 
 def load_census(data: str) -> Rows:
@@ -155,11 +164,18 @@ def load_rows(
             raise UserError(f"{one} is of the census, {problem}")
         return load_census(one)
     contract.require_numbers()
-    kinds = {one.name: np.dtype(one.numpy_type).name for one in (*contract.inputs, *others)}
+    kinds = {one.name: np.dtype(one.numpy_type).name for one in contract.inputs}
     wanted, blocks = plan(data, kinds, [one.name for one in others], BLOCK, time)
     part = read_all(wanted, blocks, BLOCK)
     rejected, n_rows = Counter(part.rejected["reason"].to_pylist()), len(part.values)
-    require_enough(data, rejected, n_rows, most_rejected if n_rows else 0)
+    columns = [part.kept.column(wanted.kept.names.index(one.name)) for one in others]
+    taken = [_take(column, one) for column, one in zip(columns, others, strict=True)]
+    problems = np.column_stack([np.zeros(n_rows, np.int8), *(problem for _, problem in taken)])
+    lacking = np.asarray(problems.any(axis=1))
+    if lacking.any():
+        rejected.update(describe_problems(["", *(one.name for one in others)], problems[lacking]))
+    n_usable = int(np.sum(~lacking))
+    require_enough(data, rejected, n_usable, most_rejected if n_usable else 0)
     n_untimed = int(np.sum(part.times == NO_TIME))
     wanted.require_times(n_rows - n_untimed, time)
     if wanted.time and 0 < n_untimed < n_rows:
@@ -175,26 +191,30 @@ def load_rows(
     name = " ".join(census.name_path(Path(one)) or one for one in data)
     return Rows(
         names=names,
-        values=part.values[:, : len(names)],
+        values=part.values,
         is_code=tuple(one.holds_codes for one in contract.inputs),
-        types=tuple(kinds.values())[: len(names)],
+        types=tuple(kinds.values()),
         corruptions=census.CORRUPTIONS if names == census.FEATURES else {},
         source=name if len(digests) == 1 else f"{name} ({len(digests)} files)",
         sha256=digests[0] if len(digests) == 1 else several.hexdigest(),
-        others={
-            one.name: _take(part.kept.column(wanted.kept.names.index(one.name)), one, numbers)
-            for one, numbers in zip(others, part.values[:, len(names) :].T, strict=True)
-        },
+        others={one.name: column for one, (column, _) in zip(others, taken, strict=True)},
+        lacking=lacking if lacking.any() else None,
         rejected=rejected,
         times=None if n_untimed == n_rows else part.times,
     )
 
 
-def _take(column: pa.ChunkedArray, one: Field, numbers: np.ndarray) -> np.ndarray:
-    """Return a column as the type of its field has it."""
+def _take(column: pa.ChunkedArray, one: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Return a column as the type of its field has it, and what is wrong with each cell.
+
+    No text is an empty text.
+    """
     if one.numpy_type is np.str_:
-        return np.array(column.cast(pa.string()).to_pylist(), np.str_)
-    read: np.ndarray = numbers.astype(one.numpy_type)
+        texts = column.cast(pa.string()).fill_null("").to_pylist()
+        return np.array(texts, np.str_), np.zeros(len(texts), np.int8)
+    numbers, problems = read_numbers(column, np.dtype(one.numpy_type))
+    read: np.ndarray = np.where(problems > 0, 0, numbers).astype(one.numpy_type)
     with suppress(pa.ArrowException):  # integers beyond what a float64 holds exactly
-        read = column.cast(pa.from_numpy_dtype(one.numpy_type)).to_numpy()
-    return read
+        good = column.filter(pa.array(problems == 0))
+        read[problems == 0] = good.cast(pa.from_numpy_dtype(one.numpy_type)).to_numpy()
+    return read, problems

@@ -137,16 +137,20 @@ def _look_at_parquet(url: str, rows: int) -> Header:
 def _look_at_text(url: str, rows: int) -> Header:
     """Read the first rows; a file that ends with them has so many."""
     cells: dict[str, list[str]] = {}
+    reasons: list[str] = []
     count = 0
     for table, numbers, malformed in read_piece(Piece(url), None, SAMPLE):
         for name, column in zip(table.column_names, table.columns, strict=True):
             cells.setdefault(name, []).extend(filter(None, column.to_pylist()))
+        reasons += [one["reason"] for one in malformed]
         count += len(numbers) + len(malformed)
         if count > SAMPLE:
             break
     times = [name for name, there in cells.items() if look_like_times(there)]
     # Where all lines were looked at and none is a failed request, no more columns follow.
     is_open = kind_of(url) == "json" and (count > SAMPLE or bool(cells.get(ERROR)))
+    if reasons and not cells and not is_open:
+        raise UserError(f"{name_of(url)}: no line is a row, the first one is {reasons[0]}")
     ends = [0, count if count <= min(rows, SAMPLE) else 0] if count else []
     return Header(url, dict.fromkeys(cells, pa.string()), ends, times, is_open)
 

@@ -186,7 +186,9 @@ def _check(
     bad = problems.any(axis=1) | failed
     if bad.any():
         mask = pa.array(bad)
-        reasons = _describe_problems([*wanted.kinds], problems[bad], failed[bad])
+        reasons = np.array(describe_problems([*wanted.kinds], problems[bad]), object)
+        # Of a request whose target failed nothing else is said.
+        reasons = pa.array(np.where(failed[bad], FAILED, reasons), TEXT)
         cells = map(to_type, table.select(beside).filter(mask).columns)
         columns = [*kept.filter(mask).columns, *cells, pa.nulls(len(reasons), TEXT), reasons]
         rejected = pa.concat_tables([pa.table(columns, schema), rejected])
@@ -194,17 +196,14 @@ def _check(
     return Part(kept, values, times, rejected, int(np.sum(~new)))
 
 
-def _describe_problems(
-    features: Sequence[str], problems: np.ndarray, failed: np.ndarray
-) -> pa.Array:
-    """Return what is wrong with each row; of a request whose target failed nothing else."""
+def describe_problems(names: Sequence[str], problems: np.ndarray) -> list[str]:
+    """Return what is wrong with each row, given places in `PROBLEMS` of its columns."""
     found, places = np.unique(problems, axis=0, return_inverse=True)
     named = [
-        [f"{name}: {PROBLEMS[code]}" for name, code in zip(features, row, strict=True) if code]
+        [f"{name}: {PROBLEMS[code]}" for name, code in zip(names, row, strict=True) if code]
         for row in found.tolist()
     ]
-    reasons = np.array(["; ".join(words) for words in named], object)
-    return pa.array(np.where(failed, FAILED, reasons[places.ravel()]), TEXT)
+    return ["; ".join(named[place]) for place in places.ravel().tolist()]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

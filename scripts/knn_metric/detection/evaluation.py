@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from knn_metric.cli import UserError, complain
 from knn_metric.data.corruptions import Corruption, corrupt
 from knn_metric.data.rows import Rows
 from knn_metric.detection.calibration import require_calibration
@@ -54,18 +55,27 @@ def corrupt_rows(
     """Corrupt rows in each way, the target answering the corrupted request.
 
     A corruption of an answer corrupts it on its way from the target; without a target the recorded
-    answers stay. Return rows by the name of the corruption, the clean ones first.
+    answers stay. Return rows by the name of the corruption, the clean ones first, without those to
+    which the target fails.
     """
 
     def answer(rows: Rows) -> Rows:
         return target.answer(rows) if target else rows
 
-    changed = {"clean": answer(rows)}
+    changed, problems = {"clean": answer(rows)}, []
     for one in tqdm(corruptions, "corrupting", disable=None, leave=False):
-        of_answer = target is not None and set(one.fields) <= set(target.answered)
-        changed[one.name] = (
-            corrupt(one, changed["clean"]) if of_answer else answer(corrupt(one, rows))
-        )
+        if target is not None and set(one.fields) <= set(target.answered):
+            changed[one.name] = corrupt(one, changed["clean"])
+            continue
+        corrupted = corrupt(one, rows)
+        try:
+            changed[one.name] = answer(corrupted)
+        except UserError as error:
+            problems.append(f"{one.name} is not measured: {error}")
+    if problems and len(problems) == len(corruptions):
+        raise UserError(problems[0])
+    for problem in problems:
+        complain(problem)
     return changed
 
 
@@ -77,7 +87,8 @@ def evaluate(
     clean = judge.look(changed["clean"])
     healthy = judge.feed(clean)
     results = [Result("clean", "", clean.scores, _alarm_rate(clean, detector))]
-    for one in tqdm(corruptions, "evaluating", disable=None, leave=False):
+    measured = [one for one in corruptions if one.name in changed]
+    for one in tqdm(measured, "evaluating", disable=None, leave=False):
         seen = judge.look(changed[one.name])
         delays, fields = judge.detect(healthy, seen)
         median, p90 = (_quantile(delays, proportion) for proportion in (0.5, 0.9))
@@ -154,12 +165,13 @@ def format_clean(clean: Result) -> str:
 
 def tabulate(results: Sequence[Result]) -> list[list[str]]:
     """Return the cells: by corruption the alarms, when it is detected, and the field named."""
-    table = [["rows", "alarms", "median", "90%", "named", "field", "what went wrong"]]
+    causes = ["what went wrong"] if any(one.cause for one in results) else []
+    table = [["rows", "alarms", "median", "90%", "named", "field", *causes]]
     for one in results:
         cells = [one.name, f"{one.alarm_rate:.1%}"]
         if one.named is not None:
             cells += [f"{n:,}" if n is not None else "-" for n in (one.median, one.p90)]
-            cells += [f"{one.named:.0%}", one.field or "-", one.cause]
+            cells += [f"{one.named:.0%}", one.field or "-", *([one.cause] if causes else [])]
         table.append(cells)
     return table
 

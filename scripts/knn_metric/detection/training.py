@@ -49,7 +49,8 @@ def train(
     k = int({**PARAMS, **params}["n_neighbors"])
     if len(training) < 2 * k:
         needed = f"expected {2 * k} or more to train on"
-        raise UserError(f"{len(training)} rows are too few for {k} neighbors: {needed}")
+        many = f"{len(training)} of {len(rows)} rows are in the training part"
+        raise UserError(f"{many}, too few for {k} neighbors: {needed}")
     origin = describe_origin(rows, test_size, seed)
     detector = fit_detector(training, origin, **params)
     scores = detector.decision_function(held_out.values)

@@ -55,8 +55,7 @@ def corrupt_rows(
     """Corrupt rows in each way, the target answering the corrupted request.
 
     A corruption of an answer corrupts it on its way from the target; without a target the recorded
-    answers stay. Return rows by the name of the corruption, the clean ones first, without those to
-    which the target fails.
+    answers stay. Return rows by corruption, the clean ones first, without those on which it fails.
     """
 
     def answer(rows: Rows) -> Rows:

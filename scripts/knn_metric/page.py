@@ -35,9 +35,7 @@ img { max-width: 100%; height: auto; }
 </head>
 <body>
 <h1>$title</h1>
-<dl>
 $facts
-</dl>
 $tables
 $pictures
 <script>
@@ -71,10 +69,11 @@ def write_page(
     pictures: Iterable[Path],
 ) -> None:
     """Write facts by name, tables by title, the head first, and PNG files into one page."""
+    listed = "\n".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in facts.items())
     images = (base64.b64encode(picture.read_bytes()).decode() for picture in pictures)
     text = PAGE.substitute(
         title=escape(title),
-        facts="\n".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in facts.items()),
+        facts=f"<dl>\n{listed}\n</dl>" if listed else "",
         tables="\n".join(_format_table(name, rows) for name, rows in tables.items()),
         pictures="\n".join(f'<p><img alt="" src="data:image/png;base64,{one}">' for one in images),
     )
@@ -86,7 +85,10 @@ def _format_table(title: str, rows: Sequence[Sequence[str]]) -> str:
     columns = [*zip_longest(*rows, fillvalue="")]
     marks = [' class="number"' if any(map(_is_number, cells)) else "" for _, *cells in columns]
     head, *others = ([*zip(marks, cells, strict=True)] for cells in zip(*columns, strict=True))
-    heads = "".join(f'<th{mark} scope="col"><button>{escape(name)}</button>' for mark, name in head)
+    buttons = (f"<button>{escape(name)}</button>" if name else "" for _, name in head)
+    heads = "".join(
+        f'<th{mark} scope="col">{one}' for mark, one in zip(marks, buttons, strict=True)
+    )
     body = "\n".join(
         "<tr>" + "".join(f"<td{mark}>{escape(cell)}" for mark, cell in row) for row in others
     )

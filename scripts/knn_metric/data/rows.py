@@ -81,8 +81,8 @@ def split(rows: Rows, test_size: float = TEST_SIZE, seed: int = SEED) -> tuple[R
     try:
         parts = train_test_split(np.arange(n_distinct), test_size=test_size, random_state=seed)
     except ValueError as error:
-        parts_ = f"a training part and {test_size:.0%} of them to hold out"
-        raise UserError(f"{n_distinct} different rows cannot be split into {parts_}") from error
+        needed = f"expected some to train on and {test_size:.0%} to hold out"
+        raise UserError(f"{n_distinct} different rows cannot be split: {needed}") from error
     ranks = np.empty(n_distinct, np.int64)
     ranks[np.concatenate(parts)] = np.arange(n_distinct)
     order = np.argsort(ranks[numbers], kind="stable")

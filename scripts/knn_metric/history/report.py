@@ -76,7 +76,7 @@ def write_report(
 ) -> None:
     """Write what became of the rows, and all days or blocks, as a page."""
     periods = _tabulate_periods(total, changed, total.periods())
-    counts = [["", "count", ""], *_tabulate_counts(total, expected)]
+    counts = [["what", "count", "why, or of which field"], *_tabulate_counts(total, expected)]
     tables = {"Rows": counts, "Days" if total.days else "Blocks": periods}
     write_page(path, title, {}, tables, [picture])
 
